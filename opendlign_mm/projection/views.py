@@ -1,0 +1,90 @@
+"""Where the points of a cloud fall in each view: rotation, normalisation and quantisation.
+
+All backends of the projection share this stage, so that they agree on every voxel. It is written as elementwise
+arithmetic (no matrix product): a product may sum in another order for another batch size, and a point on a voxel border
+would then change its voxel with the company it is in.
+"""
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VoxelisedPoints:
+    """Voxels hit by the points of one cloud in V views.
+
+    Attributes:
+        row: Image row of each point, 0 at the top, int64 (V, N).
+        column: Image column, 0 at the left, int64 (V, N).
+        depth_bin: Bin along the viewing direction, bigger is nearer, int64 (V, N).
+        nearness: Value stored in the voxel, float32 (V, N) in [bias / (1 + bias), 1], bigger is nearer.
+    """
+    row: Tensor
+    column: Tensor
+    depth_bin: Tensor
+    nearness: Tensor
+
+
+def view_axes(angles: Sequence[float], elevation: float, device, dtype=torch.float32) -> Tuple[Tensor, Tensor, Tensor]:
+    """Right, up and toward-the-viewer axes of cameras that circle the vertical (z) axis.
+
+    A camera at angle 0 stands on the -y side and looks along +y; with growing angle it moves counter-clockwise as seen
+    from above. ``elevation`` lifts it above the horizon; it keeps looking at the object.
+
+    Args:
+        angles: Azimuth of each view in degrees.
+        elevation: Height of the camera above the horizon in degrees, in (-90, 90).
+
+    Returns:
+        Three (V, 3) tensors, orthonormal in each view.
+    """
+    azimuth = torch.deg2rad(torch.as_tensor(list(angles), dtype=torch.float64))
+    lift = torch.deg2rad(torch.as_tensor(float(elevation), dtype=torch.float64)).expand_as(azimuth)
+    zero = torch.zeros_like(azimuth)
+    right = torch.stack((azimuth.cos(), azimuth.sin(), zero), -1)
+    toward = torch.stack((azimuth.sin() * lift.cos(), -azimuth.cos() * lift.cos(), lift.sin()), -1)
+    up = torch.stack((-azimuth.sin() * lift.sin(), azimuth.cos() * lift.sin(), lift.cos()), -1)
+    return tuple(axis.to(device=device, dtype=dtype) for axis in (right, up, toward))
+
+
+def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
+             object_ratio: float, depth_bias: float) -> VoxelisedPoints:
+    """Quantise one cloud in every view (step 1 of the contour-aware projection).
+
+    The cloud's bounding box *in the view* is centred and its longest side is scaled to ``object_ratio`` of the frame, so
+    the result does not depend on position, scale, point order or duplicates, and a turn of the object about z equals a
+    turn of the camera. Along the viewing direction the nearest point has nearness 1; the unit is again the longest
+    side, so a flat object stays flat.
+
+    Args:
+        points: (N, 3) float, N >= 1, finite, z up, any unit.
+        axes: Result of :func:`view_axes`.
+        resolution: Height and width of the image in pixels.
+        depth_bins: Number of bins along the viewing direction.
+        object_ratio: Share of the frame that the longest side fills, in (0, 1].
+        depth_bias: Nearness z in [0, 1] is stored as (z + depth_bias) / (1 + depth_bias).
+    """
+    points = points.float()
+    x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
+    right, up, toward = ([axis[:, i:i + 1] for i in range(3)] for axis in axes)  # lists of (V, 1)
+
+    def along(axis):
+        return x * axis[0] + y * axis[1] + z * axis[2]  # (V, N)
+
+    u, v, t = along(right), along(up), along(toward)
+    (u_low, u_high), (v_low, v_high), (t_low, t_high) = (torch.aminmax(c, dim=1, keepdim=True) for c in (u, v, t))
+    longest = torch.maximum(torch.maximum(u_high - u_low, v_high - v_low), t_high - t_low)
+    # A single point has no extent: any positive unit puts it in the middle.
+    unit = torch.where(longest > 0, longest, torch.ones_like(longest))
+
+    half_span = .5 * object_ratio * (resolution - 1)
+    middle = .5 * (resolution - 1)
+    column = torch.floor(((u - u_low) - .5 * (u_high - u_low)) / unit * (2 * half_span) + middle + .5)
+    row = torch.floor(middle - ((v - v_low) - .5 * (v_high - v_low)) / unit * (2 * half_span) + .5)
+    depth = 1 - (t_high - t) / unit  # 1 = nearest, in [0, 1]
+    depth_bin = torch.floor(depth * (depth_bins - 1) + .5)
+    nearness = (depth + depth_bias) / (1 + depth_bias)
+    return VoxelisedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
+                           depth_bin.long().clamp_(0, depth_bins - 1), nearness)
