@@ -1,0 +1,3 @@
+from .zero_shot_accuracy import ZeroShotAccuracy
+
+__all__ = ['ZeroShotAccuracy']

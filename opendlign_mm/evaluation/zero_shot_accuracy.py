@@ -1,0 +1,95 @@
+"""Accuracy of zero-shot classification."""
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from mmdet3d.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from sklearn.metrics import precision_recall_fscore_support
+from terminaltables import AsciiTable
+
+
+@METRICS.register_module()
+class ZeroShotAccuracy(BaseMetric):
+    """Top-k accuracy, macro precision, recall and F1, and a table per class; all in per cent.
+
+    Reported: ``top{k}``, ``precision``, ``recall``, ``f1`` (macro means over the classes that occur as ground truth
+    or as prediction), ``num_samples``, and ``top1_frozen`` if the samples have ``pred_scores_pretrained``. A k above
+    the number of classes counts as that number.
+
+    Args:
+        topk: The k of the top-k accuracies.
+        print_per_class: Log the table of all classes.
+        collect_device: mmengine's device for collecting results of several processes.
+        prefix: Of the metric names.
+    """
+
+    default_prefix = 'zero_shot'
+
+    def __init__(self, topk: Sequence[int] = (1, 3, 5), print_per_class: bool = True, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        topk = (topk, ) if isinstance(topk, int) else tuple(topk)
+        if not topk or min(topk) < 1:
+            raise ValueError(f'topk must be numbers >= 1, got {topk}')
+        self.topk, self.print_per_class = topk, print_per_class
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep of each sample its label, its prediction and the rank of the label.
+
+        Raises:
+            ValueError: no label, no scores, scores that are not finite, or a label outside the vocabulary.
+        """
+        for sample in data_samples:
+            for field in ('gt_label', 'pred_scores'):
+                if field not in sample:
+                    raise ValueError(f"sample {sample.get('sample_id', '?')} has no {field}")
+            label = int(sample['gt_label'])
+            ranking = self._ranking(sample, 'pred_scores', label)
+            result = dict(label=label, predicted=int(ranking[0]), rank=int(np.flatnonzero(ranking == label)[0]),
+                          num_classes=len(ranking))
+            if 'pred_scores_pretrained' in sample:
+                result['predicted_frozen'] = int(self._ranking(sample, 'pred_scores_pretrained', label)[0])
+            self.results.append(result)
+
+    @staticmethod
+    def _ranking(sample: dict, field: str, label: int) -> np.ndarray:
+        """Classes by falling score, ties in the order of the vocabulary."""
+        scores = sample[field].detach().float().cpu().numpy()
+        name = sample.get('sample_id', '?')
+        if not np.isfinite(scores).all():
+            raise ValueError(f'{field} of sample {name} are not finite')
+        if label >= len(scores):
+            raise ValueError(f'sample {name} has label {label}, but there are scores for {len(scores)} classes only. '
+                             'Set the vocabulary of the model to the classes of the data set.')
+        return np.argsort(-scores, kind='stable')
+
+    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+        """Metrics of all samples; also logs the table."""
+        if not results:
+            raise ValueError('there are no samples to evaluate')
+        num_classes = results[0]['num_classes']
+        names = list((self.dataset_meta or {}).get('classes') or [str(index) for index in range(num_classes)])
+        if len(names) != num_classes:
+            raise ValueError(f'the data set has {len(names)} classes, the model scores {num_classes}. Set the '
+                             'vocabulary of the model to the classes of the data set.')
+        label, predicted, rank = (np.array([result[key] for result in results])
+                                  for key in ('label', 'predicted', 'rank'))
+        precision, recall, f1, _ = precision_recall_fscore_support(label, predicted, average='macro', zero_division=0)
+        metrics = {f'top{k}': float((rank < k).mean() * 100) for k in self.topk}
+        if all('predicted_frozen' in result for result in results):
+            frozen = np.array([result['predicted_frozen'] for result in results])
+            metrics['top1_frozen'] = float((frozen == label).mean() * 100)
+        metrics.update(precision=precision * 100, recall=recall * 100, f1=f1 * 100, num_samples=len(results))
+        if self.print_per_class:
+            MMLogger.get_current_instance().info('\n' + self._table(names, label, predicted))
+        return metrics
+
+    @staticmethod
+    def _table(names: List[str], label: np.ndarray, predicted: np.ndarray) -> str:
+        per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
+        rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
+        for name, precision, recall, f1, count in zip(names, *per_class):
+            rows.append([name, int(count)] + ([f'{100 * value:.1f}' for value in (recall, precision, f1)] if count else
+                                              ['-', f'{100 * precision:.1f}', '-']))
+        return AsciiTable(rows).table

@@ -1,0 +1,156 @@
+"""From a CLIP's name to the model: its configuration, its weights and its tokenizer."""
+import copy
+import json
+import warnings
+from pathlib import Path
+from typing import Callable, Optional, Union
+
+import open_clip
+import torch
+from torch import nn
+
+from .compact_clip import load_compact_clip
+
+ASSETS = Path(__file__).resolve().parent.parent / 'assets'
+# CLIPs that come with the package: name -> files in assets/ (<stem>.json, <stem>.safetensors).
+PACKAGED_CLIPS = {'opendlign-tiny': 'tiny_clip'}
+
+ModelConfig = Union[None, dict, str, Path]
+
+
+def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
+    """The open_clip model configuration of ``clip``.
+
+    Args:
+        clip: An open_clip model name, the name of a CLIP in this package (``'opendlign-tiny'``) or, with
+            ``model_config``, any name of your own.
+        model_config: None, a configuration dict, or the path of its JSON file (keys ``embed_dim``, ``vision_cfg``,
+            ``text_cfg``, optional ``quick_gelu``).
+
+    Raises:
+        ValueError: the name is unknown or the configuration lacks a key.
+        FileNotFoundError: the JSON file does not exist.
+    """
+    if model_config is None and clip in PACKAGED_CLIPS:
+        model_config = ASSETS / f'{PACKAGED_CLIPS[clip]}.json'
+    if model_config is None:
+        config = open_clip.get_model_config(clip)
+        if config is None:
+            raise ValueError(
+                f"open_clip has no model named '{clip}'. Take a name from open_clip.list_models() or "
+                f'{sorted(PACKAGED_CLIPS)}, or describe your own model with model_config=<dict or JSON file>.')
+    elif isinstance(model_config, (str, Path)):
+        path = Path(model_config).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"The model configuration of CLIP '{clip}' is not at {path}")
+        config = json.loads(path.read_text())
+    else:
+        config = dict(model_config)
+    # A Config of mmengine hands over its own dict classes; open_clip's dataclasses want plain ones.
+    config = json.loads(json.dumps(config))
+    missing = [key for key in ('embed_dim', 'vision_cfg', 'text_cfg') if key not in config]
+    if missing:
+        raise ValueError(f"The model configuration of CLIP '{clip}' lacks {', '.join(missing)}")
+    return config
+
+
+def resolve_weights(clip: str, pretrained: Optional[str], quick_gelu: bool = False) -> Optional[Path]:
+    """The weight file that ``pretrained`` stands for; None if the weights are to be random.
+
+    Args:
+        clip: Name of the model.
+        pretrained: None, a local file (.safetensors, .bin, .pt, .pth), an open_clip tag of ``clip`` (downloaded to
+            its cache when it is not there) or ``'builtin'`` for a CLIP of this package.
+        quick_gelu: Whether the model uses QuickGELU; a tag trained otherwise is warned of.
+
+    Raises:
+        FileNotFoundError: neither a file nor a tag, or a tag whose weights are not here and cannot be downloaded.
+    """
+    if pretrained is None:
+        return None
+    remedy = 'Give pretrained=<path of a local weight file>, or pretrained=None for random weights.'
+    if pretrained == 'builtin':
+        if clip not in PACKAGED_CLIPS:
+            raise FileNotFoundError(f"CLIP '{clip}' does not come with this package (only {sorted(PACKAGED_CLIPS)} "
+                                    f"do), so pretrained='builtin' is not available. {remedy}")
+        path = ASSETS / f'{PACKAGED_CLIPS[clip]}.safetensors'
+        if not path.is_file():
+            raise FileNotFoundError(f"The packaged weights of CLIP '{clip}' are missing at {path}. Reinstall the "
+                                    f'package, or: {remedy}')
+        return path
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return path
+    tag_config = open_clip.get_pretrained_cfg(clip, pretrained)
+    if not tag_config:
+        tags = open_clip.list_pretrained_tags_by_model(clip)
+        raise FileNotFoundError(f"pretrained='{pretrained}' of CLIP '{clip}' is neither an existing file nor one of "
+                                f'its tags ({", ".join(tags) or "it has none"}). {remedy}')
+    if bool(tag_config.get('quick_gelu', False)) != quick_gelu:
+        warnings.warn(f"The weights '{pretrained}' of CLIP '{clip}' were trained with "
+                      f'quick_gelu={not quick_gelu}, the model is built with quick_gelu={quick_gelu}. '
+                      f"Names with the ending '-quickgelu' use it.")
+    try:
+        return Path(open_clip.download_pretrained(tag_config))
+    except Exception as error:
+        raise FileNotFoundError(f"The weights '{pretrained}' of CLIP '{clip}' are neither in the cache "
+                                f'({_cache_folder(tag_config)}) nor could they be downloaded: '
+                                f'{type(error).__name__}: {error}. {remedy}') from error
+
+
+def _cache_folder(tag_config: dict) -> str:
+    if tag_config.get('hf_hub'):
+        from huggingface_hub import constants
+        return f"{constants.HF_HUB_CACHE}, of '{tag_config['hf_hub']}'"
+    return f"{Path('~/.cache/clip').expanduser()}, of {tag_config.get('url', '')}"
+
+
+def build_clip(clip: str, config: dict, weights: Optional[Path], random_seed: int = 0) -> nn.Module:
+    """Build an open_clip model and load its weights.
+
+    Args:
+        clip: Name of the model, for messages.
+        config: Its configuration (:func:`resolve_model_config`); not changed.
+        weights: The weight file, or None for random weights.
+        random_seed: Seed of random weights. They are the same in each process, so that a run without any
+            download can be resumed and tested; the caller's random state is left as it was.
+
+    Raises:
+        RuntimeError: the weights do not fit the model.
+    """
+    config = copy.deepcopy(config)
+    # The parts of the model come from one weight file or none; open_clip must not fetch any on its own.
+    if 'timm_model_name' in config['vision_cfg']:
+        config['vision_cfg']['timm_model_pretrained'] = False
+    has_custom_text = config.pop('custom_text', False)
+    if 'hf_model_name' in config['text_cfg']:
+        config['text_cfg']['hf_model_pretrained'] = False
+        has_custom_text = True
+    if 'multimodal_cfg' in config:
+        model_class = open_clip.CoCa
+    else:
+        model_class = open_clip.CustomTextCLIP if has_custom_text else open_clip.CLIP
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(random_seed)
+        model = model_class(**config)
+    if weights is None:
+        return model
+    try:
+        if not load_compact_clip(model, weights):
+            open_clip.load_checkpoint(model, str(weights))
+    except Exception as error:
+        raise RuntimeError(f"The weights in {weights} do not fit CLIP '{clip}': {error}") from error
+    return model
+
+
+def build_tokenizer(clip: str, config: dict) -> Callable[[list], torch.Tensor]:
+    """The tokenizer of ``clip``: list of N texts -> int64 tensor (N, context length)."""
+    if open_clip.get_model_config(clip) == config:
+        return open_clip.get_tokenizer(clip)
+    text = config['text_cfg']
+    context_length = text.get('context_length', 77)
+    if text.get('hf_tokenizer_name'):
+        from open_clip.tokenizer import HFTokenizer
+        return HFTokenizer(text['hf_tokenizer_name'], context_length=context_length,
+                           tokenizer_mode=text.get('tokenizer_mode'), **(text.get('tokenizer_kwargs') or {}))
+    return open_clip.SimpleTokenizer(context_length=context_length, **(text.get('tokenizer_kwargs') or {}))

@@ -1,0 +1,119 @@
+"""Aligns depth features with image features (OpenDlign, section 3.2)."""
+import math
+from typing import Dict, Optional, Tuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
+from torch import nn
+
+from .precision import full_precision
+
+MAX_LOG_LOGIT_SCALE = math.log(100.)
+CLIP_INIT_LOG_LOGIT_SCALE = math.log(1 / 0.07)
+
+
+def object_features(view_features: torch.Tensor) -> torch.Tensor:
+    """View features (B, V, D) -> object features (B, D): normalise each view, mean over views, normalise."""
+    return F.normalize(F.normalize(view_features.float(), dim=-1).mean(dim=1), dim=-1)
+
+
+def gather_with_gradient(features: torch.Tensor) -> torch.Tensor:
+    """(B, D) of each process -> (processes x B, D) in rank order, differentiable; B must be equal on all.
+
+    The gradient that arrives at each process is the sum over all processes. When each computes the same loss of the
+    whole batch and DistributedDataParallel then averages the parameters' gradients, sum and mean cancel: the result
+    is the gradient of one process with the joint batch.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return features
+    from torch.distributed.nn.functional import all_gather
+    return torch.cat(all_gather(features))
+
+
+@MODELS.register_module()
+class DepthImageContrastiveHead(BaseModule):
+    """Symmetric InfoNCE between depth and image features of the global batch, plus their distance.
+
+    Args:
+        logit_scale: ``'frozen'`` (the authors' release) or ``'learnable'`` (the paper's learnable temperature).
+        init_logit_scale: Logarithm of the logit scale. None: CLIP's own, given to :meth:`loss` or
+            :meth:`init_logit_scale_from`.
+        distance: ``'mse'`` (release: mean squared difference of all entries), ``'l2'`` (paper: mean Euclidean
+            distance of the pairs) or None.
+        distance_weight: Weight of that second loss.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(self, logit_scale: str = 'frozen', init_logit_scale: Optional[float] = None,
+                 distance: Optional[str] = 'mse', distance_weight: float = 1.0,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        if logit_scale not in ('frozen', 'learnable'):
+            raise ValueError(f"logit_scale must be 'frozen' or 'learnable', got {logit_scale!r}")
+        if distance not in ('mse', 'l2', None):
+            raise ValueError(f"distance must be 'mse', 'l2' or None, got {distance!r}")
+        self.learnable = logit_scale == 'learnable'
+        self.init_logit_scale, self.distance, self.distance_weight = init_logit_scale, distance, distance_weight
+        if self.learnable:
+            start = CLIP_INIT_LOG_LOGIT_SCALE if init_logit_scale is None else init_logit_scale
+            self.logit_scale = nn.Parameter(torch.tensor(min(start, MAX_LOG_LOGIT_SCALE)))
+
+    @torch.no_grad()
+    def init_logit_scale_from(self, log_logit_scale: torch.Tensor) -> None:
+        """Start a learnable scale at CLIP's (scalar logarithm), unless ``init_logit_scale`` was given."""
+        if self.learnable and self.init_logit_scale is None and not log_logit_scale.is_meta:
+            self.logit_scale.copy_(log_logit_scale.detach().reshape(()).clamp(max=MAX_LOG_LOGIT_SCALE))
+
+    def current_logit_scale(self, clip_logit_scale: Optional[torch.Tensor] = None) -> torch.Tensor:
+        """The factor (not its logarithm) of the cosines, a float32 scalar."""
+        if self.learnable:
+            with torch.no_grad():  # as in CLIP, so that it can come down again: a clamp in the graph would hold it
+                self.logit_scale.clamp_(max=MAX_LOG_LOGIT_SCALE)
+            return self.logit_scale.float().exp()
+        if self.init_logit_scale is not None:
+            return torch.tensor(math.exp(self.init_logit_scale))
+        if clip_logit_scale is None:
+            raise ValueError("a frozen logit scale is CLIP's: pass logit_scale to loss(), or set init_logit_scale")
+        return torch.as_tensor(clip_logit_scale).detach().float().reshape(())
+
+    def loss(self, depth_features: torch.Tensor, image_features: torch.Tensor,
+             logit_scale: Optional[torch.Tensor] = None) -> Dict[str, torch.Tensor]:
+        """Losses of a batch; with torch.distributed, of the batches of all processes together.
+
+        Args:
+            depth_features: Object features (B, D), L2-normalised; B equal on all processes.
+            image_features: The same of the depth-aligned images; row i belongs to row i.
+            logit_scale: CLIP's logit scale, the factor exp(s), scalar; used when the head's scale is frozen and
+                ``init_logit_scale`` is None.
+
+        Returns:
+            dict of float32 scalars: ``loss_contrastive``, ``loss_distance`` (unless ``distance`` is None), and the
+            retrieval accuracies ``depth_to_image_accuracy``, ``image_to_depth_accuracy`` in [0, 1].
+        """
+        if depth_features.ndim != 2 or depth_features.shape != image_features.shape:
+            raise ValueError('depth_features and image_features must have one shape (B, D), got '
+                             f'{tuple(depth_features.shape)} and {tuple(image_features.shape)}')
+        with full_precision(depth_features):
+            depth, image = depth_features.float(), image_features.float()
+            depth, image = gather_with_gradient(depth), gather_with_gradient(image)
+            logits = self.current_logit_scale(logit_scale).to(depth.device) * depth @ image.t()
+            target = torch.arange(len(logits), device=logits.device)
+            losses = dict(loss_contrastive=(F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2)
+            if self.distance is not None:
+                losses['loss_distance'] = self.distance_weight * self._distance(depth, image)
+            depth_to_image, image_to_depth = retrieval_accuracies(logits.detach())
+        return dict(losses, depth_to_image_accuracy=depth_to_image, image_to_depth_accuracy=image_to_depth)
+
+    def _distance(self, depth: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        if self.distance == 'mse':
+            return F.mse_loss(depth, image)
+        return torch.linalg.vector_norm(depth - image, dim=-1).mean()
+
+
+def retrieval_accuracies(logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Share of rows, and of columns, of (B, B) whose highest entry is on the diagonal."""
+    target = torch.arange(len(logits), device=logits.device)
+    return (logits.argmax(1) == target).float().mean(), (logits.argmax(0) == target).float().mean()

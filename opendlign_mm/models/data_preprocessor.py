@@ -1,0 +1,38 @@
+"""Batches of views on the device of the model."""
+from typing import List, Sequence, Union
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseDataPreprocessor
+
+
+@MODELS.register_module()
+class ViewDataPreprocessor(BaseDataPreprocessor):
+    """Stacks the views of the samples of a batch; pixel normalisation is the backbone's.
+
+    Takes what a data loader gives of packed samples: ``inputs`` with ``depth_views`` (V, H, W) and optionally
+    ``images`` (V, 3, H, W) per sample, each float in [0, 1] or uint8, and ``data_samples``. Gives
+    ``inputs=dict(depth_views=(B, V, H, W), images=(B, V, 3, H, W))``, float32 in [0, 1].
+    """
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Raises ``ValueError`` if samples of a batch differ in shape or in what they have."""
+        inputs = data['inputs']
+        if isinstance(inputs, Sequence):  # one dict per sample
+            keys = set(inputs[0])
+            if any(set(sample) != keys for sample in inputs):
+                raise ValueError(f'the samples of a batch have different inputs: {[sorted(s) for s in inputs]}')
+            inputs = {key: [sample[key] for sample in inputs] for key in inputs[0]}
+        stacked = {key: self._batch(key, value) for key, value in inputs.items()}
+        return dict(inputs=stacked, data_samples=self.cast_data(data.get('data_samples')))
+
+    def _batch(self, key: str, values: Union[torch.Tensor, List[torch.Tensor]]) -> torch.Tensor:
+        if not isinstance(values, torch.Tensor):
+            shapes = sorted({tuple(value.shape) for value in values})
+            if len(shapes) > 1:
+                raise ValueError(f"'{key}' of one batch must have one shape, got {shapes}. Use one resolution and one "
+                                 'number of views for all samples.')
+            values = torch.stack(list(values))
+        # Moved as stored: uint8 images are a quarter of the bytes.
+        values = values.to(self.device, non_blocking=self._non_blocking)
+        return values.float() / 255 if values.dtype == torch.uint8 else values.float()

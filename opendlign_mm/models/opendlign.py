@@ -1,0 +1,174 @@
+"""The OpenDlign model: aligns depth maps with images, classifies and embeds shapes."""
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModel
+from torch import nn
+
+from ..structures import ShapeDataSample
+from .clip_backbone import BRANCHES
+from .contrastive_head import object_features
+from .precision import full_precision
+
+Component = Union[dict, nn.Module]
+
+
+def _built(component: Component) -> nn.Module:
+    return component if isinstance(component, nn.Module) else MODELS.build(component)
+
+
+@MODELS.register_module()
+class OpenDlign(BaseModel):
+    """CLIP depth backbone, alignment head and zero-shot head in one mmengine model.
+
+    Modes of :meth:`forward`: ``'loss'`` aligns the tuned branch on depth views with the pretrained branch on images,
+    ``'predict'`` classifies, ``'tensor'`` embeds.
+
+    Args:
+        backbone: Config or module of a ``CLIPDepthBackbone``.
+        alignment_head: Of a ``DepthImageContrastiveHead``; needed for mode ``'loss'`` only.
+        zero_shot_head: Of a ``ZeroShotHead``; needed for ``'predict'`` and :meth:`zero_shot`.
+        data_preprocessor: A ``ViewDataPreprocessor`` by default.
+        encode_batch_size: Views per pass of the backbone where no gradient is needed.
+        compare_frozen: In mode ``'predict'`` also give ``pred_scores_pretrained``, the scores with all views from
+            the pretrained branch: the model as it was before alignment.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(self,
+                 backbone: Component,
+                 alignment_head: Optional[Component] = None,
+                 zero_shot_head: Optional[Component] = None,
+                 data_preprocessor: Optional[Component] = None,
+                 encode_batch_size: int = 256,
+                 compare_frozen: bool = False,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(_built(data_preprocessor or dict(type='ViewDataPreprocessor')), init_cfg)
+        if encode_batch_size < 1:
+            raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
+        self.encode_batch_size, self.compare_frozen = encode_batch_size, compare_frozen
+        self.backbone = _built(backbone)
+        self.alignment_head = None if alignment_head is None else _built(alignment_head)
+        self.zero_shot_head = None if zero_shot_head is None else _built(zero_shot_head)
+        if self.alignment_head is not None:
+            self.alignment_head.init_logit_scale_from(self.backbone.logit_scale)
+        if self.zero_shot_head is not None:
+            absent = set(self.zero_shot_head.required_branches) - set(self.backbone.branches)
+            if absent:
+                raise ValueError(f'the zero-shot head uses the {absent.pop()!r} branch, which the backbone does not '
+                                 "have; set branches='pretrained' or num_blocks >= 1")
+        self.register_load_state_dict_post_hook(_forget_class_features)
+
+    def encode_views(self, views: torch.Tensor, branch: Union[str, Sequence[str]]
+                     ) -> Union[torch.Tensor, Dict[str, torch.Tensor]]:
+        """Embed views.
+
+        Args:
+            views: float (B, V, H, W), grey, or (B, V, 3, H, W), in [0, 1].
+            branch: ``'pretrained'`` or ``'tuned'``; or several, computed in one pass.
+
+        Returns:
+            float32 (B, V, D), each view L2-normalised. For several branches a dict of them.
+
+        Raises:
+            ValueError: wrong shape, or a branch the backbone does not have.
+            TypeError: views are not floating point.
+        """
+        branches = (branch, ) if isinstance(branch, str) else tuple(branch)
+        if views.ndim == 4:
+            views = views.unsqueeze(2).expand(-1, -1, 3, -1, -1)
+        if views.ndim != 5 or views.shape[2] != 3:
+            raise ValueError(f'views must have shape (B, V, H, W) or (B, V, 3, H, W), got {tuple(views.shape)}')
+        objects, num_views = views.shape[:2]
+        views = views.flatten(0, 1)
+        chunks = [views] if torch.is_grad_enabled() else views.split(self.encode_batch_size)
+        encoded = [self.backbone(chunk, branches) for chunk in chunks]
+        features = {}
+        for name in branches:
+            with full_precision(views):
+                features[name] = F.normalize(torch.cat([chunk[name] for chunk in encoded]).float(), dim=-1)
+            features[name] = features[name].view(objects, num_views, -1)
+        return features[branch] if isinstance(branch, str) else features
+
+    def set_vocabulary(self, class_names: Sequence[str],
+                       templates: Union[None, str, Sequence[str]] = None) -> None:
+        """Set the classes of :meth:`zero_shot` and mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
+        self._needs('zero_shot_head', 'a vocabulary').set_vocabulary(class_names, templates)
+
+    @torch.no_grad()
+    def zero_shot(self, views: torch.Tensor) -> torch.Tensor:
+        """Views (B, V, H, W) or (B, V, 3, H, W) in [0, 1] -> aggregated scores float32 (B, C)."""
+        return self._zero_shot(views, compare_frozen=False)[0]
+
+    def _zero_shot(self, views: torch.Tensor, compare_frozen: bool) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        """Scores, and those of the pretrained branch alone if asked for, from one pass of the trunk."""
+        head = self._needs('zero_shot_head', 'zero-shot classification')
+        classes = head.class_features(self.backbone.encode_text)
+        branches = tuple(name for name in BRANCHES
+                         if name in head.required_branches or (compare_frozen and name == 'pretrained'))
+        features = self.encode_views(views, branches)
+        options = dict(features_of_classes=classes, clip_logit_scale=self.backbone.logit_scale.float().exp())
+        scores = head.scores(**features, **options)
+        if not compare_frozen:
+            return scores, None
+        return scores, head.scores(pretrained=features['pretrained'], branches='pretrained', **options)
+
+    def forward(self, inputs: Dict[str, torch.Tensor], data_samples: Optional[List[ShapeDataSample]] = None,
+                mode: str = 'tensor') -> Union[Dict[str, torch.Tensor], List[ShapeDataSample]]:
+        """Run the model.
+
+        Args:
+            inputs: ``depth_views`` float (B, V, H, W) in [0, 1]; for mode ``'loss'`` also ``images``
+                (B, V, 3, H, W) in [0, 1].
+            data_samples: B samples, for mode ``'predict'``; new ones are made if absent.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,) and ``pred_label``.
+            ``'tensor'``: dict branch -> (B, V, D), L2-normalised.
+        """
+        if 'depth_views' not in inputs:
+            raise ValueError(f"inputs have no 'depth_views', only {sorted(inputs)}: put ProjectPointsToDepth before "
+                             'PackShapeInputs in the pipeline')
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self.encode_views(inputs['depth_views'], self.backbone.branches)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    def loss(self, inputs: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+        """Alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`."""
+        head = self._needs('alignment_head', "mode 'loss'")
+        if 'images' not in inputs:
+            raise ValueError("alignment needs 'images' beside 'depth_views': the pipeline has to make or load them")
+        depth = object_features(self.encode_views(inputs['depth_views'], 'tuned'))
+        with torch.no_grad():
+            image = object_features(self.encode_views(inputs['images'], 'pretrained'))
+        return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
+
+    @torch.no_grad()
+    def predict(self, inputs: Dict[str, torch.Tensor], data_samples: Optional[List[ShapeDataSample]] = None
+                ) -> List[ShapeDataSample]:
+        """Classify a batch."""
+        scores, frozen = self._zero_shot(inputs['depth_views'], self.compare_frozen)
+        data_samples = data_samples or [ShapeDataSample() for _ in scores]
+        for index, sample in enumerate(data_samples):
+            sample.set_pred_scores(scores[index])
+            if frozen is not None:
+                sample.set_field(frozen[index], 'pred_scores_pretrained', dtype=torch.Tensor)
+        return data_samples
+
+    def _needs(self, name: str, purpose: str) -> nn.Module:
+        head = getattr(self, name)
+        if head is None:
+            raise RuntimeError(f'This OpenDlign model was built without {name}, which {purpose} needs.')
+        return head
+
+
+def _forget_class_features(model: OpenDlign, _) -> None:
+    if model.zero_shot_head is not None:
+        model.zero_shot_head.forget_class_features()

@@ -1,0 +1,96 @@
+"""State dicts that hold what was trained and which CLIP it was trained on, instead of the CLIP."""
+from typing import Dict, List
+
+import torch
+from torch import nn
+
+from .clip_identity import CLIPIdentity, sha256_of_weights
+
+IDENTITY_KEY = 'clip_identity'
+
+
+class TrainedStateMixin:
+    """For a module with a frozen open_clip model ``clip`` and ``tuned_blocks`` copied from ``source_blocks()``.
+
+    The state dict leaves out every entry of ``clip`` and the frozen entries of ``tuned_blocks`` that equal those of
+    the blocks they were copied from; it adds the uint8 tensor ``clip_identity``. That works wherever the module is
+    nested, with plain PyTorch as with mmengine's checkpoint functions.
+
+    Loading compares the identity and raises ``RuntimeError`` naming both if the checkpoint belongs to another CLIP.
+    A state dict that does hold the weights of ``clip`` is loaded whole and then defines the identity.
+    """
+
+    clip: nn.Module
+    tuned_blocks: nn.ModuleList
+    clip_name: str
+    pretrained_label: str
+
+    def _init_trained_state(self) -> None:
+        self._weights_hash = None
+        self._clip_is_in_state_dict = False
+        self._absent_frozen_entries: List[str] = []
+        # Both torch and mmengine (which walks the modules itself) call hooks registered this way.
+        self._register_state_dict_hook(_leave_out_what_clip_holds)
+        self.register_load_state_dict_post_hook(_fill_in_what_clip_holds)
+
+    def clip_identity(self) -> CLIPIdentity:
+        """Name, tag and content hash of the frozen CLIP. The hash is taken once, when it is first needed."""
+        if self._weights_hash is None:
+            self._weights_hash = sha256_of_weights(self.clip)
+        return CLIPIdentity(self.clip_name, self.pretrained_label, self._weights_hash)
+
+    def check_clip_identity(self, stored: CLIPIdentity) -> None:
+        """Raises ``RuntimeError`` if ``stored`` is not this module's CLIP."""
+        own = self.clip_identity()
+        if stored.sha256 is None or stored.sha256 != own.sha256:
+            same = stored.name == own.name and stored.pretrained == own.pretrained
+            raise RuntimeError(
+                f'The checkpoint was trained on {stored}, the model is built on {own}. '
+                + ('The names agree, the weights do not: find the weights of the checkpoint. ' if same else '')
+                + "Set the backbone's clip, model_config and pretrained to those of the checkpoint, or train anew.")
+
+    def _frozen_copies(self) -> Dict[str, tuple]:
+        """Entries of ``tuned_blocks`` that are not trained: name -> (entry, the entry it was copied from)."""
+        pairs = {}
+        for index, (block, source) in enumerate(zip(self.tuned_blocks, self.source_blocks())):
+            originals = dict(source.named_parameters())
+            for name, parameter in block.named_parameters():
+                if not parameter.requires_grad:
+                    pairs[f'tuned_blocks.{index}.{name}'] = (parameter, originals[name])
+        return pairs
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                              error_msgs):
+        stored = state_dict.pop(prefix + IDENTITY_KEY, None)
+        self._load_prefix = prefix
+        self._clip_is_in_state_dict = any(key.startswith(f'{prefix}clip.') for key in state_dict)
+        self._absent_frozen_entries = [name for name in self._frozen_copies() if prefix + name not in state_dict]
+        if self._clip_is_in_state_dict:
+            self._weights_hash = None
+            self.pretrained_label = 'state dict' if stored is None else CLIPIdentity.from_tensor(stored).pretrained
+        elif stored is not None:
+            self.check_clip_identity(CLIPIdentity.from_tensor(stored))
+        else:
+            missing_keys.append(prefix + IDENTITY_KEY)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                                      error_msgs)
+
+
+def _leave_out_what_clip_holds(module: TrainedStateMixin, state_dict: dict, prefix: str, _) -> None:
+    for key in [key for key in state_dict if key.startswith(f'{prefix}clip.')]:
+        del state_dict[key]
+    for name, (copied, original) in module._frozen_copies().items():
+        if copied.is_meta or torch.equal(copied, original):
+            del state_dict[prefix + name]
+    state_dict[prefix + IDENTITY_KEY] = module.clip_identity().to_tensor()
+
+
+@torch.no_grad()
+def _fill_in_what_clip_holds(module: TrainedStateMixin, incompatible_keys) -> None:
+    absent = {module._load_prefix + name for name in module._absent_frozen_entries}
+    for name, (copied, original) in module._frozen_copies().items():
+        if name in module._absent_frozen_entries:
+            copied.copy_(original)
+    incompatible_keys.missing_keys[:] = [
+        key for key in incompatible_keys.missing_keys
+        if key not in absent and (module._clip_is_in_state_dict or not key.startswith(f'{module._load_prefix}clip.'))]

@@ -1,0 +1,35 @@
+"""The data sample of one shape: what is known of it and what a model predicts for it."""
+from typing import Union
+
+import torch
+from mmengine.structures import BaseDataElement
+
+
+class ShapeDataSample(BaseDataElement):
+    """Annotations and predictions of one object.
+
+    Meta information: ``sample_id`` (str) and ``category`` (str, the class name as text).
+
+    Data fields, each present once it has been set:
+
+    - ``gt_label``: int64 tensor (1,), index of the class among the dataset's classes.
+    - ``pred_scores``: float32 tensor (C,), one score per class of the vocabulary, higher is better.
+    - ``pred_label``: int64 tensor (1,), the class with the highest score.
+    - ``pred_scores_pretrained``: float32 tensor (C,), the scores of the frozen CLIP alone, when a model compares both.
+    """
+
+    def set_gt_label(self, label: Union[int, torch.Tensor]) -> 'ShapeDataSample':
+        """Set the class index; raises ``ValueError`` unless it is a single non-negative integer."""
+        label = torch.as_tensor(label)
+        if label.numel() != 1 or label.is_floating_point() or int(label) < 0:
+            raise ValueError(f'gt_label must be one class index >= 0, got {label.tolist()}')
+        self.set_field(label.reshape(1).long(), 'gt_label', dtype=torch.Tensor)
+        return self
+
+    def set_pred_scores(self, scores: torch.Tensor) -> 'ShapeDataSample':
+        """Set the scores (C,) of all classes and, with them, the predicted label."""
+        if scores.ndim != 1 or scores.numel() == 0:
+            raise ValueError(f'pred_scores must have shape (C,) with C >= 1, got {tuple(scores.shape)}')
+        self.set_field(scores, 'pred_scores', dtype=torch.Tensor)
+        self.set_field(scores.argmax().reshape(1), 'pred_label', dtype=torch.Tensor)
+        return self
