@@ -1,0 +1,118 @@
+"""Work-arounds for third-party versions, each with its reason and the version that needs it. Importing applies none
+but the allow-list for checkpoints, which only adds names; everything else is a function called where it is needed.
+"""
+import os
+import subprocess
+from importlib import import_module
+from typing import Callable, List, Tuple, Union
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.registry import Registry
+
+# --- checkpoints of mmengine <= 0.10.7 under torch >= 2.6 ------------------------------------------------------------
+# torch.load refuses everything but tensors and plain containers by default (weights_only=True), and mmengine calls it
+# without that argument. A Runner's checkpoint also holds the log history (HistoryBuffer: numpy arrays and its own
+# methods) and, with OneCycleLR, the annealing function. The safety stays on; only those names are allowed.
+
+_FUNCTIONS_IN_CHECKPOINTS = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
+
+
+def _method_in_checkpoint(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, by which pickle refers to a method, for the few methods that checkpoints hold."""
+    if name not in _FUNCTIONS_IN_CHECKPOINTS.get(owner, ()):
+        raise ValueError(f'the checkpoint refers to {name!r} of {owner!r}, which no mmengine checkpoint needs; '
+                         'do not load a file that you do not trust')
+    return getattr(owner, name)
+
+
+def _numpy_names() -> List[Tuple[Callable, str]]:
+    multiarray = np.core.multiarray if np.__version__ < '2' else np._core.multiarray
+    names = [(getattr(multiarray, function), f'numpy.{core}.multiarray.{function}')
+             for core in ('core', '_core') for function in ('_reconstruct', 'scalar')]
+    dtypes = [type(np.dtype(code)) for code in ('?', 'u1', 'i4', 'i8', 'f2', 'f4', 'f8', 'U1')]
+    return names + [(dtype, f'{dtype.__module__}.{dtype.__qualname__}') for dtype in dtypes]
+
+
+def allow_checkpoint_contents() -> None:
+    """Let ``torch.load`` read what mmengine's Runner writes into a checkpoint, without switching its safety off."""
+    # torch < 2.6 does not restrict torch.load by default and does not know names given as tuples.
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
+        return
+    allowed: List[Union[Callable, Tuple[Callable, str]]] = [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype]
+    allowed += _numpy_names()
+    allowed += [(_method_in_checkpoint, 'builtins.getattr'), (bytes, 'builtins.bytes')]
+    torch.serialization.add_safe_globals(allowed)
+
+
+# --- distributed runs without CUDA, mmengine <= 0.10.7 ----------------------------------------------------------------
+
+def prepare_cpu_distributed(cfg: Config, launcher: str) -> None:
+    """Make ``launcher`` work where there is no CUDA device; do nothing where there is one or without a launcher.
+
+    mmengine's launchers call ``torch.cuda.set_device`` unconditionally. Its Runner leaves an existing process group
+    alone, so the group (gloo) is made here, before the Runner. Its default wrapper passes ``device_ids``, which
+    DistributedDataParallel refuses for CPU modules, hence the wrapper is named in ``cfg`` with ``device_ids=None``.
+
+    Args:
+        cfg: The run's config; ``model_wrapper_cfg`` is filled in.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        RuntimeError: The launcher's environment variables are missing, that is, the script was started without it.
+    """
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    wrapper = cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', broadcast_buffers=False))
+    wrapper['device_ids'] = None
+    wrapper.setdefault('find_unused_parameters', cfg.get('find_unused_parameters', False))
+    if dist.is_initialized():
+        return
+    sources = dict(
+        pytorch=dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK'),
+        slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+        mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+                 LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'))
+    missing = [name for name in sources[launcher].values() if name not in os.environ]
+    if missing:
+        raise RuntimeError(f"launcher '{launcher}' sets {', '.join(missing)}, which this process lacks; start it through "
+                           'tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out')
+    for name, source in sources[launcher].items():
+        os.environ[name] = os.environ[source]
+    if 'MASTER_ADDR' not in os.environ:
+        several_hosts = launcher == 'slurm' and 'SLURM_NODELIST' in os.environ
+        os.environ['MASTER_ADDR'] = _first_slurm_host() if several_hosts else '127.0.0.1'
+    os.environ.setdefault('MASTER_PORT', '29500')
+    dist.init_process_group('gloo')
+
+
+def _first_slurm_host() -> str:
+    hosts = subprocess.run(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], capture_output=True,
+                           text=True, check=True).stdout.split()
+    return hosts[0]
+
+
+# --- lazy registration, mmengine <= 0.10.7 ----------------------------------------------------------------------------
+
+def register_location(registry: Registry, module: str) -> None:
+    """Have ``registry`` import ``module`` when it first looks a name up.
+
+    mmengine fixes the modules of a registry where the registry is made, and mmdet3d's are made in mmdet3d. A plugin's
+    module that needs all of mmdet3d (11 seconds to import) joins them here, so that importing the plugin stays cheap.
+    A registry that has already imported its modules imports this one at once.
+    """
+    if module in registry._locations:
+        return
+    registry._locations.append(module)
+    if registry._imported:
+        import_module(module)
+
+
+allow_checkpoint_contents()

@@ -1,0 +1,8 @@
+"""What the Runner needs beyond mmengine: autocast on any device and runs that resume exactly."""
+from .autocast_optim_wrapper import AutocastOptimWrapper
+from .checkpoint_guard_hook import CheckpointGuardHook, require_clip_checkpoint
+from .epoch_seed_hook import EpochSeedHook
+from .run_options import scale_peak_learning_rate, select_autocast
+
+__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'require_clip_checkpoint',
+           'scale_peak_learning_rate', 'select_autocast']
