@@ -1,0 +1,91 @@
+"""What ``tools/train.py`` and ``tools/test.py`` share: options, the config they lead to, and errors meant for the user."""
+import argparse
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import mmengine
+from mmengine.config import Config, DictAction
+from torch import nn
+
+from ..compat import prepare_cpu_distributed
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_MMENGINE = Path(mmengine.__file__).resolve().parent
+# mmengine raises from these where a name, a file or an option of the user's is wrong.
+_USER_FACING = (_PACKAGE, _MMENGINE / 'config', _MMENGINE / 'registry', _MMENGINE / 'runner' / 'checkpoint.py',
+                _MMENGINE / 'fileio')
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every mmdet3d tool has."""
+    parser.add_argument('--work-dir', help='directory for logs and checkpoints; default work_dirs/<name of the config>')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='changes to the config as key=value, e.g. train_cfg.max_epochs=2; lists as key="[a,b]" or '
+                        'key=a,b, without blanks')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='what started this process; tools/dist_*.sh and tools/slurm_*.sh set it')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config`` and apply the common options.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'config {args.config} does not exist; configs/ holds the ones of this project')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    cfg.launcher = args.launcher
+    prepare_cpu_distributed(cfg, args.launcher)
+    return cfg
+
+
+def describe_model(model: nn.Module) -> str:
+    """One line: the CLIP inside, where there is one, and how many parameters are trained."""
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    clips = [module.clip_name for module in model.modules() if hasattr(module, 'clip_name')]
+    return f'CLIP: {", ".join(clips) or "none"}; parameters trained: {trained:,} of {total:,}'
+
+
+@contextmanager
+def user_errors(show_traceback: bool = False) -> Iterator[None]:
+    """Print an error that was raised for the user (a missing file, a wrong argument) as one message and exit with 2.
+
+    An error counts as such when it is about a file that is not there, or was raised by this package's own checks or by
+    mmengine's on configs, names and checkpoints. Any other error keeps its traceback: it is a defect to report.
+
+    Args:
+        show_traceback: Print the traceback of those, too.
+    """
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError, ImportError) as error:
+        if show_traceback or not _is_for_the_user(error):
+            raise
+        message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+        print(f'\nerror: {message}\n(--traceback shows where it was raised)', file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_for_the_user(error: BaseException) -> bool:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)):
+        return True
+    while error.__cause__ or error.__context__:  # registries raise the error again: look at the first one
+        error = error.__cause__ or error.__context__
+    frames = traceback.extract_tb(error.__traceback__)
+    origin = Path(frames[-1].filename).resolve()
+    return any(place == origin or place in origin.parents for place in _USER_FACING)

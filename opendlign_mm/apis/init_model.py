@@ -1,0 +1,52 @@
+"""A model, ready for inference, from a config and a checkpoint."""
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
+from torch import nn
+
+from ..engine import require_clip_checkpoint
+
+
+def init_model(config: Union[str, Path, Config],
+               checkpoint: Optional[Union[str, Path]] = None,
+               device: Union[str, torch.device] = 'cpu',
+               cfg_options: Optional[dict] = None) -> nn.Module:
+    """Build a model in evaluation mode.
+
+    Args:
+        config: Path of a config, or the config itself.
+        checkpoint: Path of a checkpoint that ``tools/train.py`` wrote for this model and its CLIP; None leaves the
+            weights that the config names.
+        device: Where the model goes.
+        cfg_options: Changes to the config, e.g. ``{'model.backbone.pretrained': 'path'}``.
+
+    Returns:
+        The model; ``model.cfg`` is its config, ``model.dataset_meta`` the checkpoint's dataset information or None.
+
+    Raises:
+        FileNotFoundError: The config or the checkpoint does not exist.
+        RuntimeError: The checkpoint belongs to another CLIP (the message names both) or to another model.
+    """
+    if not isinstance(config, Config):
+        if not Path(config).is_file():
+            raise FileNotFoundError(f'config {config} does not exist')
+        config = Config.fromfile(config)
+    if cfg_options:
+        config.merge_from_dict(cfg_options)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {checkpoint} does not exist; train one with tools/train.py')
+    init_default_scope(config.get('default_scope', 'mmdet3d'))
+    model = MODELS.build(config.model)
+    model.dataset_meta = None
+    if checkpoint is not None:
+        contents = _load_checkpoint(str(checkpoint), map_location='cpu')
+        require_clip_checkpoint(contents, str(checkpoint))
+        _load_checkpoint_to_model(model, contents)
+        model.dataset_meta = contents.get('meta', {}).get('dataset_meta')
+    model.cfg = config
+    return model.to(device).eval()

@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+"""Train the model of a config: ``python tools/train.py configs/opendlign_tiny.py``."""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from opendlign_mm.apis.command_line import add_common_options, describe_model, load_config, user_errors  # noqa: E402
+from opendlign_mm.engine import scale_peak_learning_rate, select_autocast  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Options of mmdet3d's tools/train.py."""
+    parser = argparse.ArgumentParser(description='Train the model of a config')
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA)')
+    parser.add_argument('--sync_bn', choices=['none', 'torch', 'mmcv'], default='none',
+                        help='make BatchNorm layers synchronise across processes')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate with the batch size, relative to auto_scale_lr.base_batch_size')
+    parser.add_argument('--resume', nargs='?', const='auto',
+                        help='go on from this checkpoint, or without a path from the latest one in the work directory')
+    add_common_options(parser)
+    return parser.parse_args()
+
+
+def apply_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the options of training into the config."""
+    if args.amp:
+        select_autocast(cfg)
+    if args.sync_bn != 'none':
+        cfg.sync_bn = args.sync_bn
+    if args.auto_scale_lr:
+        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+            raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if cfg.get('load_from') and not Path(cfg.load_from).is_file():
+        raise FileNotFoundError(f'checkpoint {cfg.load_from} does not exist')
+
+
+def main() -> None:
+    """Build the Runner and train."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        cfg = load_config(args)
+        apply_options(cfg, args)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        scale_peak_learning_rate(runner)
+        runner.logger.info(describe_model(runner.model))
+        runner.train()
+
+
+if __name__ == '__main__':
+    main()
