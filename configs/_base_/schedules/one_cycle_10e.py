@@ -1,0 +1,10 @@
+"""The paper's schedule: AdamW and one cycle with peak 3e-4 over 10 epochs, for 128 objects in a batch."""
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.1))
+# The cycle spans train_cfg.max_epochs, whatever that is set to, and moves at every iteration.
+param_scheduler = [dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)]
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
+# --auto-scale-lr scales the peak with the batch size.
+auto_scale_lr = dict(enable=False, base_batch_size=128)

@@ -1,0 +1,6 @@
+"""Pipeline transforms: points to depth views, and packing for the models."""
+from .depth_view_to_image import DepthViewToImage
+from .pack_shape_inputs import PackShapeInputs
+from .project_points_to_depth import ProjectPointsToDepth
+
+__all__ = ['DepthViewToImage', 'PackShapeInputs', 'ProjectPointsToDepth']

@@ -1,0 +1,60 @@
+"""The end of a pipeline for single objects: results to model inputs."""
+from typing import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from ...structures import ShapeDataSample
+
+
+@TRANSFORMS.register_module()
+class PackShapeInputs(BaseTransform):
+    """Pack depth views, images and the label of one object for ``OpenDlign``.
+
+    Required keys:
+        depth_views: float array (V, H, W) in [0, 1].
+    Optional keys:
+        images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
+        gt_label: int, index of the class.
+
+    The result is ``dict(inputs=dict(depth_views=float tensor (V, H, W), images=uint8 tensor (V, 3, H, W)),
+    data_samples=ShapeDataSample)``.
+
+    Args:
+        meta_keys: Keys of the results to keep in the data sample's meta information, where present.
+
+    Raises:
+        ValueError: ``depth_views`` is absent, or a shape or dtype is another one; the message names the object.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = ('sample_id', 'category')) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        """Pack ``results``."""
+        name = results.get('sample_id', 'the object')
+        depth_views = results.get('depth_views')
+        if not isinstance(depth_views, np.ndarray) or depth_views.ndim != 3:
+            raise ValueError(f"{name}: 'depth_views' must be an array (V, H, W), got {_describe(depth_views)}; put "
+                             'ProjectPointsToDepth before PackShapeInputs')
+        inputs = dict(depth_views=torch.from_numpy(np.ascontiguousarray(depth_views, dtype=np.float32)))
+        if 'images' in results:
+            images = results['images']
+            expected = (len(depth_views), *images.shape[1:3], 3) if getattr(images, 'ndim', 0) == 4 else None
+            if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != expected:
+                raise ValueError(f"{name}: 'images' must be a uint8 array ({len(depth_views)}, H, W, 3), one image for "
+                                 f'each depth view, got {_describe(images)}')
+            inputs['images'] = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        data_sample = ShapeDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
+        if 'gt_label' in results:
+            data_sample.set_gt_label(results['gt_label'])
+        return dict(inputs=inputs, data_samples=data_sample)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'
+
+
+def _describe(value) -> str:
+    return f'{value.dtype} {tuple(value.shape)}' if hasattr(value, 'shape') else repr(type(value).__name__)

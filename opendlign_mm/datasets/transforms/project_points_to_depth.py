@@ -1,0 +1,45 @@
+"""Points to depth views, as a pipeline transform."""
+from typing import Callable, Optional, Union
+
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from ...projection import ContourAwareProjection
+from .points import point_coordinates
+from .view_matrices import view_matrices
+
+
+@TRANSFORMS.register_module()
+class ProjectPointsToDepth(BaseTransform):
+    """Project a point cloud to depth views with the contour-aware projection (paper, section 3.1).
+
+    Required keys:
+        points: float tensor or array (N, >=3), or mmdet3d's ``BasePoints``; z up, any scale.
+
+    Added keys:
+        depth_views: float32 array (V, H, W) in [0, 1], white background 1.0, near is dark.
+        depth_view_matrices: float32 array (V, 4, 4), if ``with_matrices``; see :func:`view_matrices`.
+
+    Args:
+        projection: Arguments of ``ContourAwareProjection``, or a callable that takes a list of one (N, 3) tensor and
+            gives (1, V, H, W). None: the projection's defaults.
+        with_matrices: Also give the matrix that takes a point to its pixel in each view.
+
+    Raises:
+        ValueError: No points, a wrong shape, or non-finite coordinates.
+    """
+
+    def __init__(self, projection: Optional[Union[dict, Callable]] = None, with_matrices: bool = False) -> None:
+        self.projection = projection if callable(projection) else ContourAwareProjection(**(projection or {}))
+        self.with_matrices = with_matrices
+
+    def transform(self, results: dict) -> dict:
+        """Add ``depth_views`` to ``results``."""
+        points = point_coordinates(results)
+        results['depth_views'] = self.projection([points])[0].cpu().numpy()
+        if self.with_matrices:
+            results['depth_view_matrices'] = view_matrices(points, self.projection).cpu().numpy()
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(projection={self.projection!r}, with_matrices={self.with_matrices})'
