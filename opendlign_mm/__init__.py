@@ -1,0 +1,10 @@
+"""Open-world point cloud understanding with depth-aligned images, as a plugin for mmdetection3d.
+
+Importing this package registers every component in mmdet3d's registries. It imports neither mmdet3d's models nor its
+structures (11 seconds); the detection components, which need both, are imported when a model is first built by name.
+"""
+from . import compat, engine, evaluation, generation, models  # noqa: F401
+from .datasets import transforms  # noqa: F401
+from .version import __version__
+
+__all__ = ['__version__']
