@@ -10,6 +10,7 @@ from torch import nn
 from ..structures import ShapeDataSample
 from .clip_backbone import BRANCHES
 from .contrastive_head import object_features
+from .data_preprocessor import ViewDataPreprocessor
 from .precision import full_precision
 
 Component = Union[dict, nn.Module]
@@ -45,7 +46,7 @@ class OpenDlign(BaseModel):
                  encode_batch_size: int = 256,
                  compare_frozen: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
-        super().__init__(_built(data_preprocessor or dict(type='ViewDataPreprocessor')), init_cfg)
+        super().__init__(_built(data_preprocessor or ViewDataPreprocessor()), init_cfg)
         if encode_batch_size < 1:
             raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
         self.encode_batch_size, self.compare_frozen = encode_batch_size, compare_frozen
