@@ -1,0 +1,355 @@
+"""CLIPDepthBackbone: both branches, what is trained, how a CLIP is found, and its errors."""
+import json
+
+import open_clip
+import pytest
+import torch
+
+from opendlign_mm.models import CLIPDepthBackbone
+from opendlign_mm.models.compact_clip import save_compact_clip
+
+
+def small(config, **options) -> CLIPDepthBackbone:
+    return CLIPDepthBackbone('small', model_config=config, **options)
+
+
+@pytest.fixture
+def views() -> torch.Tensor:
+    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def perturb(backbone: CLIPDepthBackbone) -> None:
+    """Move T' away from T, as training does."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator).to(parameter)
+
+
+# ---------------------------------------------------------------- what is computed
+def test_pretrained_branch_is_clip_and_tuned_starts_there(tiny_clip_config, views, device):
+    backbone, views = small(tiny_clip_config).to(device), views.to(device)
+    both = backbone(views)
+    assert set(both) == {'pretrained', 'tuned'}
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], device=device).view(3, 1, 1)
+    expected = backbone.clip.encode_image((views - mean) / std)
+    assert both['pretrained'].shape == (3, 48) and both['pretrained'].dtype == torch.float32
+    torch.testing.assert_close(both['pretrained'], expected, atol=1e-5, rtol=1e-5)
+    # 1/2 T + 1/2 T' with T' = T is T.
+    torch.testing.assert_close(both['tuned'], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('num_blocks', [1, 2, 3])
+@pytest.mark.parametrize('combine', ['residual', 'direct'])
+def test_tuned_branch_follows_the_equation(tiny_clip_config, views, num_blocks, combine):
+    backbone = small(tiny_clip_config, num_blocks=num_blocks, combine=combine, pixel_mean=None)
+    perturb(backbone)
+    visual = backbone.clip.visual
+    tokens = visual._embeds(views)
+    for block in visual.transformer.resblocks[:3 - num_blocks]:
+        tokens = block(tokens)
+    frozen, tuned = tokens, tokens
+    for block in visual.transformer.resblocks[3 - num_blocks:]:
+        frozen = block(frozen)
+    for block in backbone.tuned_blocks:
+        tuned = block(tuned)
+    end = (frozen + tuned) / 2 if combine == 'residual' else tuned
+    expected = visual.ln_post(end)[:, 0] @ visual.proj
+    actual = backbone(views, ('tuned', ))
+    assert set(actual) == {'tuned'}
+    torch.testing.assert_close(actual['tuned'], expected, atol=1e-5, rtol=1e-5)
+    assert (backbone(views)['tuned'] - backbone(views)['pretrained']).abs().max() > 1e-3
+
+
+def test_one_pass_of_the_trunk_serves_both_branches(tiny_clip_config, views):
+    backbone, calls = small(tiny_clip_config), []
+    for index, block in enumerate(backbone.clip.visual.transformer.resblocks):
+        block.register_forward_hook(lambda *_, index=index: calls.append(index))
+    backbone(views, ('pretrained', 'tuned'))
+    assert calls == [0, 1, 2]
+    calls.clear()
+    backbone.combine = 'direct'
+    backbone(views, ('tuned', ))
+    assert calls == [0, 1], 'direct tuning alone does not need the frozen last block'
+
+
+def test_towers_that_are_not_batch_first(tiny_clip_config, views):
+    batch_first, sequence_first = small(tiny_clip_config), small(tiny_clip_config)
+    transformer = sequence_first.clip.visual.transformer
+    transformer.batch_first = False
+    for block in [*transformer.resblocks, *sequence_first.tuned_blocks]:
+        block.attn.batch_first = False
+    perturb(batch_first)
+    sequence_first.tuned_blocks.load_state_dict(batch_first.tuned_blocks.state_dict())
+    for branch, value in batch_first(views).items():
+        torch.testing.assert_close(sequence_first(views)[branch], value, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('vision', [dict(qk_norm=True), dict(attentional_pool=True, attn_pooler_heads=2),
+                                    dict(pool_type='avg', final_ln_after_pool=True), dict(no_ln_pre=True)])
+def test_variants_of_open_clip_vits(tiny_clip_config, views, vision):
+    tiny_clip_config['vision_cfg'].update(vision)
+    backbone = small(tiny_clip_config, pixel_mean=None)
+    both = backbone(views)
+    torch.testing.assert_close(both['pretrained'], backbone.clip.encode_image(views), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(both['tuned'], both['pretrained'], atol=1e-5, rtol=1e-5)
+
+
+def test_quick_gelu_of_the_configuration_is_used(tiny_clip_config, views):
+    plain = small(tiny_clip_config)(views)['pretrained']
+    quick = small(dict(tiny_clip_config, quick_gelu=True))(views)['pretrained']
+    assert (plain - quick).abs().max() > 1e-4
+
+
+def test_no_views_give_no_embeddings(tiny_clip_config):
+    assert small(tiny_clip_config)(torch.zeros(0, 3, 32, 32))['tuned'].shape == (0, 48)
+
+
+# ---------------------------------------------------------------- training
+@pytest.mark.parametrize('trainable, expected', [
+    ('attention', 4 * 64 * 64 + 4 * 64),
+    ('all', 4 * 64 * 64 + 4 * 64 + 8 * 64 * 64 + 5 * 64 + 4 * 64),
+])
+def test_gradient_reaches_what_is_trained_and_nothing_else(tiny_clip_config, views, device, trainable, expected):
+    backbone = small(tiny_clip_config, trainable=trainable).to(device).train()
+    both = backbone(views.to(device))
+    assert not both['pretrained'].requires_grad
+    both['tuned'].square().sum().backward()
+    with_gradient = {name: p for name, p in backbone.named_parameters() if p.grad is not None}
+    assert all(name.startswith('tuned_blocks.0.') for name in with_gradient)
+    assert sum(p.numel() for p in with_gradient.values()) == expected
+    assert sum(p.numel() for p in backbone.parameters() if p.requires_grad) == expected
+    # Keys' bias has no influence on a softmax; every other part has a gradient.
+    assert all(p.grad.abs().max() > 0 for p in with_gradient.values())
+
+
+def test_no_graph_is_kept_of_the_trunk(tiny_clip_config, views):
+    backbone, saved = small(tiny_clip_config).train(), []
+    for block in backbone.clip.visual.transformer.resblocks:
+        block.register_forward_hook(lambda module, inputs, output: saved.append(output.requires_grad))
+    views.requires_grad_(True)
+    backbone(views)
+    assert saved == [False, False, False]
+
+
+def test_freezing_survives_train(tiny_clip_config):
+    tiny_clip_config['vision_cfg']['patch_dropout'] = 0.5
+    backbone = small(tiny_clip_config).train()
+    assert backbone.training and backbone.tuned_blocks.training
+    assert not any(module.training for module in backbone.clip.modules())
+    assert not any(p.requires_grad for p in backbone.clip.parameters())
+    backbone.init_weights()  # the Runner calls it before training
+    assert not any(p.requires_grad for p in backbone.clip.parameters())
+
+
+def test_bf16_autocast(tiny_clip_config, views, device):
+    backbone, views = small(tiny_clip_config).to(device).train(), views.to(device)
+    exact = backbone(views)['tuned']
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        rounded = backbone(views)['tuned']
+        text = backbone.encode_text(['a chair'])
+    assert text.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact, rounded.float()).min() > 0.999
+    rounded.float().square().sum().backward()
+    gradient = backbone.tuned_blocks[0].attn.out_proj.weight.grad
+    assert gradient.dtype == torch.float32 and gradient.isfinite().all() and gradient.abs().max() > 0
+
+
+def test_random_copy_starts_anew(tiny_clip_config, views):
+    backbone = small(tiny_clip_config, copy_init='random')
+    block, source = backbone.tuned_blocks[0], backbone.clip.visual.transformer.resblocks[-1]
+    assert (block.attn.in_proj_weight - source.attn.in_proj_weight).abs().max() > 1e-3
+    assert (block.attn.out_proj.weight - source.attn.out_proj.weight).abs().max() > 1e-3
+    assert torch.equal(block.mlp.c_fc.weight, source.mlp.c_fc.weight)
+    both = backbone(views)
+    assert (both['tuned'] - both['pretrained']).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize('name, parameters', [('ViT-B-16', 2_362_368), ('ViT-L-14-quickgelu', 4_198_400),
+                                              ('ViT-H-14-quickgelu', 6_558_720)])
+def test_trainable_parameters_of_large_models(name, parameters):
+    with torch.device('meta'):
+        backbone = CLIPDepthBackbone(name, pretrained=None)
+    assert sum(p.numel() for p in backbone.parameters() if p.requires_grad) == parameters
+    assert sum(v.numel() for k, v in backbone.state_dict().items() if k != 'clip_identity') == parameters
+
+
+# ---------------------------------------------------------------- text
+def test_text_tower_is_clips_own(tiny_clip_config, device):
+    backbone = small(tiny_clip_config).to(device)
+    texts = ['a depth map of a chair', 'a table']
+    tokens = open_clip.SimpleTokenizer(context_length=77)(texts).to(device)
+    torch.testing.assert_close(backbone.encode_text(texts), backbone.clip.encode_text(tokens), atol=1e-5, rtol=1e-5)
+    names = [name for name, _ in backbone.named_parameters() if 'token_embedding' in name]
+    assert names == ['clip.token_embedding.weight']
+
+
+def test_context_length_of_the_configuration(tiny_clip_config):
+    tiny_clip_config['text_cfg']['context_length'] = 16
+    assert small(tiny_clip_config).encode_text(['a chair ' * 40]).shape == (1, 48)
+
+
+# ---------------------------------------------------------------- towers that are not ViTs
+@pytest.mark.parametrize('vision, name', [
+    (dict(image_size=32, layers=[1, 1, 1, 1], width=8, head_width=8, patch_size=None), 'ModifiedResNet'),
+    (dict(image_size=32, timm_model_name='convnext_atto', timm_pool='', timm_proj='linear'), 'ConvNeXt'),
+])
+def test_other_towers_have_the_pretrained_branch_only(tiny_clip_config, views, vision, name):
+    tiny_clip_config['vision_cfg'] = vision
+    if 'timm_model_name' in vision:
+        vision['timm_pool'] = 'avg'
+    with pytest.raises(ValueError, match=f'no tuned branch.*{name}.*num_blocks=0'):
+        small(tiny_clip_config)
+    backbone = small(tiny_clip_config, num_blocks=0).train()
+    assert backbone.branches == ('pretrained', )
+    embeddings = backbone(views)['pretrained']
+    assert embeddings.shape == (3, 48) and not embeddings.requires_grad
+    torch.testing.assert_close(backbone(views[:1])['pretrained'], embeddings[:1], atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="no branch 'tuned'"):
+        backbone(views, ('tuned', ))
+
+
+# ---------------------------------------------------------------- as a detector's image backbone
+def test_feature_map(tiny_clip_config, views):
+    backbone = small(tiny_clip_config, output='feature_map')
+    (feature_map, ) = backbone(views)
+    assert feature_map.shape == (3, 64, 4, 4) and backbone.out_channels == 64
+    backbone.output = 'embedding'
+    # A ViT with average pooling embeds the mean of this map: the map's layout is rows, then columns.
+    tokens = backbone.tower.feature_map(backbone._tokens(views, ('tuned', ))['tuned'])
+    torch.testing.assert_close(feature_map, tokens)
+    normed = backbone.clip.visual.ln_post(backbone._tokens(views, ('tuned', ))['tuned'])
+    torch.testing.assert_close(feature_map[1, :, 2, 3], normed[1, 1 + 2 * 4 + 3])
+
+
+def test_resize_is_asked_for(tiny_clip_config):
+    with pytest.raises(ValueError, match=r'\(32, 32\) pixels, got \(48, 40\).*resize=True'):
+        small(tiny_clip_config)(torch.rand(1, 3, 48, 40))
+    assert small(tiny_clip_config, resize=True)(torch.rand(1, 3, 48, 40))['tuned'].shape == (1, 48)
+
+
+# ---------------------------------------------------------------- errors
+@pytest.mark.parametrize('options, message', [
+    (dict(combine='mean'), "combine must be 'residual' or 'direct', got 'mean'"),
+    (dict(output='tokens'), "output must be 'embedding' or 'feature_map'"),
+    (dict(copy_init='zero'), "copy_init must be 'pretrained' or 'random'"),
+    (dict(trainable='mlp'), "trainable must be 'attention' or 'all'"),
+    (dict(num_blocks=4), 'num_blocks must be from 0 to the 3 blocks'),
+    (dict(num_blocks=-1), 'num_blocks must be from 0'),
+])
+def test_wrong_options(tiny_clip_config, options, message):
+    with pytest.raises(ValueError, match=message):
+        small(tiny_clip_config, **options)
+
+
+def test_wrong_views(tiny_clip_config, views):
+    backbone = small(tiny_clip_config)
+    with pytest.raises(ValueError, match=r'\(N, 3, H, W\), got \(3, 32, 32\)'):
+        backbone(views[0])
+    with pytest.raises(TypeError, match='divide uint8 images by 255'):
+        backbone((views * 255).to(torch.uint8))
+    with pytest.raises(ValueError, match="no branch 'depth'"):
+        backbone(views, ('depth', ))
+
+
+def test_unknown_clip_and_configuration(tiny_clip_config, tmp_path):
+    with pytest.raises(ValueError, match="open_clip has no model named 'ViT-Z-1'.*model_config"):
+        CLIPDepthBackbone('ViT-Z-1')
+    with pytest.raises(FileNotFoundError, match='nothing.json'):
+        small(tmp_path / 'nothing.json')
+    del tiny_clip_config['text_cfg']
+    with pytest.raises(ValueError, match='lacks text_cfg'):
+        small(tiny_clip_config)
+
+
+def test_missing_weights_end_in_one_error(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise ConnectionError('no route to host')
+
+    monkeypatch.setattr('open_clip.pretrained.hf_hub_download', offline)
+    with pytest.raises(FileNotFoundError) as error:
+        CLIPDepthBackbone('ViT-H-14-quickgelu', pretrained='dfn5b')
+    for part in ("'dfn5b'", "'ViT-H-14-quickgelu'", 'cache', 'no route to host', 'path of a local weight file',
+                 'pretrained=None'):
+        assert part in str(error.value)
+    with pytest.raises(FileNotFoundError, match="'dfn9z' of CLIP 'ViT-B-16' is neither .* tags .*dfn2b"):
+        CLIPDepthBackbone('ViT-B-16', pretrained='dfn9z')
+    with pytest.raises(FileNotFoundError, match="'ViT-B-16' does not come with this package"):
+        CLIPDepthBackbone('ViT-B-16', pretrained='builtin')
+    monkeypatch.setattr('opendlign_mm.models.clip_loading.ASSETS', tmp_path)
+    with pytest.raises(FileNotFoundError, match='opendlign-tiny'):
+        CLIPDepthBackbone('opendlign-tiny', pretrained='builtin')
+
+
+def test_weights_of_another_model_are_refused(tiny_clip_config, tmp_path):
+    torch.save({'visual.proj': torch.zeros(2, 2)}, tmp_path / 'weights.pth')
+    with pytest.raises(RuntimeError, match="weights.pth do not fit CLIP 'small'"):
+        small(tiny_clip_config, pretrained=str(tmp_path / 'weights.pth'))
+
+
+def test_tags_activation_mismatch_is_warned_of(monkeypatch, tmp_path):
+    from opendlign_mm.models.clip_loading import resolve_weights
+    monkeypatch.setattr('open_clip.download_pretrained', lambda config: tmp_path / 'weights')
+    with pytest.warns(UserWarning, match="'dfn5b'.*quick_gelu=True.*'-quickgelu'"):
+        assert resolve_weights('ViT-H-14', 'dfn5b', quick_gelu=False) == tmp_path / 'weights'
+
+
+# ---------------------------------------------------------------- where weights come from
+def test_random_weights_are_reproducible(tiny_clip_config, views):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = small(tiny_clip_config)
+    assert torch.equal(before, torch.get_rng_state()), 'building must not consume the random state of the caller'
+    torch.manual_seed(6)
+    second, other = small(tiny_clip_config), small(tiny_clip_config, random_seed=1)
+    assert torch.equal(first(views)['pretrained'], second(views)['pretrained'])
+    assert not torch.equal(first(views)['pretrained'], other(views)['pretrained'])
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_local_weights_and_configuration_file(tiny_clip_config, tmp_path, views, suffix):
+    source = small(tiny_clip_config, random_seed=3)
+    weights, config = tmp_path / f'weights{suffix}', tmp_path / 'config.json'
+    config.write_text(json.dumps(tiny_clip_config))
+    state = {key: value.contiguous() for key, value in source.clip.state_dict().items()}
+    if suffix == '.pth':
+        torch.save(state, weights)
+    else:
+        from safetensors.torch import save_file
+        save_file(state, str(weights))
+    loaded = small(str(config), pretrained=str(weights))
+    assert torch.equal(loaded(views)['pretrained'], source(views)['pretrained'])
+    assert loaded.clip_identity().sha256 == source.clip_identity().sha256
+    assert loaded.clip_identity().pretrained == f'weights{suffix}', 'no folder of this machine in a checkpoint'
+
+
+def test_compact_clip(tiny_clip_config, tmp_path, monkeypatch, views):
+    monkeypatch.setattr('opendlign_mm.models.clip_loading.ASSETS', tmp_path)
+    source = small(tiny_clip_config, random_seed=3)
+    texts = ['a chair', 'a depth map of a table']
+    tokens = open_clip.SimpleTokenizer()(texts)
+    path = tmp_path / 'tiny_clip.safetensors'
+    save_compact_clip(source.clip, tiny_clip_config, tokens.flatten().tolist(), path, dtype=torch.float32)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['tiny_clip.json', 'tiny_clip.safetensors']
+    table = 49408 * 64 * 4
+    assert path.stat().st_size < sum(p.numel() * 4 for p in source.clip.parameters()) - 0.99 * table
+
+    loaded = CLIPDepthBackbone('opendlign-tiny', pretrained='builtin')
+    assert torch.equal(loaded(views)['pretrained'], source(views)['pretrained'])
+    torch.testing.assert_close(loaded.encode_text(texts), source.encode_text(texts))
+    embedding = loaded.clip.token_embedding.weight
+    assert (embedding.abs().sum(dim=1) > 0).nonzero().flatten().tolist() == sorted(tokens.unique().tolist())
+    with pytest.warns(UserWarning, match='knows nothing of: dinosaur'):
+        loaded.encode_text(['a dinosaur'])
+    # A local path works as well as the packaged name, and half precision is within its rounding.
+    save_compact_clip(source.clip, tiny_clip_config, tokens.flatten().tolist(), tmp_path / 'half.safetensors')
+    half = small(str(tmp_path / 'half.json'), pretrained=str(tmp_path / 'half.safetensors'))
+    assert half.clip.token_embedding.weight.dtype == torch.float32
+    torch.testing.assert_close(half(views)['pretrained'], source(views)['pretrained'], atol=2e-2, rtol=0)
+
+    with pytest.raises(ValueError, match='indices from 0 to 49407'):
+        save_compact_clip(source.clip, tiny_clip_config, [49408], path)
+    with pytest.raises(ValueError, match='must end in .safetensors'):
+        save_compact_clip(source.clip, tiny_clip_config, [0], tmp_path / 'x.pth')
