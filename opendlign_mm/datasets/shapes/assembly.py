@@ -1,0 +1,73 @@
+"""Put objects together from primitives; trimesh makes and samples the surfaces."""
+from typing import Sequence, Tuple
+
+import numpy as np
+import trimesh
+
+Colour = Tuple[int, int, int]
+
+
+class Assembly:
+    """A growing list of coloured meshes in metres, z up."""
+
+    def __init__(self) -> None:
+        self.meshes = []
+        self.colours = []
+
+    def add(self, mesh: trimesh.Trimesh, colour: Colour) -> None:
+        """Add any mesh in one colour (RGB, 0-255)."""
+        self.meshes.append(mesh)
+        self.colours.append(colour)
+
+    def box(self, size: Sequence[float], centre: Sequence[float], colour: Colour, turn: float = 0.) -> None:
+        """Box of ``size`` (x, y, z) about ``centre``, turned by ``turn`` radians about its vertical axis."""
+        transform = trimesh.transformations.rotation_matrix(turn, (0, 0, 1)) if turn else np.eye(4)
+        transform[:3, 3] = centre
+        self.add(trimesh.creation.box(extents=size, transform=transform), colour)
+
+    def rod(self, start: Sequence[float], end: Sequence[float], radius: float, colour: Colour) -> None:
+        """Cylinder of ``radius`` from ``start`` to ``end``."""
+        self.add(trimesh.creation.cylinder(radius=radius, segment=(start, end), sections=12), colour)
+
+    def lathe(self, profile: Sequence[Tuple[float, float]], centre: Sequence[float], colour: Colour,
+              stretch: Sequence[float] = (1, 1)) -> None:
+        """Turn a (radius, height) polyline about the vertical axis at ``centre``; ``stretch`` scales x and y."""
+        mesh = trimesh.creation.revolve(np.asarray(profile, dtype=float), sections=24)
+        mesh.apply_scale((stretch[0], stretch[1], 1))
+        mesh.apply_translation(centre)
+        self.add(mesh, colour)
+
+    def ring(self, radius: float, thickness: float, centre: Sequence[float], colour: Colour,
+             normal: Sequence[float] = (0, 0, 1), stretch: Sequence[float] = (1, 1)) -> None:
+        """Torus about ``normal``; ``stretch`` scales its two in-plane axes."""
+        mesh = trimesh.creation.torus(radius, thickness, major_sections=20, minor_sections=8)
+        mesh.apply_scale((stretch[0], stretch[1], 1))
+        mesh.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), normal))
+        mesh.apply_translation(centre)
+        self.add(mesh, colour)
+
+    def ellipsoid(self, radii: Sequence[float], centre: Sequence[float], colour: Colour) -> None:
+        """Ellipsoid with half axes ``radii``."""
+        mesh = trimesh.creation.icosphere(subdivisions=2)
+        mesh.apply_scale(radii)
+        mesh.apply_translation(centre)
+        self.add(mesh, colour)
+
+    def tray(self, size: Sequence[float], bottom_centre: Sequence[float], wall: float, colour: Colour) -> None:
+        """Open box: a floor and four walls of thickness ``wall``, standing on ``bottom_centre``."""
+        (w, d, h), (x, y, z) = size, bottom_centre
+        self.box((w, d, wall), (x, y, z + wall / 2), colour)
+        for side in (-1, 1):
+            self.box((w, wall, h), (x, y + side * (d - wall) / 2, z + h / 2), colour)
+            self.box((wall, d, h), (x + side * (w - wall) / 2, y, z + h / 2), colour)
+
+    def sample(self, num_points: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw points evenly from all surfaces.
+
+        Returns:
+            points float64 (N, 3), outward normals (N, 3) and colours uint8 (N, 3).
+        """
+        whole = trimesh.util.concatenate(self.meshes)
+        colours = np.repeat(np.asarray(self.colours, dtype=np.uint8), [len(mesh.faces) for mesh in self.meshes], axis=0)
+        points, faces = trimesh.sample.sample_surface(whole, num_points, seed=rng)
+        return np.asarray(points), np.asarray(whole.face_normals)[faces], colours[faces]

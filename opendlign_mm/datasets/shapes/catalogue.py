@@ -1,0 +1,63 @@
+"""The built-in categories and how to draw an object of one."""
+from dataclasses import dataclass
+from typing import Callable, Dict
+
+import numpy as np
+
+from . import fixtures, furniture, small_objects
+from .assembly import Assembly
+from .scanning import add_sensor_noise, floor_remnant, scan_like_weights
+
+_BUILDERS: Dict[str, Callable[[Assembly, np.random.Generator], None]] = dict(
+    chair=furniture.chair, table=furniture.table, desk=furniture.desk, bed=furniture.bed, sofa=furniture.sofa,
+    bookshelf=furniture.bookshelf, cabinet=furniture.cabinet, door=fixtures.door, window=fixtures.window,
+    bathtub=fixtures.bathtub, toilet=fixtures.toilet, sink=fixtures.sink, lamp=small_objects.lamp,
+    bottle=small_objects.bottle, cup=small_objects.cup, monitor=small_objects.monitor)
+CATEGORIES = tuple(_BUILDERS)
+# Candidates per kept point of a scan: enough that a few per cent of visible surface still fill the cloud.
+_OVERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class ShapeSample:
+    """One object as a coloured point cloud.
+
+    Attributes:
+        points: float32 (N, 3) in metres, z up, standing on z = 0, centred in x and y, front toward +y.
+        colors: uint8 (N, 3), RGB.
+    """
+    points: np.ndarray
+    colors: np.ndarray
+
+
+def sample_shape(category: str, rng: np.random.Generator, num_points: int, scan_like: bool = False) -> ShapeSample:
+    """Draw a random object of a category and sample its surface.
+
+    Args:
+        category: One of :data:`CATEGORIES`.
+        rng: Source of all randomness; the same generator state gives the same object.
+        num_points: Number of points N >= 1.
+        scan_like: Sample as one depth camera sees it: far side missing, uneven density, noise, sometimes a piece of
+            the floor. The frame (position, orientation) stays that of the complete object.
+
+    Raises:
+        ValueError: Unknown category, or ``num_points`` below 1.
+    """
+    if category not in _BUILDERS:
+        raise ValueError(f'unknown category {category!r}; the built-in ones are {", ".join(CATEGORIES)}')
+    if num_points < 1:
+        raise ValueError(f'num_points must be >= 1, got {num_points}')
+    assembly = Assembly()
+    _BUILDERS[category](assembly, rng)
+    points, normals, colors = assembly.sample(num_points * (_OVERSAMPLING if scan_like else 1), rng)
+    low, high = points.min(0), points.max(0)
+    points = points - (*(low + high)[:2] / 2, low[2])
+    if scan_like:
+        weights = scan_like_weights(points, normals, rng)
+        chosen = rng.choice(len(points), num_points, replace=True, p=weights / weights.sum())
+        points, colors = add_sensor_noise(points[chosen], rng), colors[chosen]
+        remnant = int(rng.uniform(0, .12) * num_points) if rng.random() < .4 else 0
+        if remnant:
+            points[:remnant] = floor_remnant(points, remnant, rng)
+            colors[:remnant] = rng.integers(90, 200, 3)
+    return ShapeSample(points.astype(np.float32), colors)

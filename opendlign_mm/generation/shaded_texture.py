@@ -1,0 +1,160 @@
+"""A procedural stand-in for the depth-conditioned diffusion model: shaded, textured pictures of depth views.
+
+It needs no weights, so that the demonstration runs anywhere. Its pictures follow the depth view exactly, as ControlNet's
+do, but they are not photographs; no real configuration uses it by default.
+"""
+from typing import Optional, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from torch import Tensor
+
+from .textures import value_noise, waves
+
+
+@MODELS.register_module()
+class ShadedTextureGenerator:
+    """Turn depth views into pictures with random light, material and background.
+
+    The picture of a seed is always the same, whatever else is in the batch.
+
+    Args:
+        clutter: How far background, texture and light may stray from a plain object on a light ground, in [0, 1].
+
+    Raises:
+        ValueError: ``clutter`` outside [0, 1].
+    """
+
+    def __init__(self, clutter: float = 1.) -> None:
+        if not 0 <= clutter <= 1:
+            raise ValueError(f'clutter must lie in [0, 1], got {clutter}')
+        self.clutter = float(clutter)
+
+    def __call__(self, depth_views: Tensor, seeds: Sequence[int], colors: Optional[np.ndarray] = None) -> Tensor:
+        """Make one picture of each depth view.
+
+        Args:
+            depth_views: (N, H, H) float in [0, 1], white background 1.0, near is dark.
+            seeds: N whole numbers >= 0, one an image.
+            colors: Optional (N, 2, 3) RGB in [0, 255], the two main colours of each object; random without it.
+
+        Returns:
+            uint8 (N, H, H, 3), RGB, on the CPU.
+
+        Raises:
+            ValueError: Shapes that do not fit together.
+        """
+        if depth_views.dim() != 3 or depth_views.shape[1] != depth_views.shape[2]:
+            raise ValueError(f'depth_views must have shape (N, H, H), got {tuple(depth_views.shape)}')
+        if len(seeds) != len(depth_views) or colors is not None and np.shape(colors) != (len(seeds), 2, 3):
+            raise ValueError(f'{len(depth_views)} depth views need as many seeds (got {len(seeds)}) and colors of shape '
+                             f'(N, 2, 3) (got {None if colors is None else np.shape(colors)})')
+        if not len(seeds):
+            return torch.zeros(0, *depth_views.shape[1:], 3, dtype=torch.uint8)
+        depth = depth_views.detach().float().cpu()
+        rngs = [np.random.default_rng(int(seed)) for seed in seeds]
+        draw = _Draw(rngs)
+        solid = _blur((depth < .999).float(), 3)
+        light = self._light(depth, draw)
+        surface = self._surface(depth.shape[-1], rngs, draw, colors)
+        ground = self._ground(depth.shape[-1], rngs, draw)
+        shadow = 1 - draw.uniform(0, .6 * self.clutter) * _blur(_shift(solid, 4, 6), 9)
+        picture = torch.lerp(ground * shadow[:, None], (surface * light[:, None]).clamp(0, 1), solid[:, None])
+        picture = self._camera(picture, draw)
+        return (picture * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def _light(self, depth: Tensor, draw: '_Draw') -> Tensor:
+        """Lambertian shading with some ambient light; (N, H, W) factors around 1."""
+        height = _blur(1 - depth, 3) * depth.shape[-1] * .35
+        slope_x = F.pad(height[:, :, 2:] - height[:, :, :-2], (1, 1)).clamp(-2, 2)
+        slope_y = F.pad(height[:, 2:] - height[:, :-2], (0, 0, 1, 1)).clamp(-2, 2)
+        azimuth, tilt = draw.uniform(0, 2 * np.pi), draw.uniform(.3, 1.1)
+        direction = torch.cos(azimuth) * torch.sin(tilt), torch.sin(azimuth) * torch.sin(tilt), torch.cos(tilt)
+        facing = (direction[2] - direction[0] * slope_x - direction[1] * slope_y) / (
+            1 + slope_x.square() + slope_y.square()).sqrt()
+        ambient = draw.uniform(.3, .6)
+        return ambient + (1.25 - ambient) * facing.clamp(0)
+
+    def _surface(self, size: int, rngs, draw: '_Draw', colors) -> Tensor:
+        """Albedo of the object: its colours mixed by a random pattern; (N, 3, H, W)."""
+        first, second = draw.color(.05, .95), draw.color(.05, .95)
+        if colors is not None:
+            own = torch.as_tensor(np.asarray(colors), dtype=torch.float32)[..., None, None] / 255
+            repaint = (draw.uniform(0, 1) < .35 * self.clutter).float()[..., None]
+            first, second = (torch.lerp(own[:, k], random, repaint) for k, random in ((0, first), (1, second)))
+        pattern = self._pattern(size, rngs, draw)
+        strength = draw.uniform(0, .3 + .6 * self.clutter)
+        return torch.lerp(first.expand(-1, -1, size, size), second.expand(-1, -1, size, size),
+                          (pattern * strength)[:, None])
+
+    def _ground(self, size: int, rngs, draw: '_Draw') -> Tensor:
+        """Background: a wall and a floor, each with its own pattern, paler with less clutter; (N, 3, H, W)."""
+        wall, floor, accent = draw.color(0, 1), draw.color(0, 1), draw.color(0, 1)
+        horizon = draw.uniform(.35, 1.15) * size  # below the frame: no floor to be seen
+        rows = torch.arange(size, dtype=torch.float32)[None, :, None]
+        is_floor = torch.sigmoid((rows - horizon) * draw.uniform(.1, 3))[:, None]
+        ground = torch.lerp(wall.expand(-1, -1, size, size), floor.expand(-1, -1, size, size), is_floor)
+        pattern = self._pattern(size, rngs, draw)
+        ground = torch.lerp(ground, accent.expand_as(ground), (pattern * draw.uniform(0, .9))[:, None])
+        pale = draw.uniform(self.clutter**2, min(1., 2 * self.clutter))
+        return torch.lerp(torch.full_like(ground, .97), ground, pale[..., None])
+
+    def _pattern(self, size: int, rngs, draw: '_Draw') -> Tensor:
+        """A mixture of noise, grain and stripes in [0, 1]; (N, H, W)."""
+        coarse, fine = value_noise(rngs, size, 5), value_noise(rngs, size, 28)
+        grain = value_noise(rngs, size, 40, stretch=10)
+        stripes = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
+                        draw.uniform(0, 1).flatten(), draw.uniform(0, 1).flatten())
+        cross = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
+                      draw.uniform(0, 1).flatten(), draw.uniform(0, 1).flatten())
+        kinds = torch.stack((coarse, fine, grain, stripes, (stripes - cross).abs()), 1)
+        weights = draw.mixture(kinds.shape[1])
+        return (kinds * weights[..., None, None]).sum(1)
+
+    def _camera(self, picture: Tensor, draw: '_Draw') -> Tensor:
+        """Exposure, soft focus and sensor noise."""
+        exposure = draw.uniform(1 - .3 * self.clutter, 1 + .3 * self.clutter)[..., None]
+        picture = picture * exposure
+        soft = (draw.uniform(0, 1) < .3).float()[..., None]
+        picture = torch.lerp(picture, _blur(picture.flatten(0, 1), 3).view_as(picture), soft)
+        noise = draw.grain(picture.shape[-1]) * draw.uniform(0, .06 * self.clutter)
+        return (picture + noise[:, None]).clamp_(0, 1)
+
+
+class _Draw:
+    """Random parameters of N images, each from its own generator."""
+
+    def __init__(self, rngs: Sequence[np.random.Generator]) -> None:
+        self.rngs = rngs
+
+    def _stack(self, draw) -> Tensor:
+        return torch.from_numpy(np.stack([np.asarray(draw(rng), dtype=np.float32) for rng in self.rngs]))
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """(N, 1, 1) in [low, high)."""
+        return self._stack(lambda rng: rng.uniform(low, high)).view(-1, 1, 1)
+
+    def color(self, low: float, high: float) -> Tensor:
+        """(N, 3, 1, 1) in [low, high)."""
+        return self._stack(lambda rng: rng.uniform(low, high, 3))[..., None, None]
+
+    def mixture(self, count: int) -> Tensor:
+        """(N, count) weights that sum to 1, one usually far above the others."""
+        return self._stack(lambda rng: rng.dirichlet(np.full(count, .3)))
+
+    def grain(self, size: int) -> Tensor:
+        """(N, size, size) standard normal noise."""
+        return self._stack(lambda rng: rng.standard_normal((size, size), dtype=np.float32))
+
+
+def _blur(images: Tensor, kernel: int) -> Tensor:
+    """Box blur of (N, H, W), the border repeated."""
+    pad = kernel // 2
+    return F.avg_pool2d(F.pad(images[:, None], (pad,) * 4, mode='replicate'), kernel, stride=1)[:, 0]
+
+
+def _shift(images: Tensor, right: int, down: int) -> Tensor:
+    """Move (N, H, W) by pixels, zeros coming in."""
+    return F.pad(images, (right, -right, down, -down))
