@@ -10,6 +10,8 @@ Where the time would go, and what is done about it (the result is that of :mod:`
 * The intensity weight is (1 - t / 128)^1024 for exp(-t): seven multiplications that the compiler turns into SIMD code,
   where a call of ``exp`` would keep it scalar.
 """
+from concurrent.futures import ThreadPoolExecutor
+
 import numba as nb
 import numpy as np
 import torch
@@ -124,14 +126,6 @@ def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weig
             out[i - pad, j - pad] = nb.float32(1) - best
 
 
-@nb.njit(nogil=True, cache=True, parallel=True)
-def _project_views(row, column, depth_bin, nearness, depth_bins, reach, pad, weights, stride, precision, exhaustive,
-                   out):
-    for view in nb.prange(row.shape[0]):
-        _project_view(row[view], column[view], depth_bin[view], nearness[view], depth_bins, reach, pad, weights, stride,
-                      precision, exhaustive, out[view])
-
-
 def project_numba(voxels: VoxelisedPoints, resolution: int, depth_bins: int, densify_kernel: int, smooth_kernel: int,
                   sigma_space: float, sigma_intensity: float) -> Tensor:
     """All four steps for one cloud. Takes what :func:`.dense.project_dense` takes; returns (V, H, W) float32."""
@@ -143,7 +137,19 @@ def project_numba(voxels: VoxelisedPoints, resolution: int, depth_bins: int, den
     weights = np.zeros((smooth_kernel, stride), dtype=np.float32)
     weights[:, :smooth_kernel**2] = space.reshape(smooth_kernel, -1)
     out = np.ones((row.shape[0], resolution, resolution), dtype=np.float32)
-    _project_views(row, column, depth_bin, nearness, depth_bins, densify_kernel // 2, smooth_kernel // 2,
-                   weights.ravel(), stride, np.float32(.5 / sigma_intensity**2 / 128),
-                   sigma_intensity > PRUNING_LIMIT, out)
+    precision = np.float32(.5 / sigma_intensity**2 / 128)
+
+    def project_view(view: int) -> None:
+        _project_view(row[view], column[view], depth_bin[view], nearness[view], depth_bins, densify_kernel // 2,
+                      smooth_kernel // 2, weights.ravel(), stride, precision, sigma_intensity > PRUNING_LIMIT, out[view])
+
+    # Plain threads around code that holds no lock, not numba's own: its OpenMP layer kills a process that forks later
+    # (data loader workers do), and spins where cores are shared. In such workers PyTorch allows one thread.
+    threads = min(torch.get_num_threads(), len(row))
+    if threads == 1:
+        for view in range(len(row)):
+            project_view(view)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(project_view, range(len(row))))
     return torch.from_numpy(out)

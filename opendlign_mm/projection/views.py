@@ -74,7 +74,7 @@ def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: in
         return x * axis[0] + y * axis[1] + z * axis[2]  # (V, N)
 
     u, v, t = along(right), along(up), along(toward)
-    (u_low, u_high), (v_low, v_high), (t_low, t_high) = (torch.aminmax(c, dim=1, keepdim=True) for c in (u, v, t))
+    (u_low, u_high), (v_low, v_high), (t_low, t_high) = ((c.amin(1, True), c.amax(1, True)) for c in (u, v, t))
     longest = torch.maximum(torch.maximum(u_high - u_low, v_high - v_low), t_high - t_low)
     # A single point has no extent: any positive unit puts it in the middle.
     unit = torch.where(longest > 0, longest, torch.ones_like(longest))
