@@ -4,7 +4,7 @@ Importing this package registers every component in mmdet3d's registries. It imp
 structures (11 seconds); the detection components, which need both, are imported when a model is first built by name.
 """
 from . import compat, engine, evaluation, generation, models  # noqa: F401
-from .datasets import transforms  # noqa: F401
+from .datasets import built_in_shapes, transforms  # noqa: F401
 from .version import __version__
 
 __all__ = ['__version__']

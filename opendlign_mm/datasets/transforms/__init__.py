@@ -1,6 +1,8 @@
 """Pipeline transforms: points to depth views, and packing for the models."""
 from .depth_view_to_image import DepthViewToImage
+from .disk_cache import DiskCache
+from .generate_images import GenerateImages
 from .pack_shape_inputs import PackShapeInputs
 from .project_points_to_depth import ProjectPointsToDepth
 
-__all__ = ['DepthViewToImage', 'PackShapeInputs', 'ProjectPointsToDepth']
+__all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'PackShapeInputs', 'ProjectPointsToDepth']

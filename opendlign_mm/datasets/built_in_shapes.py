@@ -1,0 +1,87 @@
+"""Procedural objects as a data set: no download, as many objects as asked for."""
+from typing import List, Optional, Sequence
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmdet3d.registry import DATASETS
+
+from .shapes import CATEGORIES, sample_shape
+
+SPLITS = ('train', 'val', 'test')
+
+
+@DATASETS.register_module()
+class BuiltInShapes(BaseDataset):
+    """Random objects of the built-in categories, each drawn anew from its seed.
+
+    An item holds ``points`` float32 tensor (N, 3) in metres, z up; ``colors`` uint8 (N, 3); ``complete_points``, the
+    whole surface of the same object (the same tensor unless the item is a scan); ``gt_label``, ``category`` and
+    ``sample_id``, which is the same for the same object and sampling.
+
+    Args:
+        split: 'train', 'val' or 'test'; no object is in two of them.
+        num_per_category: Objects of each category.
+        categories: The categories to draw, default all. The classes (and with them the labels) stay all built-in ones,
+            so a model trained without some categories can be tested on them.
+        num_points: Points N of a cloud.
+        scan_like: Share of objects given as a depth camera sees them, in [0, 1]; booleans work too.
+        seed: Another seed gives other objects.
+        pipeline: Transforms, as in any mmengine data set.
+
+    Raises:
+        ValueError: Unknown split or category, or a number outside its range.
+    """
+
+    METAINFO = dict(classes=CATEGORIES)
+
+    def __init__(self,
+                 split: str = 'train',
+                 num_per_category: int = 50,
+                 categories: Optional[Sequence[str]] = None,
+                 num_points: int = 4000,
+                 scan_like: float = 0.,
+                 seed: int = 0,
+                 pipeline: Sequence = (),
+                 **kwargs) -> None:
+        if split not in SPLITS:
+            raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+        unknown = sorted(set(categories or ()) - set(CATEGORIES))
+        if unknown:
+            raise ValueError(f'unknown categories {unknown}; the built-in ones are {", ".join(CATEGORIES)}')
+        if num_per_category < 1 or num_points < 1:
+            raise ValueError(f'num_per_category and num_points must be >= 1, got {num_per_category} and {num_points}')
+        if not 0 <= scan_like <= 1:
+            raise ValueError(f'scan_like must lie in [0, 1], got {scan_like}')
+        self.split, self.num_per_category, self.num_points = split, num_per_category, num_points
+        self.categories = tuple(categories or CATEGORIES)
+        self.scan_like, self.seed = float(scan_like), seed
+        super().__init__(pipeline=list(pipeline), **kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """One record an object: what identifies it, not yet its points."""
+        records = []
+        for index in range(self.num_per_category):
+            for category in self.categories:
+                label = CATEGORIES.index(category)
+                key = (SPLITS.index(self.split), self.seed, label, index)
+                # Its own generator: whether an object is a scan must not depend on the others.
+                scan_like = bool(np.random.default_rng((*key, 1)).random() < self.scan_like)
+                name = '-'.join(map(str, (category, self.split, self.seed, index, self.num_points)))
+                records.append(dict(sample_id=name + '-scan' * scan_like, category=category, gt_label=label,
+                                    scan_like=scan_like, shape_seed=key))
+        return records
+
+    def get_data_info(self, idx: int) -> dict:
+        """The record of an object with its points."""
+        info = super().get_data_info(idx)
+        category, seed = info['category'], tuple(info['shape_seed'])
+        # The object is drawn before its sampling, so that one seed gives a scan and the surface of one object.
+        complete = sample_shape(category, np.random.default_rng(seed), self.num_points)
+        shape = complete
+        if info['scan_like']:
+            shape = sample_shape(category, np.random.default_rng(seed), self.num_points, scan_like=True)
+        info['points'] = torch.from_numpy(shape.points)
+        info['colors'] = shape.colors
+        info['complete_points'] = torch.from_numpy(complete.points)
+        return info
