@@ -144,13 +144,24 @@ def build_clip(clip: str, config: dict, weights: Optional[Path], random_seed: in
 
 
 def build_tokenizer(clip: str, config: dict) -> Callable[[list], torch.Tensor]:
-    """The tokenizer of ``clip``: list of N texts -> int64 tensor (N, context length)."""
-    if open_clip.get_model_config(clip) == config:
-        return open_clip.get_tokenizer(clip)
+    """The tokenizer of ``clip``: list of N texts -> int64 tensor (N, context length).
+
+    Raises:
+        FileNotFoundError: the text tower needs a tokenizer from the Hugging Face hub, which is not here and cannot be
+            downloaded. CLIP's own tokenizer comes with open_clip.
+    """
     text = config['text_cfg']
-    context_length = text.get('context_length', 77)
-    if text.get('hf_tokenizer_name'):
-        from open_clip.tokenizer import HFTokenizer
-        return HFTokenizer(text['hf_tokenizer_name'], context_length=context_length,
-                           tokenizer_mode=text.get('tokenizer_mode'), **(text.get('tokenizer_kwargs') or {}))
-    return open_clip.SimpleTokenizer(context_length=context_length, **(text.get('tokenizer_kwargs') or {}))
+    try:
+        if open_clip.get_model_config(clip) == config:
+            return open_clip.get_tokenizer(clip)
+        context_length = text.get('context_length', 77)
+        options = text.get('tokenizer_kwargs') or {}
+        if text.get('hf_tokenizer_name'):
+            from open_clip.tokenizer import HFTokenizer
+            return HFTokenizer(text['hf_tokenizer_name'], context_length=context_length,
+                               tokenizer_mode=text.get('tokenizer_mode'), **options)
+        return open_clip.SimpleTokenizer(context_length=context_length, **options)
+    except OSError as error:
+        raise FileNotFoundError(f"The tokenizer '{text.get('hf_tokenizer_name')}' of CLIP '{clip}' is neither in the "
+                                f'Hugging Face cache nor could it be downloaded: {error}. Download it once on a '
+                                'machine with access and copy the cache.') from error

@@ -90,7 +90,7 @@ class OpenDlign(BaseModel):
         for name in branches:
             with full_precision(views):
                 features[name] = F.normalize(torch.cat([chunk[name] for chunk in encoded]).float(), dim=-1)
-            features[name] = features[name].view(objects, num_views, -1)
+            features[name] = features[name].unflatten(0, (objects, num_views))
         return features[branch] if isinstance(branch, str) else features
 
     def set_vocabulary(self, class_names: Sequence[str],

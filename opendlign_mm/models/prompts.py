@@ -27,7 +27,7 @@ def depth_templates() -> Tuple[str, ...]:
     templates = []
     for index, template in enumerate(imagenet_templates()):
         picture = 'depth image' if index % 2 else 'depth map'
-        template = template.replace('photo', picture).replace('itap', f'a {picture}')
+        template = template.replace('photo', picture).replace('itap', f'i took a {picture}')
         template = template.replace('{}', 'gray {} 3D model with white background')
         templates.append(f"{template.rstrip('.')}, {DEPTH_KEYWORDS}.")
     return tuple(templates)

@@ -1,0 +1,86 @@
+"""ZeroShotAccuracy against values worked out by hand and against scikit-learn."""
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+from sklearn.metrics import f1_score, precision_score, recall_score, top_k_accuracy_score
+
+from opendlign_mm.evaluation import ZeroShotAccuracy
+from opendlign_mm.structures import ShapeDataSample
+
+
+def sample(label, scores, frozen=None) -> ShapeDataSample:
+    made = ShapeDataSample(metainfo=dict(sample_id='s')).set_gt_label(label).set_pred_scores(torch.tensor(scores))
+    if frozen is not None:
+        made.pred_scores_pretrained = torch.tensor(frozen)
+    return made
+
+
+def evaluate(samples, classes=None, **options):
+    evaluator = Evaluator(ZeroShotAccuracy(**options))
+    evaluator.dataset_meta = None if classes is None else dict(classes=classes)
+    for start in range(0, len(samples), 2):
+        evaluator.process(samples[start:start + 2])
+    return evaluator.evaluate(len(samples))
+
+
+def test_worked_out_by_hand():
+    samples = [sample(0, [.9, .1, .0]), sample(0, [.2, .7, .1]), sample(1, [.1, .8, .1]), sample(2, [.5, .3, .2])]
+    metrics = evaluate(samples, topk=(1, 2))
+    assert metrics['zero_shot/top1'] == 50 and metrics['zero_shot/top2'] == 75
+    # precision: class 0 1/2, class 1 1/2, class 2 never predicted; recall: 1/2, 1, 0.
+    assert metrics['zero_shot/precision'] == pytest.approx(100 / 3)
+    assert metrics['zero_shot/recall'] == pytest.approx(50)
+    assert metrics['zero_shot/f1'] == pytest.approx(100 * (1 / 2 + 2 / 3 + 0) / 3)
+    assert metrics['zero_shot/num_samples'] == 4 and 'zero_shot/top1_frozen' not in metrics
+
+
+def test_equals_scikit_learn():
+    generator = np.random.default_rng(0)
+    scores = generator.random((200, 7)).astype(np.float32)
+    labels = generator.integers(0, 7, 200)
+    scores[np.arange(200), labels] += 0.3
+    metrics = evaluate([sample(int(label), row) for label, row in zip(labels, scores)])
+    predicted = scores.argmax(1)
+    for k in (1, 3, 5):
+        expected = top_k_accuracy_score(labels, scores, k=k, labels=range(7))
+        assert metrics[f'zero_shot/top{k}'] == pytest.approx(100 * expected)
+    for name, function in (('precision', precision_score), ('recall', recall_score), ('f1', f1_score)):
+        assert metrics[f'zero_shot/{name}'] == pytest.approx(100 * function(labels, predicted, average='macro'))
+
+
+def test_fewer_classes_than_k_and_equal_scores():
+    metrics = evaluate([sample(0, [.5, .5]), sample(1, [.5, .5])])
+    assert metrics['zero_shot/top1'] == 50, 'a model that cannot tell classes apart is not right everywhere'
+    assert metrics['zero_shot/top3'] == metrics['zero_shot/top5'] == 100
+
+
+def test_frozen_model_beside_the_tuned_one():
+    metrics = evaluate([sample(0, [.9, .1], [.1, .9]), sample(1, [.1, .9], [.2, .8])])
+    assert metrics['zero_shot/top1'] == 100 and metrics['zero_shot/top1_frozen'] == 50
+
+
+def test_table_per_class(monkeypatch):
+    lines = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', lines.append)
+    evaluate([sample(0, [.9, .1, .0]), sample(0, [.2, .7, .1]), sample(1, [.1, .8, .1])],
+             classes=['chair', 'table', 'lamp'])
+    rows = [[cell.strip() for cell in row.strip('|').split('|')] for row in '\n'.join(lines).splitlines() if '|' in row]
+    assert rows[0] == ['class', 'samples', 'recall (top-1)', 'precision', 'F1']
+    assert rows[1] == ['chair', '2', '50.0', '100.0', '66.7']
+    assert rows[2] == ['table', '1', '100.0', '50.0', '66.7']
+    assert rows[3] == ['lamp', '0', '-', '0.0', '-']
+
+
+def test_errors():
+    with pytest.raises(ValueError, match='label 2, but there are scores for 2 classes only.*vocabulary'):
+        evaluate([sample(2, [.5, .5])])
+    with pytest.raises(ValueError, match='data set has 3 classes, the model scores 2'):
+        evaluate([sample(1, [.5, .5])], classes=['a', 'b', 'c'])
+    with pytest.raises(ValueError, match='pred_scores of sample s are not finite'):
+        evaluate([sample(1, [.5, float('nan')])])
+    with pytest.raises(ValueError, match='sample s has no gt_label'):
+        evaluate([ShapeDataSample(metainfo=dict(sample_id='s')).set_pred_scores(torch.ones(2))])
+    with pytest.raises(ValueError, match='topk must be numbers >= 1'):
+        ZeroShotAccuracy(topk=(0, ))
