@@ -97,6 +97,30 @@ def test_variants_of_open_clip_vits(tiny_clip_config, views, vision):
     torch.testing.assert_close(both['tuned'], both['pretrained'], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('pool, projection', [('map', 'none'), ('token', 'linear'), ('avg', 'mlp')])
+def test_vits_of_timm(tiny_clip_config, pool, projection):
+    """SigLIP and others are ViTs too, written in timm."""
+    tiny_clip_config['vision_cfg'] = dict(image_size=160, timm_model_name='test_vit', timm_pool=pool,
+                                          timm_proj=projection)
+    tiny_clip_config['embed_dim'] = 64
+    views = torch.rand(2, 3, 160, 160)
+    backbone = small(tiny_clip_config, pixel_mean=None, num_blocks=2)
+    both = backbone(views)
+    torch.testing.assert_close(both['pretrained'], backbone.clip.encode_image(views), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(both['tuned'], both['pretrained'], atol=1e-5, rtol=1e-5)
+    width = backbone.out_channels
+    assert sum(p.numel() for p in backbone.parameters() if p.requires_grad) == 2 * (4 * width * width + 4 * width)
+    perturb(backbone)
+    both = backbone(views)
+    assert (both['tuned'] - both['pretrained']).abs().max() > 1e-3
+    both['tuned'].sum().backward()
+    assert backbone.tuned_blocks[0].attn.qkv.weight.grad.abs().max() > 0
+    backbone.output = 'feature_map'
+    assert backbone(views)[0].shape == (2, width, 10, 10)
+    random = small(tiny_clip_config, copy_init='random')
+    assert not torch.equal(random.tuned_blocks[0].attn.proj.weight, random.source_blocks()[0].attn.proj.weight)
+
+
 def test_quick_gelu_of_the_configuration_is_used(tiny_clip_config, views):
     plain = small(tiny_clip_config)(views)['pretrained']
     quick = small(dict(tiny_clip_config, quick_gelu=True))(views)['pretrained']
@@ -194,12 +218,12 @@ def test_context_length_of_the_configuration(tiny_clip_config):
 # ---------------------------------------------------------------- towers that are not ViTs
 @pytest.mark.parametrize('vision, name', [
     (dict(image_size=32, layers=[1, 1, 1, 1], width=8, head_width=8, patch_size=None), 'ModifiedResNet'),
-    (dict(image_size=32, timm_model_name='convnext_atto', timm_pool='', timm_proj='linear'), 'ConvNeXt'),
+    (dict(image_size=32, timm_model_name='convnext_atto', timm_pool='avg', timm_proj='linear'), 'ConvNeXt'),
+    (dict(image_size=224, timm_model_name='eva02_tiny_patch14_224', timm_pool='token', timm_proj='linear'), 'Eva'),
 ])
-def test_other_towers_have_the_pretrained_branch_only(tiny_clip_config, views, vision, name):
+def test_other_towers_have_the_pretrained_branch_only(tiny_clip_config, vision, name):
+    views = torch.rand(3, 3, vision['image_size'], vision['image_size'])
     tiny_clip_config['vision_cfg'] = vision
-    if 'timm_model_name' in vision:
-        vision['timm_pool'] = 'avg'
     with pytest.raises(ValueError, match=f'no tuned branch.*{name}.*num_blocks=0'):
         small(tiny_clip_config)
     backbone = small(tiny_clip_config, num_blocks=0).train()

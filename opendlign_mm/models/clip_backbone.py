@@ -12,7 +12,7 @@ from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_mode
 from .prompts import warn_of_unknown_words
 from .residual_blocks import trainable_copy
 from .trained_state import TrainedStateMixin
-from .vision_tower import TransformerTower, why_blocks_cannot_be_tuned
+from .vision_tower import transformer_tower
 
 BRANCHES = ('pretrained', 'tuned')
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,7 +51,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         feature map (0 where there is none); logit_scale (Tensor): scalar, logarithm of CLIP's logit scale.
 
     Raises:
-        ValueError: unknown name or option; ``num_blocks`` > 0 on an image tower that is not a ViT.
+        ValueError: unknown name or option; ``num_blocks`` > 0 on an image tower that is not a plain ViT (ResNet,
+            ConvNeXt, Swin, EVA).
         FileNotFoundError: no such configuration or weights (says where it looked and how to get them).
     """
 
@@ -83,14 +84,16 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         self.clip = build_clip(clip, self.clip_config, weights, random_seed).requires_grad_(False).eval()
 
         visual = self.clip.visual
-        reason = why_blocks_cannot_be_tuned(visual)
-        if reason and (num_blocks > 0 or output == 'feature_map'):
-            raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}. Use num_blocks=0 and "
-                             "output='embedding' for its pretrained branch.")
-        self.tower = None if reason else TransformerTower(visual)
-        if not 0 <= num_blocks <= (0 if reason else len(self.tower.blocks)):
-            raise ValueError(f"num_blocks must be from 0 to the {len(self.tower.blocks) if self.tower else 0} blocks of "
-                             f"CLIP '{clip}', got {num_blocks}")
+        try:
+            self.tower = transformer_tower(visual)
+        except ValueError as reason:
+            if num_blocks > 0 or output == 'feature_map':
+                raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}. Use num_blocks=0 "
+                                 "and output='embedding' for its pretrained branch.") from None
+            self.tower = None
+        available = len(self.tower.blocks) if self.tower else 0
+        if not 0 <= num_blocks <= available:
+            raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
         self.num_blocks = num_blocks
         self.tuned_blocks = trainable_copy(self.source_blocks(), copy_init, trainable)
 

@@ -7,8 +7,9 @@ from torch import nn
 
 def attention_projections(block: nn.Module) -> List[nn.Parameter]:
     """Weights and biases of the in- and out-projection of a block's attention: what OpenDlign trains."""
+    # in_proj, out_proj in PyTorch and open_clip; qkv, proj in timm.
     return [parameter for name, parameter in block.attn.named_parameters()
-            if name.startswith(('in_proj', 'out_proj'))]
+            if name.startswith(('in_proj', 'out_proj', 'qkv.', 'proj.'))]
 
 
 def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
@@ -39,14 +40,14 @@ def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
                 for layer in block.modules():
                     if isinstance(layer, (nn.Linear, nn.LayerNorm)):
                         layer.reset_parameters()
-            _initialise_projections(block.attn)
+            _initialise_projections(block)
     return copies
 
 
-def _initialise_projections(attention: nn.Module) -> None:
+def _initialise_projections(block: nn.Module) -> None:
     """In- and out-projection as ``nn.MultiheadAttention`` initialises them."""
-    attention.out_proj.reset_parameters()
-    nn.init.xavier_uniform_(attention.in_proj_weight)
-    for bias in (attention.in_proj_bias, attention.out_proj.bias):
-        if bias is not None:
-            nn.init.zeros_(bias)
+    for parameter in attention_projections(block):
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+        else:
+            nn.init.zeros_(parameter)

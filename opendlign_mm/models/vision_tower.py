@@ -1,20 +1,11 @@
 """An image tower taken apart at its transformer blocks."""
-from typing import List, Optional
+from typing import List
 
 import torch
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import nn
-
-
-def why_blocks_cannot_be_tuned(visual: nn.Module) -> Optional[str]:
-    """None if ``visual`` is an open_clip ``VisionTransformer`` with an embedding; else the reason, in words."""
-    if not isinstance(visual, VisionTransformer):
-        inner = getattr(visual, 'trunk', visual)
-        return (f"its image tower is a {type(inner).__name__}, not open_clip's VisionTransformer, and so has no "
-                'attention block with an in- and out-projection at its end')
-    if visual.pool_type == 'none' and visual.attn_pool is None:
-        return "its image tower returns tokens, not one embedding (pool_type='none')"
-    return None
 
 
 class TransformerTower:
@@ -52,5 +43,49 @@ class TransformerTower:
         tokens = self._swap_if_needed(tokens)
         if self.visual.attn_pool is None:  # with attention pooling the final norm belongs to the pooled tokens
             tokens = self.visual.ln_post(tokens)
-        height, width = self.visual.grid_size
-        return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, height, width)
+        return _as_map(tokens[:, 1:], self.visual.grid_size)
+
+
+class TimmTransformerTower(TransformerTower):
+    """The same steps of a timm ``VisionTransformer`` inside open_clip's ``TimmModel``, such as those of SigLIP."""
+
+    def __init__(self, visual: TimmModel) -> None:
+        super().__init__(visual)
+        self.trunk = visual.trunk
+
+    @property
+    def blocks(self) -> List[nn.Module]:
+        return list(self.trunk.blocks)
+
+    @property
+    def width(self) -> int:
+        return self.trunk.embed_dim
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.trunk._pos_embed(self.trunk.patch_embed(images))
+        return self.trunk.norm_pre(self.trunk.patch_drop(tokens))
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.visual.head(self.trunk.forward_head(self.trunk.norm(tokens)))
+
+    def feature_map(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = self.trunk.norm(tokens)[:, self.trunk.num_prefix_tokens:]
+        return _as_map(tokens, self.trunk.patch_embed.grid_size)
+
+
+def _as_map(tokens: torch.Tensor, grid_size) -> torch.Tensor:
+    return tokens.transpose(1, 2).unflatten(2, tuple(grid_size))
+
+
+def transformer_tower(visual: nn.Module) -> TransformerTower:
+    """Take an image tower apart; ``ValueError`` with the reason if it is no ViT with an embedding at its end."""
+    if isinstance(visual, VisionTransformer):
+        if visual.pool_type == 'none' and visual.attn_pool is None:
+            raise ValueError("its image tower returns tokens, not one embedding (pool_type='none')")
+        return TransformerTower(visual)
+    trunk = getattr(visual, 'trunk', visual)
+    # Subclasses of timm's class change what happens between the blocks.
+    if isinstance(visual, TimmModel) and type(trunk) is TimmVisionTransformer:
+        return TimmTransformerTower(visual)
+    raise ValueError(f"its image tower is a {type(trunk).__name__}, not a plain vision transformer (open_clip's or "
+                     "timm's VisionTransformer) whose last blocks a trainable copy can run beside")
