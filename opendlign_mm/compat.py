@@ -70,9 +70,10 @@ def prepare_cpu_distributed(cfg: Config, launcher: str) -> None:
     """
     if launcher == 'none' or torch.cuda.is_available():
         return
-    wrapper = cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', broadcast_buffers=False))
-    wrapper['device_ids'] = None
-    wrapper.setdefault('find_unused_parameters', cfg.get('find_unused_parameters', False))
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+                   find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if dist.is_initialized():
         return
     sources = dict(

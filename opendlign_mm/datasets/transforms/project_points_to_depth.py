@@ -24,22 +24,27 @@ class ProjectPointsToDepth(BaseTransform):
         projection: Arguments of ``ContourAwareProjection``, or a callable that takes a list of one (N, 3) tensor and
             gives (1, V, H, W). None: the projection's defaults.
         with_matrices: Also give the matrix that takes a point to its pixel in each view.
+        points_key: Key of the points to project.
+        depth_key: Key of the depth views to add.
 
     Raises:
         ValueError: No points, a wrong shape, or non-finite coordinates.
     """
 
-    def __init__(self, projection: Optional[Union[dict, Callable]] = None, with_matrices: bool = False) -> None:
+    def __init__(self, projection: Optional[Union[dict, Callable]] = None, with_matrices: bool = False,
+                 points_key: str = 'points', depth_key: str = 'depth_views') -> None:
         self.projection = projection if callable(projection) else ContourAwareProjection(**(projection or {}))
         self.with_matrices = with_matrices
+        self.points_key, self.depth_key = points_key, depth_key
 
     def transform(self, results: dict) -> dict:
-        """Add ``depth_views`` to ``results``."""
-        points = point_coordinates(results)
-        results['depth_views'] = self.projection([points])[0].cpu().numpy()
+        """Add the depth views to ``results``."""
+        points = point_coordinates(results, self.points_key)
+        results[self.depth_key] = self.projection([points])[0].cpu().numpy()
         if self.with_matrices:
             results['depth_view_matrices'] = view_matrices(points, self.projection).cpu().numpy()
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(projection={self.projection!r}, with_matrices={self.with_matrices})'
+        return (f'{type(self).__name__}(projection={self.projection!r}, with_matrices={self.with_matrices}, '
+                f'points_key={self.points_key!r}, depth_key={self.depth_key!r})')
