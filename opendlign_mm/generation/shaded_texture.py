@@ -81,7 +81,7 @@ class ShadedTextureGenerator:
         """Albedo of the object: its colours mixed by a random pattern; (N, 3, H, W)."""
         first, second = draw.color(.05, .95), draw.color(.05, .95)
         if colors is not None:
-            own = torch.as_tensor(np.asarray(colors), dtype=torch.float32)[..., None, None] / 255
+            own = torch.from_numpy(np.array(colors, dtype=np.float32))[..., None, None] / 255
             repaint = (draw.uniform(0, 1) < .35 * self.clutter).float()[..., None]
             first, second = (torch.lerp(own[:, k], random, repaint) for k, random in ((0, first), (1, second)))
         pattern = self._pattern(size, rngs, draw)
@@ -150,9 +150,12 @@ class _Draw:
 
 
 def _blur(images: Tensor, kernel: int) -> Tensor:
-    """Box blur of (N, H, W), the border repeated."""
+    """Box blur of (N, H, W), the border repeated; rows and columns apart, which beats avg_pool2d on a CPU."""
     pad = kernel // 2
-    return F.avg_pool2d(F.pad(images[:, None], (pad,) * 4, mode='replicate'), kernel, stride=1)[:, 0]
+    height, width = images.shape[1:]
+    padded = F.pad(images[:, None], (pad,) * 4, mode='replicate')[:, 0]
+    rows = sum(padded[:, k:k + height] for k in range(kernel))
+    return sum(rows[:, :, k:k + width] for k in range(kernel)) / kernel**2
 
 
 def _shift(images: Tensor, right: int, down: int) -> Tensor:

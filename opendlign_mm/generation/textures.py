@@ -21,8 +21,8 @@ def value_noise(rngs: Sequence[np.random.Generator], size: int, cells: int, stre
     """
     rows = max(cells // stretch, 2)
     lattice = np.stack([rng.random((rows, max(cells, 2)), dtype=np.float32) for rng in rngs])
-    return F.interpolate(torch.from_numpy(lattice)[:, None], (size, size), mode='bicubic',
-                         align_corners=False)[:, 0].clamp(0, 1)
+    return F.interpolate(torch.from_numpy(lattice)[:, None], (size, size), mode='bilinear',
+                         align_corners=False)[:, 0]
 
 
 def waves(size: int, angle: Tensor, period: Tensor, phase: Tensor, sharp: Tensor) -> Tensor:

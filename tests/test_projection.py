@@ -1,0 +1,228 @@
+"""The contour-aware projection: its contract, its invariances and the agreement of its backends."""
+import numpy as np
+import pytest
+import torch
+from scipy.signal import medfilt2d
+
+from opendlign_mm.datasets.shapes import sample_shape
+from opendlign_mm.projection import ContourAwareProjection, median_blur, view_axes
+from opendlign_mm.projection.batched import project_batched
+from opendlign_mm.projection.views import voxelise
+
+SMALL = dict(resolution=56, depth_bins=24, view_angles=(30, 60, 150), densify_kernel=5)
+
+
+def cloud(category='chair', n=1500, seed=0):
+    return torch.from_numpy(sample_shape(category, np.random.default_rng(seed), n).points)
+
+
+def share_of_different_pixels(a, b):
+    return ((a - b).abs() > 1 / 255).float().mean().item()
+
+
+def test_output_shape_range_and_background():
+    projection = ContourAwareProjection(resolution=64, depth_bins=32)
+    views = projection(torch.stack((cloud(), cloud('table'))))
+    assert views.shape == (2, 10, 64, 64) and projection.num_views == 10
+    assert views.dtype == torch.float32
+    assert views.min() >= 0 and views.max() == 1
+    assert (views[:, :, 0, :] == 1).all() and (views[:, :, :, 0] == 1).all(), 'the frame around the object is white'
+    assert (views.flatten(2).min(-1).values < .1).all(), 'the nearest surface is nearly black'
+    assert ((views < 1).flatten(2).float().mean(-1) > .05).all(), 'the object is seen in each view'
+
+
+def test_default_views_are_those_of_the_paper():
+    assert ContourAwareProjection().view_angles == tuple(range(30, 330, 30))
+
+
+def test_near_is_darker_than_far():
+    near, far = torch.rand(500, 3) * .2, torch.rand(500, 3) * .2 + torch.tensor((.6, 3., 0))
+    view = ContourAwareProjection(resolution=64, depth_bins=64, view_angles=(0,), elevation=0)(
+        torch.cat((near, far))[None])[0, 0]
+    left, right = view[:, :32], view[:, 32:]
+    assert left.min() < .15, 'a camera at angle 0 stands on the -y side: the near block is left of the middle'
+    assert right[right < 1].min() > .7
+
+
+def test_hidden_surfaces_do_not_shine_through():
+    grid = torch.linspace(-1, 1, 40)
+    x, z = torch.meshgrid(grid, grid, indexing='ij')
+    wall = torch.stack((x.flatten(), torch.zeros(1600), z.flatten()), 1)
+    behind = torch.randn(400, 3) * .2 + torch.tensor((0, 1.5, 0))
+    project = ContourAwareProjection(resolution=56, depth_bins=32, view_angles=(0,), elevation=0)
+    both = project(torch.cat((wall, behind))[None])[0, 0]
+    inside = both[12:-12, 12:-12]
+    assert (inside - inside.median()).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize('category', ['chair', 'cup', 'window', 'bed'])
+@pytest.mark.parametrize('settings', [{}, dict(sigma_intensity=.03), dict(sigma_intensity=.5, sigma_space=4.),
+                                      dict(smooth_kernel=3), dict(smooth_kernel=1), dict(densify_kernel=1),
+                                      dict(densify_kernel=11), dict(depth_bias=0.)])
+def test_numba_and_batched_equal_dense(category, settings):
+    arguments = {**SMALL, **settings}
+    points = cloud(category)[None]
+    dense = ContourAwareProjection(**arguments, backend='dense')(points)
+    difference = (ContourAwareProjection(**arguments, backend='numba')(points) - dense).abs()
+    assert difference.max() <= 2 / 255 and difference.mean() <= 1e-4
+    p = ContourAwareProjection(**arguments)
+    voxels = voxelise(points[0], view_axes(p.view_angles, p.elevation, 'cpu'), p.resolution, p.depth_bins,
+                      p.object_ratio, p.depth_bias)
+    batched = project_batched(voxels, p.resolution, p.depth_bins, p.densify_kernel, p.smooth_kernel, p.sigma_space,
+                              p.sigma_intensity)
+    assert (batched - dense[0]).abs().max() < 1e-5
+
+
+def test_numba_equals_dense_at_full_size():
+    points = cloud('sofa', 3000)[None]
+    arguments = dict(view_angles=(30, 300))
+    difference = (ContourAwareProjection(**arguments, backend='numba')(points)
+                  - ContourAwareProjection(**arguments, backend='dense')(points)).abs()
+    assert difference.max() <= 2 / 255 and difference.mean() <= 1e-4
+
+
+def test_dense_follows_the_definition():
+    """Each step written out for one voxel neighbourhood after the other."""
+    project = ContourAwareProjection(resolution=14, depth_bins=6, view_angles=(40,), densify_kernel=3, smooth_kernel=3,
+                                     sigma_space=.8, sigma_intensity=.2, backend='dense')
+    points = cloud(n=25)
+    voxels = voxelise(points, view_axes((40,), 20., 'cpu'), 14, 6, .8, .2)
+    grid = np.zeros((6, 14, 14))
+    for i, j, b, value in zip(voxels.row[0], voxels.column[0], voxels.depth_bin[0], voxels.nearness[0]):
+        grid[b, i, j] = max(grid[b, i, j], value)
+
+    def window(array, b, i, j):
+        return np.pad(array, 1)[b:b + 3, i:i + 3, j:j + 3]
+
+    dense = np.empty_like(grid)
+    for index in np.ndindex(grid.shape):
+        dense[index] = window(grid, *index).max()
+    offsets = np.indices((3, 3, 3)) - 1
+    space = np.exp(-(offsets**2).sum(0) / (2 * .8**2))
+    smooth = np.empty_like(grid)
+    for index in np.ndindex(grid.shape):
+        neighbours = window(dense, *index)
+        weight = space * np.exp(-(neighbours - dense[index])**2 / (2 * .2**2))
+        smooth[index] = (weight * neighbours).sum() / weight.sum()
+    expected = 1 - smooth.max(0)
+    assert np.abs(project(points[None])[0, 0].numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize('backend', ['numba', 'dense'])
+def test_order_and_duplicates_do_not_matter(backend):
+    project, points = ContourAwareProjection(**SMALL, backend=backend), cloud()
+    expected = project(points[None])
+    assert torch.equal(project(points[torch.randperm(len(points))][None]), expected)
+    assert torch.equal(project(torch.cat((points, points[:700], points[:1]))[None]), expected)
+
+
+def test_scale_and_position_do_not_matter():
+    project, points = ContourAwareProjection(**SMALL), cloud().double()
+    expected = project(points[None])
+    for scale, shift in ((1e-3, 0.), (250., 0.), (1., 3.), (7.3, -40.)):
+        moved = (points * scale + shift)[None]
+        assert share_of_different_pixels(project(moved), expected) < .01, (scale, shift)
+    assert torch.equal(project(points[None] * 4), expected), 'a power of two is exact'
+
+
+def test_turning_the_object_shifts_the_views():
+    angle = torch.deg2rad(torch.tensor(30.))
+    turn = torch.tensor(((angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0), (0, 0, 1)))
+    project, points = ContourAwareProjection(resolution=56, depth_bins=24), cloud('toilet')
+    before, after = project(points[None])[0], project((points @ turn.T)[None])[0]
+    assert share_of_different_pixels(after[1:], before[:-1]) < .01
+    assert share_of_different_pixels(after[:-1], before[1:]) > .02, 'the other direction is another picture'
+
+
+@pytest.mark.parametrize('backend', ['numba', 'dense'])
+def test_batch_equals_single_calls(backend):
+    project = ContourAwareProjection(**SMALL, backend=backend)
+    clouds = [cloud('chair', 900), cloud('lamp', 1500), cloud('door', 37)]
+    together = project(clouds)
+    for single, view in zip(clouds, together):
+        assert torch.equal(project(single[None])[0], view)
+    pair = torch.stack((cloud('bed'), cloud('cup')))
+    assert torch.equal(project(pair)[1], project(pair[1:])[0])
+
+
+@pytest.mark.parametrize('backend', ['numba', 'dense'])
+def test_empty_and_single_point_clouds(backend):
+    project = ContourAwareProjection(**SMALL, backend=backend)
+    views = project([torch.zeros(0, 3), torch.tensor([[5., -3., 2.]]), torch.ones(4, 3)])
+    assert (views[0] == 1).all()
+    dark = (views[1] < .9).nonzero()
+    assert len(dark) > 0 and (dark[:, 1:].float().mean(0) - 27.5).abs().max() <= 1, 'a point lies in the middle'
+    assert torch.equal(views[1], views[2]), 'several points in one place are one point'
+    assert project([]).shape == (0, 3, 56, 56)
+    assert project(torch.zeros(2, 0, 3)).shape == (2, 3, 56, 56)
+
+
+def test_non_finite_points_are_counted():
+    points = cloud()[None].repeat(2, 1, 1)
+    points[1, 3, 0], points[1, 8, 2] = float('nan'), float('inf')
+    with pytest.raises(ValueError, match='cloud 1 has 2 of 1500 points'):
+        ContourAwareProjection()(points)
+
+
+@pytest.mark.parametrize('points, message', [
+    (torch.zeros(5, 3), r'\(B, N, 3\)'), (torch.zeros(1, 5, 4), r'\(B, N, 3\)'), ([torch.zeros(5)], r'\(N, 3\)')])
+def test_wrong_shapes(points, message):
+    with pytest.raises(ValueError, match=message):
+        ContourAwareProjection()(points)
+
+
+@pytest.mark.parametrize('points', [np.zeros((1, 5, 3)), [np.zeros((5, 3))], torch.zeros(1, 5, 3, dtype=torch.long)])
+def test_wrong_types(points):
+    with pytest.raises(TypeError, match='tensor'):
+        ContourAwareProjection()(points)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('resolution', 0), ('depth_bins', 0), ('densify_kernel', 4), ('smooth_kernel', 0), ('sigma_space', 0.),
+    ('sigma_intensity', -1.), ('view_angles', ()), ('elevation', 90.), ('object_ratio', 1.5), ('depth_bias', -.1),
+    ('median_filter', 2), ('backend', 'numpy')])
+def test_arguments_are_checked(name, value):
+    with pytest.raises(ValueError, match=name):
+        ContourAwareProjection(**{name: value})
+
+
+def test_backend_must_fit_the_device():
+    with pytest.raises(ValueError, match='CUDA tensors'):
+        ContourAwareProjection(backend='cuda')(cloud()[None])
+
+
+def test_median_filter_is_scipys():
+    views = ContourAwareProjection(**SMALL)(cloud()[None])
+    filtered = ContourAwareProjection(**SMALL, median_filter=7)(cloud()[None])
+    assert torch.equal(median_blur(views, 7), filtered)
+    inner = slice(3, -3)
+    for plain, smooth in zip(views[0], filtered[0]):
+        assert np.array_equal(medfilt2d(plain.numpy(), 7)[inner, inner], smooth.numpy()[inner, inner])
+
+
+def test_half_precision_points_are_accepted():
+    views = ContourAwareProjection(**SMALL)(cloud()[None].half())
+    assert views.dtype == torch.float32 and (views < 1).any()
+
+
+def test_workers_that_fork_after_a_projection(tmp_path):
+    """Data loader workers fork; a projection in the parent must not keep them from projecting."""
+    class Views(torch.utils.data.Dataset):
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return ContourAwareProjection(**SMALL)(cloud()[None])[0]
+
+    expected = Views()[0]
+    loader = torch.utils.data.DataLoader(Views(), num_workers=1, batch_size=None, multiprocessing_context='fork')
+    assert all(torch.equal(views, expected) for views in loader)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_cuda_equals_dense():
+    points = cloud()[None].cuda()
+    fast = ContourAwareProjection(**SMALL)(points)
+    assert fast.is_cuda
+    assert share_of_different_pixels(fast, ContourAwareProjection(**SMALL, backend='dense')(points)) == 0
