@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Switch the visualization hook of the config on."""
-    hook = cfg.get('default_hooks', {}).get('visualization')
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise ValueError('--show and --show-dir need default_hooks.visualization in the config, e.g. '
                          "dict(type='Det3DVisualizationHook')")

@@ -36,7 +36,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.sync_bn != 'none':
         cfg.sync_bn = args.sync_bn
     if args.auto_scale_lr:
-        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
         cfg.auto_scale_lr.enable = True
     if args.resume:

@@ -1,11 +1,12 @@
 """What ``tools/train.py`` and ``tools/test.py`` share: options, the config they lead to, and errors meant for the user."""
 import argparse
 import os
+import re
 import sys
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
 
 import mmengine
 from mmengine.config import Config, DictAction
@@ -16,8 +17,8 @@ from ..compat import prepare_cpu_distributed
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MMENGINE = Path(mmengine.__file__).resolve().parent
 # mmengine raises from these where a name, a file or an option of the user's is wrong.
-_USER_FACING = (_PACKAGE, _MMENGINE / 'config', _MMENGINE / 'registry', _MMENGINE / 'runner' / 'checkpoint.py',
-                _MMENGINE / 'fileio')
+_USER_FACING = (_PACKAGE, _PACKAGE.parent / 'tools', _MMENGINE / 'config', _MMENGINE / 'registry',
+                _MMENGINE / 'runner' / 'checkpoint.py', _MMENGINE / 'fileio')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='directory for logs and checkpoints; default work_dirs/<name of the config>')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
                         help='changes to the config as key=value, e.g. train_cfg.max_epochs=2; lists as key="[a,b]" or '
-                        'key=a,b, without blanks')
+                        'key=a,b, without blanks; data_root=DIR moves all paths below the config\'s data_root')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started this process; tools/dist_*.sh and tools/slurm_*.sh set it')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
@@ -42,8 +43,9 @@ def load_config(args: argparse.Namespace) -> Config:
         raise FileNotFoundError(f'config {args.config} does not exist; configs/ holds the ones of this project')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    for name, value in (args.cfg_options or {}).items():
+        move_path(cfg, name, value)
+    cfg.merge_from_dict(args.cfg_options or {})
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -51,6 +53,34 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     prepare_cpu_distributed(cfg, args.launcher)
     return cfg
+
+
+def move_path(cfg: Config, name: str, value: Optional[str]) -> None:
+    """Carry a new value of a path variable (``data_root``, ``cache_dir``, ...) to all values that were made from the old.
+
+    A config computes ``ann_file=data_root + 'infos.pkl'`` when it is read; an option that comes later would change
+    ``data_root`` alone.
+
+    Args:
+        cfg: Changed in place: strings that are the old path or lie below it.
+        name: Name of the option; anything but a top-level variable ``*_root`` or ``*_dir`` is left alone.
+        value: The new path; None puts None in place of the path itself.
+    """
+    old = cfg.get(name) if name.endswith(('_root', '_dir')) and name != 'work_dir' else None
+    if not isinstance(old, str) or not old:
+        return
+    old, new = old.rstrip('/'), None if value is None else str(value).rstrip('/')
+
+    def moved(node):
+        if isinstance(node, dict):
+            return {key: moved(item) for key, item in node.items()}
+        if isinstance(node, (list, tuple)):
+            return type(node)(moved(item) for item in node)
+        if not isinstance(node, str) or node.rstrip('/') != old and not node.startswith(f'{old}/'):
+            return node
+        return None if new is None else new + node[len(old):]
+
+    cfg.merge_from_dict({key: item for key, item in moved(cfg.to_dict()).items()})
 
 
 def describe_model(model: nn.Module) -> str:
@@ -65,7 +95,7 @@ def describe_model(model: nn.Module) -> str:
 def user_errors(show_traceback: bool = False) -> Iterator[None]:
     """Print an error that was raised for the user (a missing file, a wrong argument) as one message and exit with 2.
 
-    An error counts as such when it is about a file that is not there, or was raised by this package's own checks or by
+    An error counts as such when it is about a file that is not there, or was raised by this project's own checks or by
     mmengine's on configs, names and checkpoints. Any other error keeps its traceback: it is a defect to report.
 
     Args:
@@ -74,18 +104,25 @@ def user_errors(show_traceback: bool = False) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError, ImportError) as error:
-        if show_traceback or not _is_for_the_user(error):
+        message = None if show_traceback else _message_for_the_user(error)
+        if message is None:
             raise
-        message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
         print(f'\nerror: {message}\n(--traceback shows where it was raised)', file=sys.stderr)
         sys.exit(2)
 
 
-def _is_for_the_user(error: BaseException) -> bool:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)):
-        return True
-    while error.__cause__ or error.__context__:  # registries raise the error again: look at the first one
-        error = error.__cause__ or error.__context__
-    frames = traceback.extract_tb(error.__traceback__)
-    origin = Path(frames[-1].filename).resolve()
-    return any(place == origin or place in origin.parents for place in _USER_FACING)
+def _message_for_the_user(error: BaseException) -> Optional[str]:
+    """The message of an error that was raised for the user; None for a defect."""
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if ' in DataLoader worker process ' in message:
+        # PyTorch hands over an error of a data worker as the text of its traceback.
+        origin = re.findall(r'^  File "(.+)", line', message, re.MULTILINE)[-1]
+        message = re.split(rf'^{type(error).__name__}: ', message, flags=re.MULTILINE)[-1].strip()
+    elif isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)):
+        return message
+    else:
+        while error.__cause__ or error.__context__:  # registries raise the error again: look at the first one
+            error = error.__cause__ or error.__context__
+        origin = traceback.extract_tb(error.__traceback__)[-1].filename
+    origin = Path(origin).resolve()
+    return message if any(place == origin or place in origin.parents for place in _USER_FACING) else None

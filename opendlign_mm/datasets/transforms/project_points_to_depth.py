@@ -28,7 +28,7 @@ class ProjectPointsToDepth(BaseTransform):
         depth_key: Key of the depth views to add.
 
     Raises:
-        ValueError: No points, a wrong shape, or non-finite coordinates.
+        ValueError: No points, a wrong shape, or non-finite coordinates; the message names the sample.
     """
 
     def __init__(self, projection: Optional[Union[dict, Callable]] = None, with_matrices: bool = False,
@@ -40,7 +40,13 @@ class ProjectPointsToDepth(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the depth views to ``results``."""
         points = point_coordinates(results, self.points_key)
-        results[self.depth_key] = self.projection([points])[0].cpu().numpy()
+        try:
+            depth_views = self.projection([points])[0]
+        except ValueError as error:
+            # The projection knows neither files nor samples; whoever has to mend the points does.
+            name = results.get('sample_id', results.get('lidar_path', results.get('sample_idx', 'a sample')))
+            raise ValueError(f"'{self.points_key}' of {name}: {error}") from error
+        results[self.depth_key] = depth_views.cpu().numpy()
         if self.with_matrices:
             results['depth_view_matrices'] = view_matrices(points, self.projection).cpu().numpy()
         return results
