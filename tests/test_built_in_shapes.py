@@ -3,13 +3,20 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DefaultScope
 
 import opendlign_mm  # noqa: F401
 from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape
 from opendlign_mm.generation import ShadedTextureGenerator
 from opendlign_mm.projection import ContourAwareProjection
-
 PROJECTION = dict(resolution=32, depth_bins=16, view_angles=(30, 120), densify_kernel=3)
+
+
+@pytest.fixture(autouse=True)
+def mmdet3d_scope():
+    """Transforms named in a data set are looked up in mmdet3d's registry, as a Runner has it."""
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        yield
 
 
 def draw(category, seed=0, n=800, **kwargs):
