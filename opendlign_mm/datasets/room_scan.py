@@ -1,0 +1,65 @@
+"""Make a complete room look like the scan of a hand-held depth camera."""
+from typing import Tuple
+
+import numpy as np
+
+
+def visible_from(points: np.ndarray, camera: np.ndarray, angle: float = 0.8, tolerance: float = 0.04) -> np.ndarray:
+    """Tell which points a camera sees, by a depth buffer over all directions.
+
+    Args:
+        points: (N, 3) in metres, dense enough that ``angle`` has a point of every surface nearby.
+        camera: (3,) position.
+        angle: Size of a pixel in degrees.
+        tolerance: Metres behind the nearest point of a pixel that still count as the same surface, at 1 m distance;
+            grows with distance.
+
+    Returns:
+        bool (N,).
+    """
+    rays = points - camera
+    distance = np.linalg.norm(rays, axis=1)
+    columns = int(360 / angle)
+    azimuth = ((np.arctan2(rays[:, 1], rays[:, 0]) / (2 * np.pi) + 0.5) * columns).astype(np.int64) % columns
+    elevation = np.degrees(np.arcsin(np.clip(rays[:, 2] / np.maximum(distance, 1e-9), -1, 1)))
+    pixel = ((elevation + 90) / angle).astype(np.int64) * columns + azimuth
+    nearest = np.full(pixel.max() + 1, np.inf)
+    np.minimum.at(nearest, pixel, distance)
+    return distance <= nearest[pixel] + tolerance * np.maximum(1, distance)
+
+
+def scan(points: np.ndarray, cameras: np.ndarray, num_points: int, rng: np.random.Generator,
+         noise: float = 0.006, hole_radius: Tuple[float, float] = (0.08, 0.25), num_holes: int = 12
+         ) -> Tuple[np.ndarray, np.ndarray]:
+    """Choose the points of a scan and disturb them.
+
+    Hidden surfaces are missing, near ones are dense, far ones thin, some patches are missing, and every coordinate has
+    noise.
+
+    Args:
+        points: (N, 3) in metres, the complete room.
+        cameras: (K, 3) positions.
+        num_points: Points of the scan, at most; fewer if fewer are visible.
+        rng: Source of all randomness.
+        noise: Metres, standard deviation of each coordinate at 2 m from the nearest camera; grows with distance.
+        hole_radius: Metres, range of radii of missing patches.
+        num_holes: Missing patches.
+
+    Returns:
+        Indices int64 (M,) into ``points`` in random order, and the disturbed points float64 (M, 3).
+    """
+    seen = np.zeros(len(points))
+    nearest = np.full(len(points), np.inf)
+    for camera in cameras:
+        visible = visible_from(points, camera)
+        distance = np.linalg.norm(points - camera, axis=1)
+        # A camera that passes nearby leaves more points, but meshing evens most of that out.
+        seen += visible / np.maximum(distance, 0.7)
+        nearest = np.where(visible, np.minimum(nearest, distance), nearest)
+    for center in points[rng.choice(len(points), num_holes)]:
+        seen[((points - center)**2).sum(axis=1) < rng.uniform(*hole_radius)**2] = 0
+    candidates = np.flatnonzero(seen)
+    count = min(num_points, len(candidates))
+    chosen = rng.choice(candidates, count, replace=False, p=seen[candidates] / seen[candidates].sum())
+    spread = noise * np.clip(nearest[chosen] / 2, 0.5, 3)
+    return chosen, points[chosen] + rng.normal(size=(count, 3)) * spread[:, None]

@@ -1,0 +1,70 @@
+"""Write procedural rooms in the format of ScanNet that mmdet3d reads (info files, version 2)."""
+import os
+import pickle
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+from tqdm import tqdm
+
+from .rooms import ROOM_CLASSES, SCANNET_CLASSES, Room, make_room
+
+SPLITS = ('train', 'val')
+
+
+def write_rooms(data_root: Union[str, Path], num_train: int = 0, num_val: int = 20, num_points: int = 40000,
+                seed: int = 0) -> None:
+    """Write rooms so that mmdet3d's ``ScanNetDataset``, its pipelines and ``IndoorMetric`` read them.
+
+    The layout is ScanNet's: ``scannet_infos_{train,val}.pkl``, ``points/*.bin`` (float32, x y z r g b),
+    ``instance_mask/*.bin`` and ``semantic_mask/*.bin`` (int64, NYU40 ids). Every file is written to a temporary name and
+    renamed, the info files last. Room i of a split depends on the seed, the split and i only.
+
+    Args:
+        data_root: Directory, made if absent.
+        num_train: Rooms of the training split; 0 writes no such split.
+        num_val: Rooms of the validation split.
+        num_points: Points per room, at most.
+        seed: Another seed gives other rooms.
+
+    Raises:
+        ValueError: A negative number of rooms, or none at all.
+    """
+    counts = dict(train=num_train, val=num_val)
+    if min(counts.values()) < 0 or not sum(counts.values()):
+        raise ValueError(f'num_train and num_val must be >= 0 and not both 0, got {num_train} and {num_val}')
+    data_root = Path(data_root)
+    for split in SPLITS:
+        if counts[split]:
+            infos = [
+                _write_room(data_root, f'room_{split}_{index:04d}.bin',
+                            make_room(np.random.default_rng([seed, SPLITS.index(split), index]), num_points))
+                for index in tqdm(range(counts[split]), desc=f'{split} rooms')
+            ]
+            categories = {name: SCANNET_CLASSES.index(name) for name in ROOM_CLASSES}
+            metainfo = dict(dataset='scannet', categories=categories, info_version='1.1')
+            content = pickle.dumps(dict(metainfo=metainfo, data_list=infos))
+            _write(data_root / f'scannet_infos_{split}.pkl', content)
+
+
+def _write_room(data_root: Path, name: str, room: Room) -> dict:
+    """Write the files of one room and return its entry in the info file."""
+    points = np.concatenate([room.points, room.colors.astype(np.float32)], axis=1)
+    _write(data_root / 'points' / name, points.tobytes())
+    _write(data_root / 'instance_mask' / name, room.instance_mask.tobytes())
+    _write(data_root / 'semantic_mask' / name, room.semantic_mask.tobytes())
+    return dict(
+        lidar_points=dict(num_pts_feats=6, lidar_path=name),
+        pts_instance_mask_path=name,
+        pts_semantic_mask_path=name,
+        axis_align_matrix=room.axis_align_matrix.tolist(),
+        instances=[
+            dict(bbox_3d=box.tolist(), bbox_label_3d=int(label)) for box, label in zip(room.boxes, room.labels)
+        ])
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,126 @@
+"""Procedural indoor scans of built-in objects, so that detection runs without a download."""
+from dataclasses import dataclass
+from typing import List, Tuple
+
+import numpy as np
+
+from .room_layout import RoomLayout, lay_out_room
+from .room_scan import scan
+
+# ScanNet's 18 detection classes in mmdet3d's order and their NYU40 ids; a label is a place in this list.
+SCANNET_CLASSES = ('cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter',
+                   'desk', 'curtain', 'refrigerator', 'showercurtrain', 'toilet', 'sink', 'bathtub', 'garbagebin')
+SCANNET_NYU40_IDS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
+ROOM_CLASSES = ('cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'desk', 'toilet', 'sink',
+                'bathtub')
+WALL_ID, FLOOR_ID, CEILING_ID, OTHER_ID = 1, 2, 22, 40  # NYU40
+
+
+@dataclass(frozen=True)
+class Room:
+    """One scanned room.
+
+    Attributes:
+        points: float32 (N, 3) in metres, z up, as scanned: walls in any direction.
+        colors: uint8 (N, 3), RGB.
+        axis_align_matrix: float64 (4, 4), rigid; takes ``points`` to the frame of the walls and of ``boxes``.
+        boxes: float32 (M, 6): gravity centre and size in metres, axis-aligned in that frame, around the scanned points
+            of each annotated object.
+        labels: int64 (M,), places in :data:`SCANNET_CLASSES`.
+        instance_mask: int64 (N,): 0 for none, else 1 + number of the object (annotated or not).
+        semantic_mask: int64 (N,): NYU40 ids.
+    """
+    points: np.ndarray
+    colors: np.ndarray
+    axis_align_matrix: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    instance_mask: np.ndarray
+    semantic_mask: np.ndarray
+
+
+def make_room(rng: np.random.Generator, num_points: int = 40000, min_points: int = 60) -> Room:
+    """Build a room of built-in objects and scan it.
+
+    Args:
+        rng: Source of all randomness; the same generator state gives the same room.
+        num_points: Points of the scan, at most.
+        min_points: An object with fewer scanned points is not annotated, as nobody would recognise it.
+
+    Raises:
+        ValueError: ``num_points`` is below 1000.
+    """
+    if num_points < 1000:
+        raise ValueError(f'num_points must be >= 1000, got {num_points}')
+    layout = lay_out_room(rng)
+    surfaces = _shell(layout, rng)
+    for number, placed in enumerate(layout.objects, start=1):
+        label = SCANNET_CLASSES.index(placed.category) if placed.category in ROOM_CLASSES else None
+        semantic = OTHER_ID if label is None else SCANNET_NYU40_IDS[label]
+        surfaces.append((placed.points, placed.colors, number, semantic))
+    complete = np.concatenate([points for points, *_ in surfaces])
+    colors = np.concatenate([color for _, color, *_ in surfaces])
+    sizes = [len(points) for points, *_ in surfaces]
+    instances = np.repeat([instance for *_, instance, _ in surfaces], sizes)
+    semantics = np.repeat([semantic for *_, semantic in surfaces], sizes)
+
+    chosen, points = scan(complete, _cameras(layout, rng), num_points, rng)
+    instance_mask, semantic_mask = instances[chosen].astype(np.int64), semantics[chosen].astype(np.int64)
+    boxes, labels = [], []
+    for number, placed in enumerate(layout.objects, start=1):
+        own = points[instance_mask == number]
+        if placed.category in ROOM_CLASSES and len(own) >= min_points:
+            boxes.append(np.concatenate([(own.max(axis=0) + own.min(axis=0)) / 2, np.ptp(own, axis=0)]))
+            labels.append(SCANNET_CLASSES.index(placed.category))
+    matrix = _axis_align_matrix(rng)
+    scanned = (points - matrix[:3, 3]) @ matrix[:3, :3]  # the inverse of p -> R p + t
+    return Room(
+        scanned.astype(np.float32), _lit(colors[chosen], rng), matrix,
+        np.array(boxes, dtype=np.float32).reshape(-1, 6), np.array(labels, dtype=np.int64), instance_mask,
+        semantic_mask)
+
+
+def _shell(layout: RoomLayout, rng: np.random.Generator, density: float = 1500.
+           ) -> List[Tuple[np.ndarray, np.ndarray, int, int]]:
+    """Floor, walls and, in one room of three, the ceiling: (points, colours, instance 0, NYU40 id)."""
+    width, depth, height = layout.width, layout.depth, layout.height
+    faces = [(width, depth, lambda u, v: (u, v, 0 * u), FLOOR_ID),
+             (width, height, lambda u, v: (u, 0 * u, v), WALL_ID),
+             (width, height, lambda u, v: (u, 0 * u + depth, v), WALL_ID),
+             (depth, height, lambda u, v: (0 * u, u, v), WALL_ID),
+             (depth, height, lambda u, v: (0 * u + width, u, v), WALL_ID)]
+    if rng.random() < 1 / 3:
+        faces.append((width, depth, lambda u, v: (u, v, 0 * u + height), CEILING_ID))
+    color_of = {FLOOR_ID: rng.integers(60, 190) + rng.integers(-25, 26, 3),
+                WALL_ID: rng.integers(140, 230) + rng.integers(-20, 21, 3),
+                CEILING_ID: np.array([230, 230, 225])}
+    shell = []
+    for first, second, embed, semantic in faces:
+        count = int(first * second * density)
+        u, v = rng.uniform(0, first, count), rng.uniform(0, second, count)
+        shade = rng.normal(0, 5) + rng.normal(0, 4, (count, 1))
+        colors = np.clip(color_of[semantic] + shade, 0, 255).astype(np.uint8)
+        shell.append((np.stack(embed(u, v), axis=1), colors, 0, semantic))
+    return shell
+
+
+def _cameras(layout: RoomLayout, rng: np.random.Generator) -> np.ndarray:
+    """(K, 3) positions of the camera: 3 to 6 places above the furniture's middle height, away from the walls."""
+    count = rng.integers(3, 7)
+    size = np.array([layout.width, layout.depth])
+    return np.column_stack([rng.uniform(0.15, 0.85, (count, 2)) * size, rng.uniform(1.4, 1.8, count)])
+
+
+def _axis_align_matrix(rng: np.random.Generator) -> np.ndarray:
+    """A turn about z by up to 60 degrees and a shift of some metres."""
+    angle = rng.uniform(np.radians(10), np.radians(60)) * rng.choice([-1, 1])
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix[:3, 3] = [*rng.uniform(-5, 5, 2), rng.uniform(-0.1, 0.1)]
+    return matrix
+
+
+def _lit(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Colours under the light of the room, with noise."""
+    light = rng.uniform(0.7, 1.1) * rng.uniform(0.93, 1.07, 3)
+    return np.clip(colors * light + rng.normal(0, 6, colors.shape), 0, 255).astype(np.uint8)

@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Write procedural rooms in ScanNet's format: ``python tools/make_rooms.py --out data/rooms``."""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+from opendlign_mm.datasets.room_writer import write_rooms  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('--out', default='data/rooms', help='directory to write')
+    parser.add_argument('--num-train', type=int, default=0, help='rooms for training')
+    parser.add_argument('--num-val', type=int, default=20, help='rooms for testing')
+    parser.add_argument('--num-points', type=int, default=40000, help='most points per room')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    write_rooms(args.out, args.num_train, args.num_val, args.num_points, args.seed)
+    print(f'{args.num_train} training and {args.num_val} validation rooms are in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
