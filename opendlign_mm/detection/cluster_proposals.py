@@ -1,0 +1,133 @@
+"""Class-agnostic 3D boxes from geometry and colour alone: no training, no labels."""
+from typing import Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+import torch
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample, DepthInstance3DBoxes
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .box_nms import nms_3d
+from .cluster_tree import cluster_tree_boxes
+from .points_in_boxes import count_points_in_boxes
+from .proposals import check_points, make_proposals
+from .room_planes import estimate_normals, find_room_planes
+
+
+@MODELS.register_module()
+class ClusterProposals(nn.Module):
+    """Boxes of clusters of what is left of an indoor scan without floor, ceiling and walls.
+
+    One or more hierarchical clusterings (scikit-learn, Ward's criterion over position, normal and colour) give clusters
+    at all scales. A cluster is ranked high if its box holds few points of others (purity), if few points lie just
+    outside the box (isolation) and if it has many points.
+
+    Args:
+        feature_weights (Sequence[Tuple[float, float]]): one (normal, colour) pair per clustering: how many metres a
+            turn of the unit normal by one unit, and a step of 100 in CIE Lab, count for. Colour is left out where
+            points have none.
+        max_points (int): larger scenes are thinned to so many points, at random with ``seed``.
+        num_neighbors (int): neighbours of a point in the graph that clusters grow along.
+        max_edge (float): metres, longest edge of that graph.
+        min_points (int): fewest points of a cluster.
+        min_size (float): metres; thinner boxes are made so thick.
+        max_size (float): metres; boxes with a longer side are dropped.
+        floor_gap (float): metres; boxes that begin nearer to the floor are extended down to it, because the floor's
+            removal also took their lowest points.
+        surroundings (float): metres around a box where isolation looks for other points.
+        nms_threshold (float): 3D IoU above which the lower ranked of two boxes is dropped.
+        max_proposals (int): most boxes per scene.
+        planes (dict, optional): arguments of :func:`find_room_planes`.
+        seed (int): of all random choices; the same scene always gives the same boxes.
+    """
+
+    def __init__(self,
+                 feature_weights: Sequence[Tuple[float, float]] = ((1., 1.), ),
+                 max_points: int = 40000,
+                 num_neighbors: int = 10,
+                 max_edge: float = 0.25,
+                 min_points: int = 30,
+                 min_size: float = 0.05,
+                 max_size: float = 5.,
+                 floor_gap: float = 0.2,
+                 surroundings: float = 0.1,
+                 nms_threshold: float = 0.6,
+                 max_proposals: int = 128,
+                 planes: Optional[dict] = None,
+                 seed: int = 0) -> None:
+        super().__init__()
+        self.feature_weights = [tuple(pair) for pair in feature_weights]
+        if not self.feature_weights or any(len(pair) != 2 or min(pair) < 0 for pair in self.feature_weights):
+            raise ValueError('feature_weights must be one or more (normal, colour) pairs of numbers >= 0, '
+                             f'got {feature_weights}')
+        self.max_points, self.seed = max_points, seed
+        self.num_neighbors, self.max_edge, self.min_points = num_neighbors, max_edge, min_points
+        self.min_size, self.max_size, self.floor_gap = min_size, max_size, floor_gap
+        self.surroundings, self.nms_threshold, self.max_proposals = surroundings, nms_threshold, max_proposals
+        self.planes = dict(planes or {})
+
+    @torch.no_grad()
+    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+        """Propose boxes for one scene.
+
+        Args:
+            points (Tensor): float (N, >=3): x y z in metres, z up, walls in any direction; if there are 6 columns or
+                more, the last three are r g b in [0, 255] or [0, 1].
+            data_sample (Det3DDataSample, optional): not used.
+
+        Returns:
+            InstanceData: ``bboxes_3d`` (DepthInstance3DBoxes, axis-aligned) and ``objectness`` (K,) in [0, 1],
+            descending, K <= ``max_proposals``, on the device of ``points``; K is 0 where nothing is left to cluster.
+        """
+        check_points(points)
+        rng = np.random.default_rng(self.seed)
+        thinned = points.detach().float().cpu().numpy()
+        if len(thinned) > self.max_points:
+            thinned = thinned[np.sort(rng.choice(len(thinned), self.max_points, replace=False))]
+        xyz = thinned[:, :3].astype(np.float64)
+        normals = estimate_normals(xyz)
+        room = find_room_planes(xyz, normals, rng=rng, **self.planes)
+        rest = ~room.structure
+        colors = _lab_colors(thinned[rest, -3:]) if thinned.shape[1] >= 6 else np.zeros((rest.sum(), 0))
+
+        clusters = [
+            cluster_tree_boxes(
+                xyz[rest],
+                np.concatenate([xyz[rest], normal_weight * normals[rest], color_weight * colors], axis=1),
+                self.num_neighbors, self.max_edge, self.min_points)
+            for normal_weight, color_weight in self.feature_weights
+        ]
+        lower = np.concatenate([cluster.lower for cluster in clusters])
+        upper = np.concatenate([cluster.upper for cluster in clusters])
+        num_points = np.concatenate([cluster.num_points for cluster in clusters])
+        fits = (upper - lower).max(axis=1) <= self.max_size
+        boxes = self._boxes(lower[fits], upper[fits], room.floor_height)
+        objectness = self._objectness(torch.from_numpy(xyz[rest]).float(), boxes, torch.from_numpy(num_points[fits]))
+        kept = nms_3d(boxes, objectness, self.nms_threshold, max_num=self.max_proposals)
+        return make_proposals(boxes[kept].to(points.device), objectness[kept].to(points.device))
+
+    def _boxes(self, lower: np.ndarray, upper: np.ndarray, floor_height: Optional[float]) -> DepthInstance3DBoxes:
+        """mmdet3d boxes around clusters, extended to the floor where they stand on it."""
+        if floor_height is not None:
+            standing = lower[:, 2] < floor_height + self.floor_gap
+            lower = np.where(standing[:, None] & [False, False, True], np.minimum(lower, floor_height), lower)
+        center, size = (lower + upper) / 2, np.maximum(upper - lower, self.min_size)
+        boxes = torch.from_numpy(np.concatenate([center, size], axis=1)).float()
+        return DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False, origin=(0.5, 0.5, 0.5))
+
+    def _objectness(self, xyz: Tensor, boxes: DepthInstance3DBoxes, num_points: Tensor) -> Tensor:
+        """purity x isolation x (share of the scene's points) ** 1/4, each in [0, 1]."""
+        inside = count_points_in_boxes(xyz, boxes).clamp(min=1)
+        around = count_points_in_boxes(xyz, boxes, margin=self.surroundings).clamp(min=1)
+        share = num_points / max(1, len(xyz))
+        return (num_points / inside).clamp(max=1) * (inside / around) * share**0.25
+
+
+def _lab_colors(rgb: np.ndarray) -> np.ndarray:
+    """CIE Lab / 100 of (N, 3) colours in [0, 255] or [0, 1]."""
+    if len(rgb) == 0:
+        return np.zeros((0, 3))
+    rgb = np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1).astype(np.float32)
+    return cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0].astype(np.float64) / 100

@@ -1,0 +1,134 @@
+"""Floor, ceiling and outer walls of an indoor scan, found without training or labels."""
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+
+def estimate_normals(xyz: np.ndarray, num_neighbors: int = 16) -> np.ndarray:
+    """Unit normals by principal components of the neighbours, turned towards the middle of the scene.
+
+    Args:
+        xyz (np.ndarray): (N, 3).
+        num_neighbors (int): points per neighbourhood, the point itself included.
+
+    Returns:
+        np.ndarray: float64 (N, 3).
+    """
+    xyz = np.asarray(xyz, dtype=np.float64)
+    num_neighbors = min(num_neighbors, len(xyz))
+    _, neighbors = cKDTree(xyz).query(xyz, num_neighbors)
+    patches = xyz[neighbors.reshape(len(xyz), num_neighbors)]
+    patches = patches - patches.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum('nki,nkj->nij', patches, patches))
+    normals = vectors[:, :, 0]
+    towards_middle = ((np.median(xyz, axis=0) - xyz) * normals).sum(axis=1)
+    return np.where(towards_middle[:, None] < 0, -normals, normals)
+
+
+@dataclass
+class RoomPlanes:
+    """What :func:`find_room_planes` finds.
+
+    Attributes:
+        floor_height (float | None): z of the floor in metres, None where there is none.
+        structure (np.ndarray): bool (N,), True for points of floor, ceiling and outer walls.
+        num_walls (int): number of wall planes.
+    """
+    floor_height: Optional[float]
+    structure: np.ndarray
+    num_walls: int
+
+
+def find_room_planes(xyz: np.ndarray,
+                     normals: np.ndarray,
+                     horizontal_tolerance: float = 0.06,
+                     wall_tolerance: float = 0.05,
+                     min_wall_length: float = 1.0,
+                     min_wall_height: float = 1.2,
+                     min_ceiling_height: float = 1.8,
+                     max_outside: float = 0.02,
+                     max_planes: int = 16,
+                     num_candidates: int = 300,
+                     rng: Optional[np.random.Generator] = None) -> RoomPlanes:
+    """Find the planes that enclose a room.
+
+    The floor is the lowest height with many upward points, the ceiling the highest one above ``min_ceiling_height``.
+    Walls are vertical planes, found one after the other by random candidates and the number of points that agree in
+    place and normal; a plane is a wall only if it is long and high and has next to nothing behind it, so that the side
+    of a wardrobe is not one.
+
+    Args:
+        xyz (np.ndarray): (N, 3) in metres, z up.
+        normals (np.ndarray): (N, 3), see :func:`estimate_normals`.
+        horizontal_tolerance (float): metres, half the thickness of floor and ceiling.
+        wall_tolerance (float): metres, half the thickness of a wall.
+        min_wall_length (float): metres, least horizontal extent of a wall.
+        min_wall_height (float): metres, least vertical extent of a wall.
+        min_ceiling_height (float): metres above the floor.
+        max_outside (float): largest share of the scene's points that may lie behind a wall.
+        max_planes (int): how many vertical planes are looked at.
+        num_candidates (int): random candidates per plane.
+        rng (np.random.Generator, optional): seed 0 by default.
+
+    Returns:
+        RoomPlanes: what was found; a scene without walls or floor simply has none.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    floor, ceiling = _horizontal_levels(xyz[:, 2], np.abs(normals[:, 2]) > 0.9, horizontal_tolerance,
+                                        min_ceiling_height)
+    structure = np.zeros(len(xyz), dtype=bool)
+    if floor is not None:  # what lies below the floor is noise of the scan
+        structure |= xyz[:, 2] <= floor + horizontal_tolerance
+    if ceiling is not None:
+        structure |= xyz[:, 2] >= ceiling - horizontal_tolerance
+
+    num_walls = 0
+    unused = (np.abs(normals[:, 2]) < 0.25) & ~structure
+    for _ in range(max_planes):
+        candidates = np.flatnonzero(unused)
+        if len(candidates) < 100:
+            break
+        direction, offset = _best_vertical_plane(xyz, normals, candidates, wall_tolerance, num_candidates, rng)
+        distance = xyz @ direction - offset
+        on_plane = (np.abs(distance) < wall_tolerance) & (normals @ direction > 0.6)
+        unused &= ~((np.abs(distance) < wall_tolerance) & (normals @ direction > 0.8))
+        if not on_plane.any() or (distance < -2 * wall_tolerance).mean() > max_outside:
+            continue
+        along = xyz[on_plane] @ np.array([-direction[1], direction[0], 0])
+        length, height = (np.subtract(*np.percentile(values, [98, 2])) for values in (along, xyz[on_plane, 2]))
+        if length >= min_wall_length and height >= min_wall_height:
+            structure |= on_plane
+            num_walls += 1
+    return RoomPlanes(floor, structure, num_walls)
+
+
+def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
+                       min_ceiling_height: float) -> Tuple[Optional[float], Optional[float]]:
+    """Heights of floor and ceiling, each None where there is none."""
+    levels = z[horizontal]
+    if len(levels) < 0.02 * len(z):
+        return None, None
+    edges = np.arange(levels.min() - tolerance, levels.max() + 2 * tolerance, tolerance)
+    counts, _ = np.histogram(levels, edges)
+    strong = np.flatnonzero(counts >= 0.2 * counts.max())
+
+    def refined(index: int) -> float:
+        middle = (edges[index] + edges[index + 1]) / 2
+        return float(np.median(levels[np.abs(levels - middle) <= tolerance]))
+
+    floor, top = refined(strong[0]), refined(strong[-1])
+    return floor, top if top - floor >= min_ceiling_height else None
+
+
+def _best_vertical_plane(xyz: np.ndarray, normals: np.ndarray, candidates: np.ndarray, tolerance: float,
+                         num_candidates: int, rng: np.random.Generator) -> Tuple[np.ndarray, float]:
+    """Unit normal (3,) and offset of the vertical plane most candidate points agree with."""
+    chosen = rng.choice(candidates, min(num_candidates, len(candidates)), replace=False)
+    directions = normals[chosen] * [1, 1, 0]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    offsets = (directions * xyz[chosen]).sum(axis=1)
+    agree = (np.abs(xyz[candidates] @ directions.T - offsets) < tolerance) & (normals[candidates] @ directions.T > 0.8)
+    best = agree.sum(axis=0).argmax()
+    return directions[best], float(np.median(xyz[candidates[agree[:, best]]] @ directions[best]))
