@@ -159,3 +159,18 @@ def test_disk_cache_gives_the_same_and_heals(tmp_path):
 def test_generate_images_needs_depth_views():
     with pytest.raises(ValueError, match='ProjectPointsToDepth'):
         TRANSFORMS.build(dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator')))({'sample_id': 'a'})
+
+
+def test_sample_views_keeps_pairs_in_order():
+    views = np.arange(10, dtype=np.float32)[:, None, None] * np.ones((1, 4, 4), np.float32)
+    seen = set()
+    for _ in range(20):
+        results = TRANSFORMS.build(dict(type='SampleViews', num_views=3))(
+            dict(depth_views=views, images=views[..., None].repeat(3, -1)))
+        kept = results['depth_views'][:, 0, 0]
+        assert len(kept) == 3 and (np.diff(kept) > 0).all()
+        assert np.array_equal(results['images'][:, 0, 0, 0], kept)
+        seen.update(kept)
+    assert len(seen) > 6
+    with pytest.raises(ValueError, match='only 2'):
+        TRANSFORMS.build(dict(type='SampleViews', num_views=3))(dict(depth_views=views[:2]))

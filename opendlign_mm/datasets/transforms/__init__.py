@@ -4,5 +4,6 @@ from .disk_cache import DiskCache
 from .generate_images import GenerateImages
 from .pack_shape_inputs import PackShapeInputs
 from .project_points_to_depth import ProjectPointsToDepth
+from .sample_views import SampleViews
 
-__all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'PackShapeInputs', 'ProjectPointsToDepth']
+__all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'PackShapeInputs', 'ProjectPointsToDepth', 'SampleViews']
