@@ -1,9 +1,33 @@
-"""Non-maximum suppression of 3D boxes by their volume IoU, on CPU and CUDA."""
+"""3D IoU and non-maximum suppression of boxes, on CPU and CUDA."""
 from typing import Optional
 
 import torch
 from mmdet3d.structures import BaseInstance3DBoxes
 from torch import Tensor
+
+
+def box_overlaps(first: BaseInstance3DBoxes, second: BaseInstance3DBoxes) -> Tensor:
+    """3D IoU of all pairs.
+
+    mmdet3d's own ``overlaps`` treats every box as a rotated one, which takes seconds for a thousand boxes on a CPU;
+    where no box is turned the IoU is a few minima and maxima.
+
+    Args:
+        first (BaseInstance3DBoxes): M boxes.
+        second (BaseInstance3DBoxes): N boxes of the same type.
+
+    Returns:
+        Tensor: float (M, N) in [0, 1].
+    """
+    if len(first) == 0 or len(second) == 0:
+        return first.tensor.new_zeros(len(first), len(second))
+    if first.yaw.any() or second.yaw.any():
+        return first.overlaps(first, second)
+    lower = torch.max((first.gravity_center - first.dims / 2)[:, None], (second.gravity_center - second.dims / 2)[None])
+    upper = torch.min((first.gravity_center + first.dims / 2)[:, None], (second.gravity_center + second.dims / 2)[None])
+    shared = (upper - lower).clamp(min=0).prod(dim=-1)
+    union = first.volume[:, None] + second.volume[None] - shared
+    return shared / union.clamp(min=1e-8)
 
 
 def nms_3d(boxes: BaseInstance3DBoxes,
@@ -13,8 +37,8 @@ def nms_3d(boxes: BaseInstance3DBoxes,
            max_num: Optional[int] = None) -> Tensor:
     """Keep boxes that overlap no box of higher score by more than ``iou_threshold``.
 
-    mmdet3d's ``aligned_3d_nms`` knows no rotated boxes and its ``nms_bev`` looks from above only; this one uses the
-    boxes' own 3D IoU, which runs on CPU and CUDA for both.
+    mmdet3d's ``aligned_3d_nms`` knows no rotated boxes and its ``nms_bev`` looks from above only; this one uses the 3D
+    IoU of both kinds, on CPU and CUDA.
 
     Args:
         boxes (BaseInstance3DBoxes): M boxes.
@@ -31,7 +55,7 @@ def nms_3d(boxes: BaseInstance3DBoxes,
     order = scores.argsort(descending=True, stable=True)
     if len(boxes) == 0:
         return order
-    overlaps = boxes.overlaps(boxes, boxes) > iou_threshold
+    overlaps = box_overlaps(boxes, boxes) > iou_threshold
     if labels is not None:
         overlaps &= labels[:, None] == labels[None]
     overlaps = overlaps[order][:, order].cpu()  # the greedy pass is sequential

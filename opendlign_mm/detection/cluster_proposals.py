@@ -44,7 +44,7 @@ class ClusterProposals(nn.Module):
     """
 
     def __init__(self,
-                 feature_weights: Sequence[Tuple[float, float]] = ((1., 1.), ),
+                 feature_weights: Sequence[Tuple[float, float]] = ((0.5, 2.5), ),
                  max_points: int = 40000,
                  num_neighbors: int = 10,
                  max_edge: float = 0.25,
@@ -53,7 +53,7 @@ class ClusterProposals(nn.Module):
                  max_size: float = 5.,
                  floor_gap: float = 0.2,
                  surroundings: float = 0.1,
-                 nms_threshold: float = 0.6,
+                 nms_threshold: float = 0.5,
                  max_proposals: int = 128,
                  planes: Optional[dict] = None,
                  seed: int = 0) -> None:

@@ -46,12 +46,10 @@ def to_box_frame(points: Tensor, boxes: Tensor, origin: str = 'bottom_center') -
         raise ValueError(f"origin must be 'bottom_center' or 'gravity_center', got {origin!r}")
     offset = points - boxes[..., :3]
     z = offset[..., 2] - boxes[..., 5] / 2 if origin == 'bottom_center' else offset[..., 2]
-    cos, sin = boxes[..., 6].cos(), boxes[..., 6].sin()
-    return torch.stack([
-        offset[..., 0] * cos + offset[..., 1] * sin,
-        offset[..., 1] * cos - offset[..., 0] * sin,
-        z,
-    ], dim=-1)  # yapf: disable
+    x, y, yaw = offset[..., 0], offset[..., 1], boxes[..., 6]
+    if yaw.any():
+        x, y = x * yaw.cos() + y * yaw.sin(), y * yaw.cos() - x * yaw.sin()
+    return torch.stack([x, y, z], dim=-1)
 
 
 def points_in_boxes(points: Tensor, boxes, margin: float = 0., origin: str = 'bottom_center') -> Tensor:

@@ -1,0 +1,56 @@
+"""Detect objects in rooms in ScanNet's format with the demonstration CLIP. Nothing is trained here.
+
+    python tools/make_rooms.py --out data/rooms
+    python tools/test.py configs/opendlign_tiny_scannet.py work_dirs/opendlign_tiny/epoch_10.pth
+
+Without a checkpoint CLIP is used as it is. Another data set, real ScanNet or a part of it:
+    --cfg-options data_root=data/scannet
+The true boxes instead of clusters, to see what the classifier alone does:
+    --cfg-options model.proposals.type=GroundTruthProposals
+
+The classes are those of the data set: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never told
+of six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
+"""
+_base_ = ['./_base_/default_runtime.py']
+
+custom_imports = dict(
+    imports=[
+        'opendlign_mm', 'opendlign_mm.detection', 'opendlign_mm.datasets.open_vocab_scannet',
+        'opendlign_mm.evaluation.proposal_recall', 'opendlign_mm.evaluation.open_vocab_indoor_metric'
+    ],
+    allow_failed_imports=False)
+custom_hooks = [dict(type='CheckpointGuardHook'), dict(type='VocabularyFromDatasetHook')]
+
+data_root = 'data/rooms'
+
+model = dict(
+    type='OpenVocabDetector3D',
+    proposals=dict(type='ClusterProposals'),
+    # What the classifier was aligned with: configs/opendlign_tiny.py
+    projection=dict(resolution=112, depth_bins=32, densify_kernel=5, sigma_space=1.),
+    classifier=dict(
+        type='OpenDlign',
+        backbone=dict(type='CLIPDepthBackbone', clip='opendlign-tiny', pretrained='builtin'),
+        zero_shot_head=dict(type='ZeroShotHead', templates='depth', aggregation='softmax_sum')),
+    bbox_head=dict(type='OpenVocabBBoxHead'))
+
+test_pipeline = [
+    dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
+    dict(type='GlobalAlignment', rotation_axis=2),
+    dict(type='Pack3DDetInputs', keys=['points'])]
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='OpenVocabScanNetDataset',
+        data_root=data_root,
+        ann_file='scannet_infos_val.pkl',
+        data_prefix=dict(pts='points', pts_instance_mask='instance_mask', pts_semantic_mask='semantic_mask'),
+        pipeline=test_pipeline,
+        test_mode=True,
+        box_type_3d='Depth'))
+test_cfg = dict()
+test_evaluator = [
+    dict(type='OpenVocabIndoorMetric'),
+    dict(type='ProposalRecall', max_proposals=(16, 32, 64, 128))]

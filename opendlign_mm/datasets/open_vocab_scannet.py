@@ -1,0 +1,44 @@
+"""ScanNet's format for detectors with an open vocabulary."""
+from pathlib import Path
+from typing import Optional
+
+import mmengine
+from mmdet3d.datasets import ScanNetDataset
+from mmdet3d.registry import DATASETS
+
+
+@DATASETS.register_module()
+class OpenVocabScanNetDataset(ScanNetDataset):
+    """``ScanNetDataset`` whose classes are those that the info file is annotated with.
+
+    mmdet3d's info files (version 2) may list their ``categories``; a file without that list is taken to have ScanNet's
+    18 classes. One config thus serves data sets with different classes. Missing files and unknown classes are named in
+    one error that says what to do.
+
+    Args:
+        data_root (str): directory of the data set.
+        ann_file (str): info file in it.
+        metainfo (dict, optional): ``classes`` here overrule those of the info file; boxes of other classes get the
+            label -1, which ``OpenVocabIndoorMetric`` leaves out.
+        kwargs: see ``ScanNetDataset``.
+
+    Raises:
+        FileNotFoundError: there is no such info file.
+        ValueError: classes that ScanNet does not have, or none.
+    """
+
+    def __init__(self, data_root: str, ann_file: str, metainfo: Optional[dict] = None, **kwargs) -> None:
+        path = Path(data_root) / ann_file
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'there is no info file {path}. Make rooms with `python tools/make_rooms.py --out {data_root}`, prepare '
+                'ScanNet as mmdetection3d describes, or set data_root to where it is')
+        metainfo = dict(metainfo or {})
+        if 'classes' not in metainfo:
+            categories = mmengine.load(str(path)).get('metainfo', {}).get('categories')
+            metainfo['classes'] = tuple(categories) if categories else self.METAINFO['classes']
+        unknown = sorted(set(metainfo['classes']) - set(self.METAINFO['classes']))
+        if unknown or not metainfo['classes']:
+            raise ValueError(f"classes must be some of ScanNet's, got {unknown or 'none'}; ScanNet's are "
+                             f'{", ".join(self.METAINFO["classes"])}')
+        super().__init__(data_root=data_root, ann_file=ann_file, metainfo=metainfo, **kwargs)

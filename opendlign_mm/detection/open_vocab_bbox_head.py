@@ -1,0 +1,111 @@
+"""From class scores of boxes to detections."""
+from typing import Optional
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .box_nms import nms_3d
+
+
+@MODELS.register_module()
+class OpenVocabBBoxHead(BaseModule):
+    """Turns aggregated zero-shot scores into class probabilities, scores boxes and suppresses duplicates.
+
+    The score of a box for a class is ``objectness ** objectness_power * probability ** probability_power``.
+
+    Args:
+        temperature (float): of the softmax over classes. 0.01 is CLIP's own for cosines, which is what the scores are
+            for ``aggregation='sum'``, and in effect for the released ``'softmax_sum'`` without logit scale: the log of
+            a softmax over small numbers is the numbers themselves but for a constant. Use 1 where the zero-shot head
+            itself has ``logit_scale='clip'``.
+        objectness_power (float): >= 0; 0 leaves objectness out.
+        probability_power (float): >= 0.
+        labels_per_box (int, optional): the most probable classes of a box that become detections; None: all, which
+            average precision rewards.
+        score_threshold (float): detections with lower scores are dropped.
+        nms_threshold (float): 3D IoU above which the lower scored of two detections is dropped.
+        class_agnostic_nms (bool): suppress across classes; otherwise within each class.
+        max_detections (int): per scene.
+        init_cfg (dict, optional): mmengine initialisation config.
+    """
+
+    def __init__(self,
+                 temperature: float = 0.01,
+                 objectness_power: float = 1.,
+                 probability_power: float = 1.,
+                 labels_per_box: Optional[int] = None,
+                 score_threshold: float = 0.,
+                 nms_threshold: float = 0.25,
+                 class_agnostic_nms: bool = False,
+                 max_detections: int = 1000,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        if temperature <= 0:
+            raise ValueError(f'temperature must be > 0, got {temperature}')
+        if min(objectness_power, probability_power) < 0:
+            raise ValueError('objectness_power and probability_power must be >= 0, '
+                             f'got {objectness_power} and {probability_power}')
+        if labels_per_box is not None and labels_per_box < 1:
+            raise ValueError(f'labels_per_box must be None or >= 1, got {labels_per_box}')
+        self.temperature = temperature
+        self.objectness_power, self.probability_power = objectness_power, probability_power
+        self.labels_per_box, self.score_threshold = labels_per_box, score_threshold
+        self.nms_threshold, self.class_agnostic_nms = nms_threshold, class_agnostic_nms
+        self.max_detections = max_detections
+
+    def probabilities(self, class_scores: Tensor, num_views: int, aggregation: str) -> Tensor:
+        """Class probabilities from aggregated scores.
+
+        Args:
+            class_scores (Tensor): float (K, C), sums over views as ``ZeroShotHead.scores`` gives them.
+            num_views (int): V.
+            aggregation (str): that of the ``ZeroShotHead``: 'softmax_sum' or 'sum'.
+
+        Returns:
+            Tensor: float32 (K, C), rows sum to 1.
+        """
+        if aggregation not in ('softmax_sum', 'sum'):
+            raise ValueError(f"aggregation must be 'softmax_sum' or 'sum', got {aggregation!r}")
+        mean_scores = class_scores.float() / num_views
+        logits = mean_scores.clamp(min=1e-12).log() if aggregation == 'softmax_sum' else mean_scores
+        return (logits / self.temperature).softmax(dim=-1)
+
+    def predict(self, proposals: InstanceData, probabilities: Tensor) -> InstanceData:
+        """Detections of one scene.
+
+        Args:
+            proposals (InstanceData): ``bboxes_3d`` (K boxes) and ``objectness`` (K,).
+            probabilities (Tensor): float (K, C).
+
+        Returns:
+            InstanceData: ``bboxes_3d`` (D boxes), ``scores_3d`` float (D,), descending, and ``labels_3d`` int64 (D,).
+        """
+        if len(proposals) != len(probabilities):
+            raise ValueError(f'{len(proposals)} proposals but probabilities of {len(probabilities)}')
+        num_classes = probabilities.shape[1]
+        num_labels = min(self.labels_per_box or num_classes, num_classes)
+        chosen, labels = probabilities.topk(num_labels, dim=1)
+        scores = proposals.objectness[:, None]**self.objectness_power * chosen**self.probability_power
+        box_index = torch.arange(len(proposals), device=labels.device)[:, None].expand_as(labels)
+        kept = scores.flatten() >= self.score_threshold
+        scores, labels, box_index = scores.flatten()[kept], labels.flatten()[kept], box_index.flatten()[kept]
+        kept = self._suppress(proposals, scores, labels, box_index)
+        detections = InstanceData()
+        detections.bboxes_3d = proposals.bboxes_3d[box_index[kept]]
+        detections.scores_3d = scores[kept]
+        detections.labels_3d = labels[kept]
+        return detections
+
+    def _suppress(self, proposals: InstanceData, scores: Tensor, labels: Tensor, box_index: Tensor) -> Tensor:
+        """Indices of the detections that survive, by descending score."""
+        groups = [torch.arange(len(labels), device=labels.device)]
+        if not self.class_agnostic_nms:  # class by class: all pairs of all classes would be a needlessly large matrix
+            groups = [(labels == label).nonzero().squeeze(1) for label in labels.unique()]
+        kept = [
+            group[nms_3d(proposals.bboxes_3d[box_index[group]], scores[group], self.nms_threshold)] for group in groups
+        ]
+        kept = torch.cat(kept) if kept else labels
+        return kept[scores[kept].argsort(descending=True, stable=True)][:self.max_detections]

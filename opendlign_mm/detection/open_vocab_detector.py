@@ -1,0 +1,175 @@
+"""Open-vocabulary 3D detection: boxes from anywhere, classes from prompts (OpenDlign, section 4.4)."""
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmdet3d.models import Base3DDetector
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..projection import ContourAwareProjection
+from .points_in_boxes import crop_points
+from .proposals import check_points
+
+Component = Union[dict, nn.Module]
+
+
+@MODELS.register_module()
+class OpenVocabDetector3D(Base3DDetector):
+    """Classifies the points in class-agnostic boxes through their depth views.
+
+    Points in each proposed box -> depth views -> :class:`OpenDlign` zero-shot scores -> :class:`OpenVocabBBoxHead`. All
+    boxes and views of a scene go through the encoder together, in batches of the classifier's ``encode_batch_size``.
+    There is nothing to train here; a checkpoint of an aligned :class:`OpenDlign` loads as it is.
+
+    Args:
+        proposals (dict | nn.Module): source of boxes: ``ClusterProposals``, ``GroundTruthProposals``, or any module
+            ``(points, data_sample) -> InstanceData(bboxes_3d, objectness)``.
+        classifier (dict | nn.Module): an ``OpenDlign`` with a zero-shot head.
+        projection (dict, optional): arguments of :class:`ContourAwareProjection`; those the classifier was aligned with.
+        bbox_head (dict | nn.Module, optional): an ``OpenVocabBBoxHead`` by default.
+        box_margin (float): metres by which boxes are padded before their points are taken.
+        min_points (int): boxes with fewer points are dropped; their number is ``num_dropped_proposals`` of the result's
+            metainfo.
+        data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
+        init_cfg (dict, optional): mmengine initialisation config.
+    """
+
+    def __init__(self,
+                 proposals: Component,
+                 classifier: Component,
+                 projection: Optional[dict] = None,
+                 bbox_head: Optional[Component] = None,
+                 box_margin: float = 0.,
+                 min_points: int = 5,
+                 data_preprocessor: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
+        self.proposals = _built(proposals)
+        self.classifier = _built(classifier)
+        if getattr(self.classifier, 'zero_shot_head', None) is None:
+            raise ValueError('the classifier needs a zero_shot_head, e.g. dict(type="ZeroShotHead")')
+        self.bbox_head = _built(bbox_head or dict(type='OpenVocabBBoxHead'))
+        self.projection = ContourAwareProjection(**(projection or {}))
+        if min_points < 1:
+            raise ValueError(f'min_points must be >= 1, got {min_points}')
+        self.box_margin, self.min_points = box_margin, min_points
+        self.register_load_state_dict_pre_hook(_take_entries_of_classifier)
+
+    def set_vocabulary(self, class_names: Sequence[str], templates: Union[None, str, Sequence[str]] = None) -> None:
+        """Set the classes of the boxes at run time; label i is ``class_names[i]``.
+
+        Raises:
+            ValueError: empty vocabulary, a name twice, or a template without ``{}``.
+        """
+        self.classifier.set_vocabulary(class_names, templates)
+
+    @property
+    def class_names(self) -> Optional[Tuple[str, ...]]:
+        """The vocabulary, None if none has been set."""
+        return self.classifier.zero_shot_head.class_names
+
+    def crop_proposals(self, points: Tensor, proposals: InstanceData) -> Tuple[InstanceData, List[Tensor]]:
+        """Drop proposals with fewer than ``min_points`` points; the points of the others, in the frame of their box.
+
+        Args:
+            points (Tensor): float (N, >=3).
+            proposals (InstanceData): ``bboxes_3d`` and ``objectness`` of K boxes.
+
+        Returns:
+            tuple: proposals of K' <= K boxes, and K' tensors (N_i, 3).
+        """
+        crops = crop_points(points[:, :3], proposals.bboxes_3d, self.box_margin)
+        kept = torch.tensor([len(crop) >= self.min_points for crop in crops], dtype=torch.bool, device=points.device)
+        return proposals[kept], [crop for crop in crops if len(crop) >= self.min_points]
+
+    def extract_feat(self, depth_views: Tensor) -> Dict[str, Tensor]:
+        """Depth views (K, V, H, W) -> dict branch -> (K, V, D), L2-normalised."""
+        return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
+
+    def _forward(self,
+                 batch_inputs_dict: dict,
+                 batch_data_samples: Optional[List[Det3DDataSample]] = None) -> List[Tuple[InstanceData, Tensor]]:
+        """Mode ``'tensor'``: for each scene its proposals (K boxes) and class probabilities (K, C)."""
+        points_of_scenes = self._points_of_scenes(batch_inputs_dict)
+        samples = batch_data_samples or [None] * len(points_of_scenes)
+        results = []
+        for index, (points, sample) in enumerate(zip(points_of_scenes, samples)):
+            check_points(points, _name_of_scene(sample, index))
+            proposals, crops = self.crop_proposals(points, self.proposals(points, sample))
+            results.append((proposals, self._classify(crops, points)))
+        return results
+
+    @torch.no_grad()
+    def predict(self,
+                batch_inputs_dict: dict,
+                batch_data_samples: Optional[List[Det3DDataSample]] = None,
+                **kwargs) -> List[Det3DDataSample]:
+        """Detect objects in scenes.
+
+        Args:
+            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3), x y z in metres, z up.
+            batch_data_samples (list[Det3DDataSample], optional): B samples; new ones are made if absent.
+
+        Returns:
+            list[Det3DDataSample]: with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and
+            ``proposals_3d`` (``bboxes_3d``, ``objectness``); both are empty where nothing is proposed.
+
+        Raises:
+            ValueError: a scene without points or with non-finite ones.
+            RuntimeError: no vocabulary has been set.
+        """
+        points_of_scenes = self._points_of_scenes(batch_inputs_dict)
+        samples = batch_data_samples or [Det3DDataSample() for _ in points_of_scenes]
+        detections = []
+        for index, (points, sample) in enumerate(zip(points_of_scenes, samples)):
+            check_points(points, _name_of_scene(sample, index))
+            proposed = self.proposals(points, sample)
+            proposals, crops = self.crop_proposals(points, proposed)
+            detections.append(self.bbox_head.predict(proposals, self._classify(crops, points)))
+            sample.proposals_3d = proposals
+            sample.set_metainfo(dict(num_dropped_proposals=len(proposed) - len(proposals)))
+        return self.add_pred_to_datasample(samples, detections)
+
+    def loss(self, batch_inputs_dict: dict, batch_data_samples: List[Det3DDataSample], **kwargs) -> dict:
+        """There is none."""
+        raise RuntimeError("OpenVocabDetector3D has nothing to train (mode='loss'). Align an OpenDlign model with "
+                           'tools/train.py and give its checkpoint to tools/test.py with the config of this detector.')
+
+    def _classify(self, crops: List[Tensor], points: Tensor) -> Tensor:
+        """Class probabilities (K, C) of K point sets in one pass."""
+        head = self.classifier.zero_shot_head
+        if self.class_names is None:
+            raise RuntimeError('No vocabulary: give class_names to the zero-shot head in the config, add a '
+                               'VocabularyFromDatasetHook, or call set_vocabulary([...]) first.')
+        if not crops:
+            return points.new_zeros(0, len(self.class_names))
+        scores = self.classifier.zero_shot(self.projection(crops))
+        return self.bbox_head.probabilities(scores, self.projection.num_views, head.aggregation)
+
+    @staticmethod
+    def _points_of_scenes(batch_inputs_dict: dict) -> List[Tensor]:
+        if 'points' not in batch_inputs_dict:
+            raise ValueError(f"inputs have no 'points', only {sorted(batch_inputs_dict)}: the pipeline needs "
+                             "LoadPointsFromFile and Pack3DDetInputs(keys=['points'])")
+        return batch_inputs_dict['points']
+
+
+def _built(component: Component) -> nn.Module:
+    return component if isinstance(component, nn.Module) else MODELS.build(component)
+
+
+def _name_of_scene(sample: Optional[Det3DDataSample], index: int) -> str:
+    return str(getattr(sample, 'lidar_path', None) or f'scene {index} of the batch')
+
+
+def _take_entries_of_classifier(detector: OpenVocabDetector3D, state_dict: dict, prefix: str, *_) -> None:
+    """Let the checkpoint of the classifier alone be that of the detector."""
+    parts = tuple(f'{prefix}{name}.' for name in ('backbone', 'alignment_head', 'zero_shot_head'))
+    for key in [key for key in state_dict if key.startswith(parts)]:
+        state_dict[f'{prefix}classifier.{key[len(prefix):]}'] = state_dict.pop(key)
+    # What only alignment uses has no place here.
+    if detector.classifier.alignment_head is None:
+        for key in [key for key in state_dict if key.startswith(f'{prefix}classifier.alignment_head.')]:
+            del state_dict[key]
