@@ -1,9 +1,9 @@
 """OpenDlign on ViT-H-14 (DFN-5B), the paper's largest model: AdamW, one cycle with peak 3e-4, 10 epochs, batch 128.
 
-The objects are the built-in ones with procedural pictures; point train_dataloader.dataset and test_dataloader.dataset at
-your own for results that mean something. ``pretrained`` is downloaded by open_clip, or give a local file:
+The objects are the built-in ones with procedural pictures; point train_dataloader.dataset and test_dataloader.dataset
+at your own for results that mean something. ``pretrained`` is downloaded by open_clip, or give a local file:
 
-    python tools/train.py configs/opendlign_h14.py --cfg-options model.backbone.pretrained=weights/open_clip_model.safetensors
+    python tools/train.py configs/opendlign_h14.py --cfg-options model.backbone.pretrained=open_clip_model.safetensors
 
 A dry run without weights or GPU, two iterations of four objects:
 

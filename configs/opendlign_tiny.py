@@ -1,4 +1,4 @@
-"""Align the packaged demonstration CLIP to depth views of built-in objects and classify unseen ones, without a download.
+"""Align the packaged demonstration CLIP to depth views of built-in objects and classify unseen ones; no download.
 
     python tools/train.py configs/opendlign_tiny.py
     python tools/test.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth

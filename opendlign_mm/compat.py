@@ -83,8 +83,8 @@ def prepare_cpu_distributed(cfg: Config, launcher: str) -> None:
                  LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'))
     missing = [name for name in sources[launcher].values() if name not in os.environ]
     if missing:
-        raise RuntimeError(f"launcher '{launcher}' sets {', '.join(missing)}, which this process lacks; start it through "
-                           'tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out')
+        raise RuntimeError(f"launcher '{launcher}' sets {', '.join(missing)}, which this process lacks; start it "
+                           'through tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out')
     for name, source in sources[launcher].items():
         os.environ[name] = os.environ[source]
     if 'MASTER_ADDR' not in os.environ:
@@ -111,7 +111,10 @@ def register_location(registry: Registry, module: str) -> None:
     """
     if module in registry._locations:
         return
-    registry._locations.append(module)
+    if registry._locations:
+        registry._locations.append(module)
+    else:
+        registry._locations = [module]  # an empty list is the default argument that all registries share
     if registry._imported:
         import_module(module)
 

@@ -26,7 +26,8 @@ class SmallTools:
                         'cache_dir': str(self.cache_dir)}
         for name, dataset in loaders.items():
             self.options.update({f'{name}.batch_size': 4, f'{name}.num_workers': 0})
-            self.options.update({f'{name}.dataset.{key}': value for key, value in dict(dataset, num_points=300).items()})
+            dataset = dict(dataset, num_points=300)
+            self.options.update({f'{name}.dataset.{key}': value for key, value in dataset.items()})
 
     def run(self, tool: str, *arguments: str, options=()) -> None:
         """Run a tool; ``options`` are further ``key=value`` for --cfg-options."""
@@ -34,7 +35,8 @@ class SmallTools:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         self.runs += 1  # two runs within a second would share a name, and with it a logger
-        pairs = [f'{key}={value}' for key, value in dict(self.options, experiment_name=f'{self.folder}{self.runs}').items()]
+        settings = dict(self.options, experiment_name=f'{self.folder}{self.runs}')
+        pairs = [f'{key}={value}' for key, value in settings.items()]
         self.monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *arguments, '--cfg-options', *pairs, *options])
         module.main()
 

@@ -94,4 +94,3 @@ def test_scaled_learning_rate_reaches_the_one_cycle_peak(tmp_path):
     runner.register_hook(LearningRates(peaks))
     runner.train()
     assert max(peaks) == pytest.approx(3e-4 / 4, rel=.05)
-

@@ -12,7 +12,6 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OneCycleLR
 from mmengine.registry import Registry
 
-import opendlign_mm  # noqa: F401
 from opendlign_mm.compat import register_location
 
 
@@ -45,7 +44,8 @@ class Evil:
         return builtins.getattr, (self.owner, self.name)
 
 
-@pytest.mark.parametrize('owner, name', [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile'), (OneCycleLR, 'load_state_dict')])
+@pytest.mark.parametrize('owner, name', [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile'),
+                                         (OneCycleLR, 'load_state_dict')])
 def test_no_other_attribute_can_be_reached(tmp_path, owner, name):
     torch.save(Evil(owner, name), tmp_path / 'evil.pth')
     with pytest.raises((ValueError, pickle.UnpicklingError)):
@@ -82,13 +82,14 @@ def test_location_is_imported_when_it_is_needed(late_module, already_imported):
     assert (late_module in sys.modules) == already_imported
     assert MODELS.get('LateModel').__name__ == 'LateModel'
     assert MODELS._locations.count(late_module) == 1
+    assert late_module not in Registry('another', scope='late_registry')._locations
 
 
 def test_importing_the_package_is_light_and_building_finds_everything():
     """In a fresh process: no mmdet3d models or structures at import; the detection components when one is asked for."""
     code = (
         'import sys, opendlign_mm\n'
-        'heavy = [name for name in ("mmdet3d.models", "mmdet3d.structures", "mmdet.models", "diffusers") if name in sys.modules]\n'
+        'heavy = {"mmdet3d.models", "mmdet3d.structures", "mmdet.models", "diffusers"} & set(sys.modules)\n'
         'assert not heavy, heavy\n'
         'from mmdet3d.registry import MODELS, TRANSFORMS, METRICS, HOOKS, OPTIM_WRAPPERS, DATASETS\n'
         'import opendlign_mm.models, opendlign_mm.projection\n'

@@ -62,18 +62,18 @@ def test_points_meet_their_own_pixels_after_augmentation(config):
     from mmdet3d.models.layers.fusion_layers.point_fusion import point_sample
     pipeline = [step for step in config.train_pipeline if step.type != 'PointShuffle']
     still = [step for step in pipeline if step.type not in ('RandomFlip3D', 'GlobalRotScaleTrans')]
-    moving = [dict(step, flip_ratio_bev_horizontal=1., flip_ratio_bev_vertical=1.) if step.type == 'RandomFlip3D' else step
-              for step in pipeline]
+    always = dict(flip_ratio_bev_horizontal=1., flip_ratio_bev_vertical=1.)
+    moving = [dict(step, **always) if step.type == 'RandomFlip3D' else step for step in pipeline]
     sampled = []
     for steps in (still, moving):
         dataset = DATASETS.build(dict(config.train_dataloader.dataset.dataset, pipeline=steps))
         item = dataset[0]
         image, points = item['inputs']['img'], item['inputs']['points'][:, :3]
         meta = item['data_samples'].metainfo
-        grid = image[None, :1].float()
         sampled.append((points, point_sample(
-            meta, grid, points, points.new_tensor(meta['depth2img']), 'DEPTH', points.new_tensor(meta.get('scale_factor', 1)),
-            0, meta.get('flip', False), image.shape[-2:], meta['img_shape'])))
+            meta, image[None, :1].float(), points, points.new_tensor(meta['depth2img']), 'DEPTH', img_scale_factor=1,
+            img_crop_offset=0, img_flip=meta.get('flip', False), img_pad_shape=image.shape[-2:],
+            img_shape=meta['img_shape'])))
     (points, pixels), (moved, pixels_of_moved) = sampled
     assert not torch.allclose(points, moved, atol=.1)
     assert (pixels < 250).float().mean() > .95, 'points appear where the depth view shows something'

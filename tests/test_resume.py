@@ -63,8 +63,8 @@ def test_epochs_draw_different_augmentations(tmp_path):
         runner.train_loop._epoch = epoch
         EpochSeedHook().before_train_epoch(runner)
         batch = next(iter(runner.train_dataloader))
-        drawn.append({sample.sample_id: views for sample, views in zip(batch['data_samples'],
-                                                                      batch['inputs']['depth_views'])})
+        samples = zip(batch['data_samples'], batch['inputs']['depth_views'])
+        drawn.append({sample.sample_id: views for sample, views in samples})
     common = set(drawn[0]) & set(drawn[1])
     assert common and all(not torch.equal(drawn[0][name], drawn[1][name]) for name in common)
 

@@ -82,7 +82,8 @@ def test_depth_views_are_made_once(tools):
 def test_a_moved_path_reaches_what_was_made_from_it():
     cfg = Config(dict(
         data_root='data/rooms/', other_root='data/rooms2/', log_level='data/rooms',
-        loader=dict(dataset=dict(data_root='data/rooms/', pipeline=[dict(file='data/rooms/a.pkl'), ('data/rooms2/b', 3)])),
+        loader=dict(dataset=dict(
+            data_root='data/rooms/', pipeline=[dict(file='data/rooms/a.pkl'), ('data/rooms2/b', 3)])),
         cache_dir='cache', pipeline=[dict(cache_dir='cache')]))
     move_path(cfg, 'data_root', '../elsewhere')
     move_path(cfg, 'cache_dir', None)
@@ -112,9 +113,11 @@ def test_slurm_scripts_start_the_tools(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
-    environment = dict(PATH=f'{tmp_path}:/usr/bin:/bin', PYTHON='python', GPUS='4', GPUS_PER_NODE='2', SRUN_ARGS='-q x')
-    finished = subprocess.run(['bash', str(REPOSITORY / 'tools/slurm_train.sh'), 'part', 'job', 'c.py', 'work', '--amp'],
-                              capture_output=True, text=True, env=environment, check=True)
+    environment = dict(PATH=f'{tmp_path}:/usr/bin:/bin', PYTHON='python', GPUS='4', GPUS_PER_NODE='2',
+                       SRUN_ARGS='-q x')
+    script = str(REPOSITORY / 'tools/slurm_train.sh')
+    finished = subprocess.run(['bash', script, 'part', 'job', 'c.py', 'work', '--amp'], capture_output=True, text=True,
+                              env=environment, check=True)
     words = finished.stdout.split('\n')
     assert {'--ntasks=4', '--gres=gpu:2', '-q', 'x', '--amp'} <= set(words)
     assert words[words.index('c.py') + 1:words.index('c.py') + 3] == ['--work-dir', 'work']

@@ -1,11 +1,11 @@
 """PointPillars on ScanNet whose points carry CLIP features of the room's own depth view: two components of this package
 in a detector and a data set that are mmdet3d's.
 
-``ProjectPointsToDepth`` and ``DepthViewToImage`` give each scan a depth view from above as its image; ``CLIPDepthBackbone``
-encodes it, with the attention of its last block trained along; mmdet3d's ``PointFusion`` looks up each point's feature at
-the pixel where the point appears. No camera, photograph or calibration is needed.
+``ProjectPointsToDepth`` and ``DepthViewToImage`` give each scan a depth view from above as its image;
+``CLIPDepthBackbone`` encodes it, with the attention of its last block trained along; mmdet3d's ``PointFusion`` looks up
+each point's feature at the pixel where the point appears. No camera, photograph or calibration is needed.
 
-    python tools/make_rooms.py --help                       # rooms in ScanNet's format, or prepare ScanNet as mmdet3d says
+    python tools/make_rooms.py --out data/rooms --num-train 100    # or prepare ScanNet as mmdet3d says
     python tools/train.py configs/mixing/pillars_clip_depth_view_scannet-3d.py --cfg-options data_root=data/rooms
 
 To do the same in a config of your own, copy what is marked with (*).

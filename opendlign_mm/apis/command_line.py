@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: options, the config they lead to, and errors meant for the user."""
+"""What ``tools/train.py`` and ``tools/test.py`` share: options, the config they lead to, errors meant for the user."""
 import argparse
 import os
 import re
@@ -56,7 +56,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def move_path(cfg: Config, name: str, value: Optional[str]) -> None:
-    """Carry a new value of a path variable (``data_root``, ``cache_dir``, ...) to all values that were made from the old.
+    """Carry a new value of a path variable (``data_root``, ``cache_dir``) to all values that were made from the old.
 
     A config computes ``ann_file=data_root + 'infos.pkl'`` when it is read; an option that comes later would change
     ``data_root`` alone.

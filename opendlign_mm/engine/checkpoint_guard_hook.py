@@ -32,5 +32,5 @@ def require_clip_checkpoint(checkpoint: dict, source: str) -> None:
     entries = checkpoint.get('state_dict', checkpoint)
     if not any(f'.{key}'.endswith(f'.{IDENTITY_KEY}') or '.clip.' in f'.{key}' for key in entries):
         some = ', '.join(list(entries)[:3]) or 'nothing'
-        raise RuntimeError(f'{source} is a checkpoint of another model: none of its {len(entries)} entries ({some}, ...) '
-                           'belongs to a CLIPDepthBackbone. Give one that tools/train.py wrote for this config.')
+        raise RuntimeError(f'{source} is a checkpoint of another model: none of its {len(entries)} entries ({some}, '
+                           '...) belongs to a CLIPDepthBackbone. Give one that tools/train.py wrote for this config.')

@@ -16,7 +16,8 @@ class EpochSeedHook(Hook):
     mmengine stores the seed in a checkpoint but not where the generators stand, gives every epoch's data workers the
     same seed (so that each epoch repeats the augmentations of the first), and builds the sampler before the seed of the
     checkpoint is known. With this hook a run that resumes from the checkpoint of any epoch has the same batches,
-    augmentations and losses as the run without the interruption, with any number of data workers, and the epochs differ.
+    augmentations and losses as the run without the interruption, with any number of data workers; and no two epochs
+    are alike.
 
     A checkpoint from within an epoch resumes at that epoch's start; that is mmengine's epoch loop. Persistent workers
     keep their own generators, so exactness needs ``persistent_workers=False``; the hook warns where it is not.

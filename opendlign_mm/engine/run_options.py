@@ -7,8 +7,8 @@ from mmengine.runner import Runner
 def select_autocast(cfg: Config) -> None:
     """Make ``cfg`` train under autocast: ``--amp``.
 
-    ``OptimWrapper`` becomes ``AutocastOptimWrapper`` (bfloat16), on a GPU without bfloat16 mmengine's ``AmpOptimWrapper``
-    (float16 with loss scaling).
+    ``OptimWrapper`` becomes ``AutocastOptimWrapper`` (bfloat16), on a GPU without bfloat16 mmengine's
+    ``AmpOptimWrapper`` (float16 with loss scaling).
 
     Raises:
         ValueError: The config's optimizer wrapper is neither ``OptimWrapper`` nor one that autocasts already.
@@ -27,8 +27,8 @@ def select_autocast(cfg: Config) -> None:
 def scale_peak_learning_rate(runner: Runner) -> None:
     """Scale the peak of a OneCycle schedule with the batch size, if ``auto_scale_lr`` is enabled.
 
-    mmengine scales the optimizer's learning rate, which OneCycle replaces by its own peak ``eta_max``. Call it after the
-    Runner is built and before it trains.
+    mmengine scales the optimizer's learning rate, which OneCycle replaces by its own peak ``eta_max``. Call it after
+    the Runner is built and before it trains.
     """
     scaling = runner.auto_scale_lr or {}
     if not scaling.get('enable', False):
