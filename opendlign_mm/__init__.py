@@ -3,8 +3,12 @@
 Importing this package registers every component in mmdet3d's registries. It imports neither mmdet3d's models nor its
 structures (11 seconds); the detection components, which need both, are imported when a model is first built by name.
 """
+from mmdet3d.registry import MODELS
+
 from . import compat, engine, evaluation, generation, models  # noqa: F401
 from .datasets import built_in_shapes, transforms  # noqa: F401
 from .version import __version__
 
 __all__ = ['__version__']
+
+compat.register_location(MODELS, 'opendlign_mm.detection')
