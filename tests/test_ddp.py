@@ -1,5 +1,7 @@
 """Two processes with half of a batch each equal one process with the whole batch."""
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +19,14 @@ HEADS = dict(
     paper=dict(logit_scale='learnable', distance='l2'))
 
 
-def launch(*arguments: str) -> None:
-    """Two processes by torchrun, with a port of its own, the tests' folder importable, no GPU."""
-    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY / 'tests'), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    finished = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', *arguments],
-        env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+def run(*command: str) -> None:
+    """Run a command with the tests' folder importable, a port of its own and no GPU."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY / 'tests'), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='',
+                       PYTHON=sys.executable, PORT=port)
+    finished = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
 
@@ -35,7 +39,8 @@ def both(tmp_path_factory) -> Path:
                     images=torch.rand(6, 2, 3, 32, 32, generator=generator)), folder / 'inputs.pt')
     for name, head in HEADS.items():
         torch.save(head, folder / f'{name}.pt')
-    launch(str(REPOSITORY / 'tests/ddp_worker.py'), str(folder), *HEADS)
+    run(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', 'tests/ddp_worker.py',
+        str(folder), *HEADS)
     return folder
 
 
@@ -67,29 +72,35 @@ def test_half_of_the_batch_alone_has_another_loss(both):
     assert abs(float(alone) - float(gathered)) > .1
 
 
-def test_distributed_training_equals_single_process(tmp_path):
-    """tools/train.py in two processes: the same losses and weights, and one checkpoint."""
-    results = {}
+def test_distributed_tools_equal_a_single_process(tmp_path):
+    """tools/dist_train.sh with two processes: the same losses and weights; tools/dist_test.sh: the same accuracy."""
+    path, losses, weights, accuracy = str(tmp_path / 'config.py'), {}, {}, {}
     for processes in (1, 2):
         work_dir = tmp_path / f'{processes}'
         config = tiny_config(work_dir, objects_per_class=4, batch=8 // processes, augment=False)
         config.experiment_name = str(work_dir)
+        checkpoint = work_dir / 'epoch_2.pth'
         if processes == 1:
-            Runner.from_cfg(config).train()
+            runner = Runner.from_cfg(config)
+            runner.train()
+            accuracy[1] = runner.test()
         else:
-            config.dump(tmp_path / 'config.py')
-            launch('tools/train.py', str(tmp_path / 'config.py'), '--launcher', 'pytorch')
-        results[processes] = scalars(work_dir), torch.load(work_dir / 'epoch_2.pth')['state_dict']
-    (losses, weights), (losses_of_two, weights_of_two) = results[1], results[2]
-    assert len(losses) == 4 and losses.keys() == losses_of_two.keys()
-    for step, row in losses.items():
-        assert losses_of_two[step]['loss'] == pytest.approx(row['loss'], rel=1e-4)
-    for name, value in weights.items():
-        other = weights_of_two[name]
+            config.dump(path)
+            run('tools/dist_train.sh', path, '2')
+            run('tools/dist_test.sh', path, str(checkpoint), '2')
+            accuracy[2] = json.loads(max(work_dir.glob('*/*.json'), key=lambda file: file.stat().st_mtime).read_text())
+        losses[processes], weights[processes] = scalars(work_dir), torch.load(checkpoint)['state_dict']
+    assert len(losses[1]) == 4 and losses[1].keys() == losses[2].keys()
+    for step, row in losses[1].items():
+        assert losses[2][step]['loss'] == pytest.approx(row['loss'], rel=1e-4)
+    for name, value in weights[1].items():
+        other = weights[2][name]
         if name.endswith('in_proj_bias'):
             # The key bias has no influence: its gradient is rounding, which Adam makes steps of the learning rate.
             value, other = (bias.view(3, -1)[[0, 2]] for bias in (value, other))
         torch.testing.assert_close(other, value, rtol=1e-3, atol=1e-5, msg=lambda text: f'{name}: {text}')
+    for name in ('top1', 'top3', 'top1_frozen', 'recall'):
+        assert accuracy[2][f'zero_shot/{name}'] == pytest.approx(accuracy[1][f'zero_shot/{name}'])
 
 
 def test_without_a_launcher_nothing_is_prepared():
