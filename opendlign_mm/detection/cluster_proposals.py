@@ -52,7 +52,7 @@ class ClusterProposals(nn.Module):
                  min_size: float = 0.05,
                  max_size: float = 5.,
                  floor_gap: float = 0.2,
-                 surroundings: float = 0.1,
+                 surroundings: float = 0.15,
                  nms_threshold: float = 0.5,
                  max_proposals: int = 128,
                  planes: Optional[dict] = None,

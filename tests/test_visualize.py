@@ -1,0 +1,91 @@
+"""Contact sheets, boxes from above, and the tool that draws both."""
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.structures import DepthInstance3DBoxes
+from PIL import Image
+from scenes import furnished_room
+from tiny_runs import REPOSITORY, TINY_CLIP
+
+from opendlign_mm.datasets.room_writer import write_rooms
+from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
+
+
+def read(path):
+    return np.asarray(Image.open(path).convert('RGB')).astype(int)
+
+
+def test_contact_sheet_shows_each_view_in_its_place(tmp_path):
+    views = torch.ones(2, 3, 20, 20)
+    views[0, 1, 5:15, 5:15] = 0.
+    views[1, 2, 5:15, 5:15] = 0.
+    path = depth_contact_sheet(views, ['chair', 'a long title\nof two lines'], tmp_path / 'deep' / 'sheet.png')
+    assert path.is_file() and not list(tmp_path.rglob('*.tmp'))
+    picture = read(path)
+    height, width = picture.shape[:2]
+    dark = (picture.max(axis=2) < 60)
+    right = dark[:, int(width * 0.45):]  # beside the titles
+    top, bottom = np.argwhere(right[:height // 2]), np.argwhere(right[height // 2:])
+    assert len(top) > 100 and len(bottom) > 100
+    assert bottom[:, 1].mean() - top[:, 1].mean() > width * 0.1  # one view further to the right
+
+
+def test_contact_sheet_errors(tmp_path):
+    with pytest.raises(ValueError, match=r'\(K, V, H, W\)'):
+        depth_contact_sheet(torch.ones(0, 3, 8, 8), [], tmp_path / 'a.png')
+    with pytest.raises(ValueError, match='2 objects but 1 titles'):
+        depth_contact_sheet(torch.ones(2, 3, 8, 8), ['one'], tmp_path / 'a.png')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('columns', [3, 6])
+def test_boxes_from_above(tmp_path, columns):
+    points, truth = furnished_room()
+    boxes = DepthInstance3DBoxes(torch.cat([truth, torch.full((4, 1), 0.2)], dim=1), origin=(0.5, 0.5, 0.5))
+    points = points[:, :columns]
+    without = read(draw_scene_from_above(points, tmp_path / 'without.png', truth=boxes[:0], title='room'))
+    path = draw_scene_from_above(points, tmp_path / 'with.png', boxes, list('abcd'), boxes[:0], title='room')
+    picture = read(path)
+    assert picture.shape == without.shape
+    # tab:red outlines and labels appear in the right half only
+    red = (np.abs(picture - [214, 39, 40]).sum(axis=2) < 30) & ~(np.abs(without - [214, 39, 40]).sum(axis=2) < 30)
+    half = picture.shape[1] // 2
+    assert red[:, half:].sum() > 500 and red[:, :half].sum() < 50
+
+
+def test_boxes_from_above_of_nothing(tmp_path):
+    points, truth = furnished_room()
+    assert draw_scene_from_above(points[:0], tmp_path / 'empty.png').is_file()
+    with pytest.raises(ValueError, match='4 predicted boxes but 0 names'):
+        draw_scene_from_above(points, tmp_path / 'a.png', DepthInstance3DBoxes(truth, box_dim=6, with_yaw=False))
+
+
+def run_tool(*arguments):
+    return subprocess.run([sys.executable, str(REPOSITORY / 'tools' / 'visualize.py'), *map(str, arguments)],
+                          capture_output=True, text=True, cwd=REPOSITORY)
+
+
+def test_tool_draws_boxes_and_views(tmp_path):
+    write_rooms(tmp_path / 'rooms', num_val=1, num_points=8000)
+    (tmp_path / 'clip.json').write_text(json.dumps(TINY_CLIP))
+    backbone = 'model.classifier.backbone'
+    result = run_tool(
+        'configs/opendlign_tiny_scannet.py', '--out', tmp_path / 'pictures', '--max-boxes', 5, '--device', 'cpu',
+        '--cfg-options', f'data_root={tmp_path / "rooms"}', f'{backbone}.clip=tiny',
+        f'{backbone}.model_config={tmp_path / "clip.json"}', f'{backbone}.pretrained=None',
+        'model.projection.resolution=32', 'model.projection.depth_bins=8')
+    assert result.returncode == 0, result.stderr[-3000:]
+    names = sorted(path.name for path in (tmp_path / 'pictures').iterdir())
+    assert names == ['room_val_0000_boxes.png', 'room_val_0000_views.png']
+    for path in (tmp_path / 'pictures').iterdir():
+        assert read(path).std() > 5
+
+
+def test_tool_names_a_config_without_detector(tmp_path):
+    result = run_tool('configs/opendlign_tiny.py', '--out', tmp_path / 'pictures')
+    assert result.returncode == 2
+    assert 'OpenVocabDetector3D' in result.stderr and 'Traceback' not in result.stderr

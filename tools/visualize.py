@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Draw what a detector sees and finds: ``python tools/visualize.py CONFIG [CHECKPOINT] --out DIR``.
+
+For each scene of the test set: SCENE_boxes.png, the scene from above with true and predicted boxes, and SCENE_views.png,
+the depth views of the points in each predicted box with the most probable classes. With --ground-truth SCENE_views.png
+shows the points in the true boxes.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+import torch  # noqa: E402
+from mmengine.dataset import pseudo_collate  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from opendlign_mm.apis import init_model  # noqa: E402
+from opendlign_mm.apis.command_line import add_common_options, load_config, user_errors  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config of an OpenVocabDetector3D')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; may be left out')
+    parser.add_argument('--out', required=True, help='directory for the pictures')
+    parser.add_argument('--num-scenes', type=int, default=4, help='scenes from the start of the test set')
+    parser.add_argument('--max-boxes', type=int, default=30, help='most boxes per picture, best first')
+    parser.add_argument('--ground-truth', action='store_true', help='classify the points in the true boxes')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_common_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Detect in the first scenes of the test set and draw the results."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        cfg = load_config(args)
+        if cfg.model.type != 'OpenVocabDetector3D':
+            raise ValueError(f'{args.config} is the config of a {cfg.model.type}; give one of an OpenVocabDetector3D, '
+                             'e.g. configs/opendlign_tiny_scannet.py')
+        if args.ground_truth:
+            cfg.model.proposals = dict(type='GroundTruthProposals')
+        # A picture needs one label per box and no boxes on top of each other; average precision rewards both.
+        cfg.model.setdefault('bbox_head', dict(type='OpenVocabBBoxHead')).update(
+            labels_per_box=1, class_agnostic_nms=True)
+        detector = init_model(cfg, args.checkpoint, args.device)
+        from opendlign_mm.visualization.detections import draw_scene  # imports mmdet3d
+        from mmdet3d.registry import DATASETS
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        for index in tqdm(range(min(args.num_scenes, len(dataset))), desc='scenes'):
+            batch = detector.data_preprocessor(pseudo_collate([dataset[index]]))
+            for path in draw_scene(detector, batch, dataset.metainfo['classes'], args.out, args.max_boxes):
+                tqdm.write(str(path))
+
+
+if __name__ == '__main__':
+    main()
