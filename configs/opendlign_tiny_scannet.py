@@ -8,10 +8,10 @@ Without a checkpoint CLIP is used as it is. Another data set, real ScanNet or a 
 The true boxes instead of clusters, to see what the classifier alone does:
     --cfg-options model.proposals.type=GroundTruthProposals
 
-The classes are those of the data set: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never told
-of six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
+The classes are those of the data set: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never
+told of six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
 """
-_base_ = ['./_base_/default_runtime.py']
+_base_ = ['_base_/default_runtime.py', '_base_/tiny_clip.py']
 
 custom_imports = dict(
     imports=[
@@ -26,12 +26,11 @@ data_root = 'data/rooms'
 model = dict(
     type='OpenVocabDetector3D',
     proposals=dict(type='ClusterProposals'),
-    # What the classifier was aligned with: configs/opendlign_tiny.py
-    projection=dict(resolution=112, depth_bins=32, densify_kernel=5, sigma_space=1.),
+    projection=_base_.projection,
     classifier=dict(
         type='OpenDlign',
-        backbone=dict(type='CLIPDepthBackbone', clip='opendlign-tiny', pretrained='builtin'),
-        zero_shot_head=dict(type='ZeroShotHead', templates='depth', aggregation='softmax_sum')),
+        backbone=_base_.clip_backbone,
+        zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum')),
     bbox_head=dict(type='OpenVocabBBoxHead'))
 
 test_pipeline = [

@@ -39,7 +39,7 @@ class FixedProposals(torch.nn.Module):
         return proposals_of(self.boxes.to(points.device))
 
 
-# --- head --------------------------------------------------------------------------------------------------------------
+# --- head -----------------------------------------------------------------------------------------------------------
 
 def test_probabilities_are_the_softmax_of_cosines_for_both_aggregations():
     head = OpenVocabBBoxHead(temperature=0.01)
@@ -68,7 +68,8 @@ def test_head_scores_labels_and_suppression():
     assert (every.scores_3d.diff() <= 0).all()
     assert len(OpenVocabBBoxHead(score_threshold=0.3).predict(proposals, probabilities)) == 2
     assert len(OpenVocabBBoxHead(max_detections=1).predict(proposals, probabilities)) == 1
-    powers = OpenVocabBBoxHead(labels_per_box=1, objectness_power=0, probability_power=2).predict(proposals, probabilities)
+    powers = OpenVocabBBoxHead(labels_per_box=1, objectness_power=0, probability_power=2)
+    powers = powers.predict(proposals, probabilities)
     assert powers.scores_3d.tolist() == pytest.approx([0.81, 0.64, 0.36])
 
 
@@ -78,7 +79,7 @@ def test_head_refuses_wrong_arguments(wrong):
         OpenVocabBBoxHead(**wrong)
 
 
-# --- detector ----------------------------------------------------------------------------------------------------------
+# --- detector -------------------------------------------------------------------------------------------------------
 
 def test_predict_with_ground_truth_boxes_gives_each_object_the_class_of_its_points():
     points, truth = furnished_room()
@@ -228,7 +229,7 @@ def test_cuda_equals_cpu():
                                atol=2e-2, rtol=0)
 
 
-# --- vocabulary and metric ---------------------------------------------------------------------------------------------
+# --- vocabulary and metric ------------------------------------------------------------------------------------------
 
 def test_vocabulary_follows_the_data_set():
 

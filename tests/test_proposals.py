@@ -164,7 +164,8 @@ def test_proposal_recall():
     metric = ProposalRecall(max_proposals=(1, ))
     metric.process({}, [sample, empty])
     results = metric.evaluate(2)
-    expected = {'recall_0.25': 2 / 3, 'recall_0.50': 1 / 3, 'recall_0.25@1': 1 / 3, 'recall_0.50@1': 0., 'per_scene': 1.}
+    expected = {'recall_0.25': 2 / 3, 'recall_0.50': 1 / 3, 'recall_0.25@1': 1 / 3, 'recall_0.50@1': 0.,
+                'per_scene': 1.}
     assert results == pytest.approx({f'proposals/{key}': value for key, value in expected.items()})
     with pytest.raises(ValueError, match='proposals_3d'):
         ProposalRecall().process({}, [dict(eval_ann_info=dict(gt_bboxes_3d=truth))])

@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='data/rooms', help='directory to write')
     parser.add_argument('--num-train', type=int, default=0, help='rooms for training')
-    parser.add_argument('--num-val', type=int, default=20, help='rooms for testing')
+    parser.add_argument('--num-val', type=int, default=12, help='rooms for testing')
     parser.add_argument('--num-points', type=int, default=40000, help='most points per room')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()

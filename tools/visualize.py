@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Draw what a detector sees and finds: ``python tools/visualize.py CONFIG [CHECKPOINT] --out DIR``.
 
-For each scene of the test set: SCENE_boxes.png, the scene from above with true and predicted boxes, and SCENE_views.png,
-the depth views of the points in each predicted box with the most probable classes. With --ground-truth SCENE_views.png
-shows the points in the true boxes.
+For each scene of the test set: SCENE_boxes.png, the scene from above with true and predicted boxes, and
+SCENE_views.png, the depth views of the points in each predicted box with the most probable classes. With --ground-truth
+SCENE_views.png shows the points in the true boxes.
 """
 import argparse
 import sys

@@ -31,8 +31,8 @@ class OpenVocabScanNetDataset(ScanNetDataset):
         path = Path(data_root) / ann_file
         if not path.is_file():
             raise FileNotFoundError(
-                f'there is no info file {path}. Make rooms with `python tools/make_rooms.py --out {data_root}`, prepare '
-                'ScanNet as mmdetection3d describes, or set data_root to where it is')
+                f'there is no info file {path}. Make rooms with `python tools/make_rooms.py --out {data_root}`, '
+                'prepare ScanNet as mmdetection3d describes, or set data_root to where it is')
         metainfo = dict(metainfo or {})
         if 'classes' not in metainfo:
             categories = mmengine.load(str(path)).get('metainfo', {}).get('categories')

@@ -12,13 +12,13 @@ from .rooms import ROOM_CLASSES, SCANNET_CLASSES, Room, make_room
 SPLITS = ('train', 'val')
 
 
-def write_rooms(data_root: Union[str, Path], num_train: int = 0, num_val: int = 20, num_points: int = 40000,
+def write_rooms(data_root: Union[str, Path], num_train: int = 0, num_val: int = 12, num_points: int = 40000,
                 seed: int = 0) -> None:
     """Write rooms so that mmdet3d's ``ScanNetDataset``, its pipelines and ``IndoorMetric`` read them.
 
     The layout is ScanNet's: ``scannet_infos_{train,val}.pkl``, ``points/*.bin`` (float32, x y z r g b),
-    ``instance_mask/*.bin`` and ``semantic_mask/*.bin`` (int64, NYU40 ids). Every file is written to a temporary name and
-    renamed, the info files last. Room i of a split depends on the seed, the split and i only.
+    ``instance_mask/*.bin`` and ``semantic_mask/*.bin`` (int64, NYU40 ids). Every file is written to a temporary name
+    and renamed, the info files last. Room i of a split depends on the seed, the split and i only.
 
     Args:
         data_root: Directory, made if absent.

@@ -30,9 +30,9 @@ def cluster_tree_boxes(xyz: np.ndarray,
                        min_points: int = 30) -> ClusterBoxes:
     """Join points step by step (Ward's criterion, only neighbours in space) and box every cluster on the way.
 
-    Clusters at all scales, from a drawer to a row of cabinets, come from one tree; which of them are objects is decided
-    afterwards. Points in parts of the scene that are no larger than noise, such as what is left of a wall, take no part:
-    a few of them would stretch the box of a whole object.
+    Clusters at all scales, from a drawer to a row of cabinets, come from one tree; which of them are objects is
+    decided afterwards. Points in parts of the scene that are no larger than noise, such as what is left of a wall, take
+    no part: a few of them would stretch the box of a whole object.
 
     Args:
         xyz (np.ndarray): (N, 3) in metres.

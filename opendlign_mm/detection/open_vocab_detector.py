@@ -19,9 +19,10 @@ Component = Union[dict, nn.Module]
 class OpenVocabDetector3D(Base3DDetector):
     """Classifies the points in class-agnostic boxes through their depth views.
 
-    Points in each proposed box -> depth views -> :class:`OpenDlign` zero-shot scores -> :class:`OpenVocabBBoxHead`. All
-    boxes and views of a scene go through the encoder together, in batches of the classifier's ``encode_batch_size``.
-    There is nothing to train here; a checkpoint of an aligned :class:`OpenDlign` loads as it is.
+    Points in each proposed box -> depth views -> :class:`OpenDlign` zero-shot scores -> :class:`OpenVocabBBoxHead`.
+    All boxes and views of a scene go through the encoder together, in batches of the classifier's
+    ``encode_batch_size``.
+    There is nothing to train here; a checkpoint of an aligned :class:`OpenDlign` loads.
 
     Args:
         proposals (dict | nn.Module): source of boxes: ``ClusterProposals``, ``GroundTruthProposals``, or any module

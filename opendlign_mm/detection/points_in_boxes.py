@@ -4,7 +4,7 @@ from typing import List, Tuple, Union
 import torch
 from torch import Tensor
 
-# Boxes are compared with points in chunks, so that a large scene with many boxes does not need (M, N, 3) floats at once.
+# Boxes are compared with points in chunks: a large scene with many boxes must not need (M, N, 3) floats at once.
 MAX_ELEMENTS_PER_CHUNK = 1 << 23
 
 
