@@ -30,8 +30,12 @@ setup(
         'mmdet3d>=1.4,<1.5',
         'open_clip_torch>=2.30',
         'safetensors>=0.4',
+        'scipy>=1.10',
         'scikit-learn>=1.3',
+        'trimesh>=4.0',
         'matplotlib>=3.7',
+        'timm>=1.0',
+        'terminaltables',
         'tqdm',
     ],
     extras_require={

@@ -98,7 +98,8 @@ def test_clutter_is_checked():
 
 
 def build(pipeline=(), **kwargs):
-    return DATASETS.build(dict(type='BuiltInShapes', num_per_category=2, num_points=300, pipeline=list(pipeline), **kwargs))
+    return DATASETS.build(
+        dict(type='BuiltInShapes', num_per_category=2, num_points=300, pipeline=list(pipeline), **kwargs))
 
 
 def test_splits_share_no_object_and_ids_are_unique():

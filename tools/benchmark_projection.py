@@ -40,9 +40,11 @@ def main():
     fast, cuda = ('cuda', True) if args.device.startswith('cuda') else ('numba', False)
     settings = dict(depth_bins=args.depth_bins, resolution=args.resolution)
     print(f'{settings}, 10 views, {args.category}, {args.device}, {torch.get_num_threads()} CPU threads')
-    print('| points | dense (s) | ' + fast + ' (s) | ratio | max difference | mean difference |\n|---|---|---|---|---|---|')
+    print('| points | dense (s) | ' + fast +
+          ' (s) | ratio | max difference | mean difference |\n|---|---|---|---|---|---|')
     for count in args.points:
-        points = torch.from_numpy(sample_shape(args.category, np.random.default_rng(0), count).points)[None].to(args.device)
+        shape = sample_shape(args.category, np.random.default_rng(0), count)
+        points = torch.from_numpy(shape.points)[None].to(args.device)
         reference = ContourAwareProjection(**settings, backend='dense')
         project = ContourAwareProjection(**settings, backend=fast)
         difference = (project(points) - reference(points)).abs()  # also compiles and warms up

@@ -66,7 +66,8 @@ def scene_objects(root: Path, classes=None):
 
 def main():
     args = parse_args()
-    clouds = [(path.name, np.roll(trimesh.load(path).vertices, 2 - 'xyz'.index(args.up), axis=1)) for path in args.cloud]
+    clouds = [(path.name, np.roll(trimesh.load(path).vertices, 2 - 'xyz'.index(args.up), axis=1))
+              for path in args.cloud]
     clouds += [(name, sample_shape(name, np.random.default_rng(0), 4000).points) for name in args.built_in]
     clouds += list(scene_objects(args.scene, args.classes)) if args.scene else []
     if not clouds:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure the demonstration model: what alignment gains on depth views of unseen objects, and detection in unseen rooms.
+"""Measure the demonstration model: what alignment gains on unseen objects, and detection in unseen rooms.
 
     python tools/report_demo.py --seeds 0 1 2 --out work_dirs/report
 
@@ -60,7 +60,10 @@ def predict(checkpoint: Path, scan_like: bool, objects: int, categories=None) ->
     model = init_model(str(CONFIG), str(checkpoint), 'cuda' if torch.cuda.is_available() else 'cpu')
     settings = dict(model.cfg.test_dataloader.dataset, num_per_category=objects, scan_like=float(scan_like),
                     categories=categories)
-    loader = torch.utils.data.DataLoader(DATASETS.build(settings), batch_size=32, num_workers=2, collate_fn=pseudo_collate)
+    loader = torch.utils.data.DataLoader(DATASETS.build(settings),
+                                         batch_size=32,
+                                         num_workers=2,
+                                         collate_fn=pseudo_collate)
     head, classes = model.zero_shot_head, model.zero_shot_head.class_features(model.backbone.encode_text)
     correct = {}
     for batch in tqdm(loader, desc=f'{checkpoint.parent.name}, {"scans" if scan_like else "complete"}'):
@@ -107,10 +110,10 @@ def write(path: Path, text: str) -> None:
 
 def table(report: dict) -> str:
     """The report as Markdown."""
-    lines = ['| unseen objects | aggregation | seed | frozen CLIP | aligned | gain | p (McNemar) |', '|---|---|---|---|---|---|---|']
+    lines = ['| unseen objects | aggregation | seed | frozen CLIP | aligned | gain | p (McNemar) |', '|---' * 7 + '|']
     for row in report['classification']:
-        lines.append(f'| {row["data"]} | `{row["aggregation"]}` | {row["seed"]} | {row["frozen"]:.1f} | {row["aligned"]:.1f} | '
-                     f'{row["gain"]:+.1f} | {row["p"]:.1g} |')
+        lines.append('| {data} | `{aggregation}` | {seed} | {frozen:.1f} | {aligned:.1f} | {gain:+.1f} | {p:.1g} |'.format(
+            **row))
     lines += ['', '| unseen objects | seed | one view, frozen | one view, tuned |', '|---|---|---|---|']
     lines += [f'| {row["data"]} | {row["seed"]} | {row["pretrained"]:.1f} | {row["tuned"]:.1f} |'
               for row in report['single_view']]

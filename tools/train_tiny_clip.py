@@ -76,7 +76,7 @@ class DepthViews(torch.utils.data.Dataset):
 
 
 def make_depth_views(objects: int, views: int, seed: int, path: Path, standard: bool):
-    """The whole of :class:`DepthViews` as arrays, kept at ``path``: depth (N, V, H, H), labels (N,), colours (N, 2, 3)."""
+    """All of :class:`DepthViews` as arrays, kept at ``path``: depth (N, V, H, H), labels (N,), colours (N, 2, 3)."""
     if path.exists():
         with np.load(path) as file:
             return file['depth'], file['label'], file['colors']
@@ -131,7 +131,8 @@ def clip_loss(image_features, text_features, labels, scale):
 def accuracy(model, tokens, pictures, labels, device):
     """Top-1 of single views and of the sum over an object's views, in percent. pictures (N, V, 3, H, W)."""
     model.eval()
-    text = F.normalize(torch.stack([F.normalize(model.encode_text(t.to(device)), dim=-1).mean(0) for t in tokens]), dim=-1)
+    text = torch.stack([F.normalize(model.encode_text(t.to(device)), dim=-1).mean(0) for t in tokens])
+    text = F.normalize(text, dim=-1)
     views, labels = pictures.shape[1], torch.as_tensor(labels)
     scores = []
     for part in torch.from_numpy(pictures).flatten(0, 1).split(512):
@@ -185,13 +186,17 @@ def main():
         optimizer.load_state_dict(state['optimizer'])
         schedule.load_state_dict(state['schedule'])
         log, first = state['log'], state['epoch']
+        if log and log[-1]['planned_epochs'] != args.epochs:
+            print(f"going on from epoch {first}, which was planned as one of {log[-1]['planned_epochs']}; "
+                  'the log keeps both numbers')
     pictures, drawn = None, None
     for epoch in range(first, args.epochs):
         torch.manual_seed(args.seed * 1000 + epoch)
         began = time.time()
         if pictures is None or drawn != (stage(epoch, args.epochs), epoch // 2):
             drawn = (stage(epoch, args.epochs), epoch // 2)  # fresh pictures every other epoch
-            pictures = torch.from_numpy(draw_pictures(train[0], train[2], *drawn[0], 100 + epoch, 'pictures')).flatten(0, 1)
+            pictures = draw_pictures(train[0], train[2], *drawn[0], 100 + epoch, 'pictures')
+            pictures = torch.from_numpy(pictures).flatten(0, 1)
         drew = time.time()
         model.train()
         losses, hits = [], []
@@ -223,24 +228,25 @@ def main():
             losses.append(loss.item())
             bar.set_postfix(loss=f'{np.mean(losses[-50:]):.3f}', top1=f'{100 * np.mean(hits[-50:]):.1f}')
         single, joint, _ = accuracy(model, tokens, val_pictures[:, ::3], val[1], args.device)
-        log.append(dict(epoch=epoch + 1, loss=round(float(np.mean(losses)), 4),
-                        train_top1=round(100 * float(np.mean(hits)), 2), picture_top1=single,
-                        picture_top1_4_views=joint, seconds=round(time.time() - began), drawing=round(drew - began)))
+        log.append(dict(
+            epoch=epoch + 1, planned_epochs=args.epochs, lr=schedule.get_last_lr()[0],
+            loss=round(float(np.mean(losses)), 4), train_top1=round(100 * float(np.mean(hits)), 2), picture_top1=single,
+            picture_top1_4_views=joint, seconds=round(time.time() - began), drawing=round(drew - began)))
         print(json.dumps(log[-1]), flush=True)
         unfinished = state_path.with_suffix('.part')
         torch.save(dict(model=model.state_dict(), optimizer=optimizer.state_dict(), schedule=schedule.state_dict(),
                         log=log, epoch=epoch + 1), unfinished)
         os.replace(unfinished, state_path)
     unseen = make_depth_views(100, 10, 3, work_dir / 'unseen.npz', True)
-    single, joint, per_class = accuracy(model, tokens, draw_pictures(unseen[0], unseen[2], 1., 1., 98, 'unseen pictures'),
-                                        unseen[1], args.device)
+    pictures = draw_pictures(unseen[0], unseen[2], 1., 1., 98, 'unseen pictures')
+    single, joint, per_class = accuracy(model, tokens, pictures, unseen[1], args.device)
     out = Path(args.out)
     save_compact_clip(model.cpu(), CONFIG, [0, *tokens.unique().tolist()], out)
-    record = dict(command='python tools/train_tiny_clip.py ' + ' '.join(
-        f'--{key.replace("_", "-")} {value}' for key, value in vars(args).items() if key not in ('work_dir', 'out', 'device')),
-        device=args.device, torch=torch.__version__, captions=CAPTIONS, categories=CATEGORIES,
-        unseen_objects=len(unseen[0]), picture_top1=single, picture_top1_10_views=joint, per_class_10_views=per_class,
-        epochs=log)
+    options = ' '.join(f'--{key.replace("_", "-")} {value}' for key, value in vars(args).items()
+                       if key not in ('work_dir', 'out', 'device'))
+    record = dict(command=f'python tools/train_tiny_clip.py {options}', device=args.device, torch=torch.__version__,
+                  captions=CAPTIONS, categories=CATEGORIES, unseen_objects=len(unseen[0]), picture_top1=single,
+                  picture_top1_10_views=joint, per_class_10_views=per_class, epochs=log)
     unfinished = out.with_suffix('.log.part')
     unfinished.write_text(json.dumps(record, indent=1) + '\n')
     os.replace(unfinished, out.with_name(f'{out.stem}.log.json'))

@@ -80,7 +80,7 @@ class ZeroShotAccuracy(BaseMetric):
         if all('predicted_frozen' in result for result in results):
             frozen = np.array([result['predicted_frozen'] for result in results])
             metrics['top1_frozen'] = float((frozen == label).mean() * 100)
-        metrics.update(precision=precision * 100, recall=recall * 100, f1=f1 * 100, num_samples=len(results))
+        metrics.update(precision=precision * 100, recall=recall * 100, f1=f1 * 100, num_samples=float(len(results)))
         if self.print_per_class:
             MMLogger.get_current_instance().info('\n' + self._table(names, label, predicted))
         return metrics

@@ -1,7 +1,7 @@
 """A procedural stand-in for the depth-conditioned diffusion model: shaded, textured pictures of depth views.
 
-It needs no weights, so that the demonstration runs anywhere. Its pictures follow the depth view exactly, as ControlNet's
-do, but they are not photographs; no real configuration uses it by default.
+It needs no weights, so that the demonstration runs anywhere. Its pictures follow the depth view exactly, as those of
+ControlNet do, but they are no photographs.
 """
 from typing import Optional, Sequence
 
@@ -49,8 +49,9 @@ class ShadedTextureGenerator:
         if depth_views.dim() != 3 or depth_views.shape[1] != depth_views.shape[2]:
             raise ValueError(f'depth_views must have shape (N, H, H), got {tuple(depth_views.shape)}')
         if len(seeds) != len(depth_views) or colors is not None and np.shape(colors) != (len(seeds), 2, 3):
-            raise ValueError(f'{len(depth_views)} depth views need as many seeds (got {len(seeds)}) and colors of shape '
-                             f'(N, 2, 3) (got {None if colors is None else np.shape(colors)})')
+            raise ValueError(
+                f'{len(depth_views)} depth views need as many seeds (got {len(seeds)}) and colors of shape '
+                f'(N, 2, 3) (got {None if colors is None else np.shape(colors)})')
         if not len(seeds):
             return torch.zeros(0, *depth_views.shape[1:], 3, dtype=torch.uint8)
         depth = depth_views.detach().float().cpu()

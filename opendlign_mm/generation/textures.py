@@ -31,6 +31,7 @@ def waves(size: int, angle: Tensor, period: Tensor, phase: Tensor, sharp: Tensor
     All parameters are (N,); returns (N, size, size).
     """
     axis = torch.arange(size, dtype=torch.float32)
-    along = (axis[None, None, :] * torch.cos(angle)[:, None, None] + axis[None, :, None] * torch.sin(angle)[:, None, None])
+    along = (axis[None, None, :] * torch.cos(angle)[:, None, None] +
+             axis[None, :, None] * torch.sin(angle)[:, None, None])
     wave = torch.sin(2 * np.pi * (along / period[:, None, None] + phase[:, None, None]))
     return .5 + .5 * torch.tanh(wave * (1 + 8 * sharp[:, None, None])) / torch.tanh(1 + 8 * sharp[:, None, None])

@@ -88,7 +88,8 @@ def _filter_block(grid, i, j, k0, k_end, pad, weights, precision, near):
 
 
 @nb.njit(nogil=True, cache=True)
-def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weights, stride, precision, exhaustive, out):
+def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weights, stride, precision, exhaustive,
+                  out):
     """Steps 1-4 of one view into ``out`` (H, W), white where nothing is seen."""
     height, width = out.shape
     grid = np.zeros((height + 2 * pad, width + 2 * pad, depth_bins + 2 * pad), dtype=np.float32)
@@ -143,8 +144,9 @@ def project_numba(voxels: VoxelisedPoints, resolution: int, depth_bins: int, den
     precision = np.float32(.5 / sigma_intensity**2 / 1024)
 
     def project_view(view: int) -> None:
-        _project_view(row[view], column[view], depth_bin[view], nearness[view], depth_bins, densify_kernel // 2,
-                      smooth_kernel // 2, weights.ravel(), stride, precision, sigma_intensity > PRUNING_LIMIT, out[view])
+        _project_view(row[view], column[view],
+                      depth_bin[view], nearness[view], depth_bins, densify_kernel // 2, smooth_kernel // 2,
+                      weights.ravel(), stride, precision, sigma_intensity > PRUNING_LIMIT, out[view])
 
     # Plain threads around code that holds no lock, not numba's own: its OpenMP layer kills a process that forks later
     # (data loader workers do), and spins where cores are shared. In such workers PyTorch allows one thread.

@@ -53,10 +53,10 @@ def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: in
              object_ratio: float, depth_bias: float) -> VoxelisedPoints:
     """Quantise one cloud in every view (step 1 of the contour-aware projection).
 
-    The cloud's bounding box *in the view* is centred and its longest side is scaled to ``object_ratio`` of the frame, so
-    the result does not depend on position, scale, point order or duplicates, and a turn of the object about z equals a
-    turn of the camera. Along the viewing direction the nearest point has nearness 1; the unit is again the longest
-    side, so a flat object stays flat.
+    The cloud's bounding box *in the view* is centred and its longest side is scaled to ``object_ratio`` of the frame,
+    so the result does not depend on position, scale, point order or duplicates, and a turn of the object about z
+    equals a turn of the camera. Along the viewing direction the nearest point has nearness 1; the unit is again the
+    longest side, so a flat object stays flat.
 
     Args:
         points: (N, 3) float, N >= 1, finite, z up, any unit.

@@ -55,8 +55,8 @@ def bathtub(a: Assembly, rng: np.random.Generator) -> None:
         a.box((w * .86, d * .8, .04), (0, 0, .1), body)
     else:
         r = d / 2
-        outer = [(0, .05), (r * .7, .05), (r * .9, h * .5), (r, h), (r * 1.06, h), (r * 1.06, h - .04), (r * .88, h - .04),
-                 (r * .75, h * .4), (r * .55, .12), (0, .12)]
+        outer = [(0, .05), (r * .7, .05), (r * .9, h * .5), (r, h), (r * 1.06, h), (r * 1.06, h - .04),
+                 (r * .88, h - .04), (r * .75, h * .4), (r * .55, .12), (0, .12)]
         a.lathe(outer, (0, 0, 0), body, stretch=(w / d, 1))
         for x in (-1, 1):
             for y in (-1, 1):
@@ -72,7 +72,8 @@ def toilet(a: Assembly, rng: np.random.Generator) -> None:
     body = ceramic(rng)
     h, r = rng.uniform(.36, .44), rng.uniform(.17, .21)
     long = rng.uniform(1.2, 1.45)
-    bowl = [(0, 0), (r * .65, 0), (r * .55, h * .35), (r * .95, h * .8), (r, h), (r * .72, h), (r * .55, h * .6), (0, h * .5)]
+    bowl = [(0, 0), (r * .65, 0), (r * .55, h * .35), (r * .95, h * .8), (r, h), (r * .72, h), (r * .55, h * .6),
+            (0, h * .5)]
     a.lathe(bowl, (0, .12, 0), body, stretch=(1, long))
     a.ring(r * .88, r * .13, (0, .12, h + .01), shade(body, .95), stretch=(1, long))
     tank_w, tank_h = rng.uniform(.34, .46), rng.uniform(.3, .42)
@@ -92,7 +93,8 @@ def sink(a: Assembly, rng: np.random.Generator) -> None:
     h = rng.uniform(.78, .92)
     r = rng.uniform(.2, .28)
     stretch = rng.uniform(1., 1.4)
-    bowl = [(0, -.16), (r * .5, -.15), (r * .95, -.04), (r, 0), (r * .85, 0), (r * .7, -.06), (r * .35, -.11), (0, -.12)]
+    bowl = [(0, -.16), (r * .5, -.15), (r * .95, -.04), (r, 0), (r * .85, 0), (r * .7, -.06),
+            (r * .35, -.11), (0, -.12)]
     a.lathe(bowl, (0, 0, h), body, stretch=(stretch, 1))
     if rng.random() < .65:
         a.lathe([(0, 0), (.14, 0), (.11, .05), (.07, .3), (.1, h - .13), (0, h - .13)], (0, -.02, 0), body)

@@ -37,7 +37,8 @@ class DiskCache(BaseTransform):
         self.transforms = [TRANSFORMS.build(transform) for transform in transforms]
         self.keys = tuple(keys)
         settings = json.dumps([__version__, transforms, self.keys], sort_keys=True, default=repr)
-        self.folder = None if cache_dir is None else Path(cache_dir) / hashlib.sha256(settings.encode()).hexdigest()[:16]
+        fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        self.folder = None if cache_dir is None else Path(cache_dir) / fingerprint
 
     def transform(self, results: dict) -> dict:
         """Add the kept keys to ``results``."""

@@ -1,0 +1,63 @@
+#!/usr/bin/env python
+"""Draw the README's picture: built-in objects as points, depth views and pictures; beside them a room with found boxes.
+
+    python tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of tools/visualize.py>
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
+from opendlign_mm.generation import ShadedTextureGenerator  # noqa: E402
+from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--objects', nargs='+', choices=CATEGORIES, default=['chair', 'bathtub', 'lamp', 'bookshelf'])
+    parser.add_argument('--views', type=float, nargs='+', default=[30, 120, 210])
+    parser.add_argument('--room', type=Path, help='picture of a room, drawn on the right')
+    args = parser.parse_args()
+    rows, views = len(args.objects), len(args.views)
+    figure = plt.figure(figsize=(1.25 * (1 + 2 * views) + (5 if args.room else 0), 1.35 * rows + .3))
+    grid = figure.add_gridspec(rows, 1 + 2 * views + (4 if args.room else 0), wspace=.03, hspace=.03)
+    project = ContourAwareProjection(view_angles=args.views)
+    for row, name in enumerate(args.objects):
+        shape = sample_shape(name, np.random.default_rng(11), 8000)
+        axis = figure.add_subplot(grid[row, 0], projection='3d')
+        axis.scatter(*shape.points[::4].T, s=.4, c=shape.colors[::4] / 255)
+        axis.view_init(20, -60)
+        axis.set_box_aspect(np.ptp(shape.points, axis=0), zoom=1.3)
+        axis.set_axis_off()
+        depth_views = project(torch.from_numpy(shape.points)[None])[0]
+        colors = np.broadcast_to(shape.colors[[10, 4000]], (views, 2, 3))
+        pictures = ShadedTextureGenerator()(depth_views, range(row * views, (row + 1) * views), colors)
+        for column, picture in enumerate((*depth_views.numpy(), *pictures.numpy())):
+            axis = figure.add_subplot(grid[row, 1 + column])
+            axis.imshow(picture, cmap='gray', vmin=0, vmax=1)
+            axis.set_axis_off()
+            if row == 0 and column % views == views // 2:
+                axis.set_title('depth views' if column < views else 'pictures that agree with them', fontsize=10)
+    if args.room:
+        axis = figure.add_subplot(grid[:, 1 + 2 * views:])
+        axis.imshow(plt.imread(args.room))
+        axis.set_axis_off()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = args.out.with_name(f'{args.out.stem}.part{args.out.suffix}')
+    figure.savefig(unfinished, dpi=110, bbox_inches='tight')
+    unfinished.replace(args.out)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    main()
