@@ -22,7 +22,7 @@ class ClusterProposals(nn.Module):
 
     One or more hierarchical clusterings (scikit-learn, Ward's criterion over position, normal and colour) give clusters
     at all scales. A cluster is ranked high if its box holds few points of others (purity), if few points lie just
-    outside the box (isolation) and if it has many points.
+    outside the box (isolation), if it has many points and is no longer than furniture is.
 
     Args:
         feature_weights (Sequence[Tuple[float, float]]): one (normal, colour) pair per clustering: how many metres a
@@ -34,6 +34,7 @@ class ClusterProposals(nn.Module):
         min_points (int): fewest points of a cluster.
         min_size (float): metres; thinner boxes are made so thick.
         max_size (float): metres; boxes with a longer side are dropped.
+        typical_size (float): metres; the objectness of boxes with a longer side falls in proportion.
         floor_gap (float): metres; boxes that begin nearer to the floor are extended down to it, because the floor's
             removal also took their lowest points.
         surroundings (float): metres around a box where isolation looks for other points.
@@ -51,6 +52,7 @@ class ClusterProposals(nn.Module):
                  min_points: int = 30,
                  min_size: float = 0.05,
                  max_size: float = 5.,
+                 typical_size: float = 2.,
                  floor_gap: float = 0.2,
                  surroundings: float = 0.15,
                  nms_threshold: float = 0.5,
@@ -64,7 +66,8 @@ class ClusterProposals(nn.Module):
                              f'got {feature_weights}')
         self.max_points, self.seed = max_points, seed
         self.num_neighbors, self.max_edge, self.min_points = num_neighbors, max_edge, min_points
-        self.min_size, self.max_size, self.floor_gap = min_size, max_size, floor_gap
+        self.min_size, self.max_size, self.typical_size = min_size, max_size, typical_size
+        self.floor_gap = floor_gap
         self.surroundings, self.nms_threshold, self.max_proposals = surroundings, nms_threshold, max_proposals
         self.planes = dict(planes or {})
 
@@ -118,11 +121,12 @@ class ClusterProposals(nn.Module):
         return DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False, origin=(0.5, 0.5, 0.5))
 
     def _objectness(self, xyz: Tensor, boxes: DepthInstance3DBoxes, num_points: Tensor) -> Tensor:
-        """purity x isolation x (share of the scene's points) ** 1/4, each in [0, 1]."""
+        """purity x isolation x (share of the scene's points) ** 1/4 x (typical / longest side), each in [0, 1]."""
         inside = count_points_in_boxes(xyz, boxes).clamp(min=1)
         around = count_points_in_boxes(xyz, boxes, margin=self.surroundings).clamp(min=1)
         share = num_points / max(1, len(xyz))
-        return (num_points / inside).clamp(max=1) * (inside / around) * share**0.25
+        compactness = (self.typical_size / boxes.dims.amax(dim=1)).clamp(max=1)
+        return (num_points / inside).clamp(max=1) * (inside / around) * share**0.25 * compactness
 
 
 def _lab_colors(rgb: np.ndarray) -> np.ndarray:
