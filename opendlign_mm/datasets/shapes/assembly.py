@@ -1,10 +1,17 @@
 """Put objects together from primitives; trimesh makes and samples the surfaces."""
+from functools import lru_cache
 from typing import Sequence, Tuple
 
 import numpy as np
 import trimesh
 
 Colour = Tuple[int, int, int]
+
+
+@lru_cache(maxsize=1)
+def _unit_sphere() -> trimesh.Trimesh:
+    """Made once: a cabinet has a dozen knobs, and subdividing a sphere takes longer than all its boxes."""
+    return trimesh.creation.icosphere(subdivisions=2)
 
 
 class Assembly:
@@ -48,7 +55,7 @@ class Assembly:
 
     def ellipsoid(self, radii: Sequence[float], centre: Sequence[float], colour: Colour) -> None:
         """Ellipsoid with half axes ``radii``."""
-        mesh = trimesh.creation.icosphere(subdivisions=2)
+        mesh = _unit_sphere().copy()
         mesh.apply_scale(radii)
         mesh.apply_translation(centre)
         self.add(mesh, colour)
