@@ -46,7 +46,7 @@ test_pipeline = [
     dict(type='PackShapeInputs')]
 
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=64,
     num_workers=2,
     persistent_workers=False,
     drop_last=True,
