@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def test_equals_the_loop(rotated):
 def test_chunks_do_not_change_the_result(monkeypatch):
     points, boxes = torch.rand(300, 3) * 6 - 3, random_boxes(10)
     whole = points_in_boxes(points, boxes)
-    monkeypatch.setattr('opendlign_mm.detection.points_in_boxes.MAX_ELEMENTS_PER_CHUNK', 1000)
+    # the package's attribute of this name is the function
+    monkeypatch.setattr(sys.modules[points_in_boxes.__module__], 'MAX_ELEMENTS_PER_CHUNK', 1000)
     assert torch.equal(points_in_boxes(points, boxes), whole)
     assert torch.equal(count_points_in_boxes(points, boxes), whole.sum(1))
 
