@@ -31,8 +31,8 @@ model = dict(
         type='OpenDlign',
         backbone=_base_.clip_backbone,
         zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum')),
-    # A small CLIP errs with conviction: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
-    # rewards. Chosen on rooms of another seed.
+    # A small CLIP errs with conviction: a softer softmax than CLIP's 0.01 keeps the second guess, which average
+    # precision rewards. Chosen on the rooms of make_rooms.py --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.05))
 
 test_pipeline = [

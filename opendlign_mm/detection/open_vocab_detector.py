@@ -28,7 +28,7 @@ class OpenVocabDetector3D(Base3DDetector):
         proposals (dict | nn.Module): source of boxes: ``ClusterProposals``, ``GroundTruthProposals``, or any module
             ``(points, data_sample) -> InstanceData(bboxes_3d, objectness)``.
         classifier (dict | nn.Module): an ``OpenDlign`` with a zero-shot head.
-        projection (dict, optional): arguments of :class:`ContourAwareProjection`; those the classifier was aligned with.
+        projection (dict, optional): arguments of :class:`ContourAwareProjection`; those of the classifier's alignment.
         bbox_head (dict | nn.Module, optional): an ``OpenVocabBBoxHead`` by default.
         box_margin (float): metres by which boxes are padded before their points are taken.
         min_points (int): boxes with fewer points are dropped; their number is ``num_dropped_proposals`` of the result's
