@@ -51,7 +51,7 @@ train_dataloader = dict(
     persistent_workers=False,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='BuiltInShapes', split='train', num_per_category=60, scan_like=.5, pipeline=train_pipeline))
+    dataset=dict(type='BuiltInShapes', split='train', num_per_category=40, scan_like=.5, pipeline=train_pipeline))
 test_dataloader = dict(
     batch_size=64,
     num_workers=2,

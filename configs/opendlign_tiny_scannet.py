@@ -13,12 +13,6 @@ told of six of the latter (picture, counter, curtain, refrigerator, shower curta
 """
 _base_ = ['_base_/default_runtime.py', '_base_/tiny_clip.py']
 
-custom_imports = dict(
-    imports=[
-        'opendlign_mm', 'opendlign_mm.detection', 'opendlign_mm.datasets.open_vocab_scannet',
-        'opendlign_mm.evaluation.proposal_recall', 'opendlign_mm.evaluation.open_vocab_indoor_metric'
-    ],
-    allow_failed_imports=False)
 custom_hooks = [dict(type='CheckpointGuardHook'), dict(type='VocabularyFromDatasetHook')]
 
 data_root = 'data/rooms'

@@ -70,7 +70,8 @@ def test_aligning_configs_train_and_name_the_classes_of_their_data(path):
         optim_wrapper.optimizer.step()
         schedule.step()
     assert max(rates) == pytest.approx(3e-4, rel=1e-3) and rates[0] < 2e-5 and rates[-1] < 1e-5
-    assert config.train_dataloader.batch_size == 128 and epochs == 10
+    # The demonstration has few objects and takes more, smaller steps than the paper.
+    assert config.train_dataloader.batch_size == (64 if path.stem == 'opendlign_tiny' else 128) and epochs == 10
 
 
 @pytest.mark.parametrize('path', ALIGNING, ids=lambda path: path.stem)

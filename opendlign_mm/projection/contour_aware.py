@@ -104,7 +104,7 @@ class ContourAwareProjection:
                     self.sigma_intensity) if len(cloud) else blank for cloud in clouds])
         if self.median_filter:
             depth_views = median_blur(depth_views, self.median_filter)
-        return depth_views
+        return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
 
     def _choose_backend(self, device: torch.device) -> str:
         if self.backend == 'auto':
