@@ -30,7 +30,7 @@ checkpoint=$(cat "$run/last_checkpoint")
 step classify-complete "$python" tools/test.py configs/opendlign_tiny.py "$checkpoint"
 step classify-scans "$python" tools/test.py configs/opendlign_tiny.py "$checkpoint" \
   --cfg-options test_dataloader.dataset.scan_like=1.
-step rooms "$python" tools/make_rooms.py --out "$rooms"
+step rooms "$python" tools/make_rooms.py --out "$rooms" --num-val 6
 detect=("$python" tools/test.py configs/opendlign_tiny_scannet.py "$checkpoint" --cfg-options "data_root=$rooms")
 step detect-from-clusters "${detect[@]}"
 step detect-from-ground-truth "${detect[@]}" model.proposals.type=GroundTruthProposals

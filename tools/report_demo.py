@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'opendlign_tiny.py'
 ROOMS = ROOT / 'configs' / 'opendlign_tiny_scannet.py'
 HELD_OUT = ('bed', 'toilet', 'lamp', 'window')
+ROOM_METRICS = ('mAP_0.25', 'mAP_0.50', 'proposals/recall_0.25@64', 'proposals/recall_0.50@64')
 AGGREGATIONS = ('softmax_sum', 'sum')
 
 
@@ -91,14 +92,15 @@ def compare(before, after) -> dict:
 
 def rooms(checkpoint: Path, work_dir: Path) -> dict:
     """AP of detection in the unseen rooms, with proposals from clusters and from the ground truth."""
+    if not (ROOT / 'data' / 'rooms' / 'scannet_infos_val.pkl').exists():
+        subprocess.run([sys.executable, ROOT / 'tools' / 'make_rooms.py', '--out', ROOT / 'data' / 'rooms'], check=True)
     results = {}
     for name, options in (('clusters', {}), ('ground truth', {'model.proposals.type': 'GroundTruthProposals'})):
         cfg = Config.fromfile(ROOMS)
-        if options:
-            cfg.model.proposals = dict(type='GroundTruthProposals')
+        cfg.merge_from_dict(options)
         cfg.work_dir, cfg.load_from = str(work_dir), str(checkpoint)
         metrics = Runner.from_cfg(cfg).test()
-        results[name] = {key: value for key, value in metrics.items() if 'mAP' in key or 'recall' in key.lower()}
+        results[name] = {key: metrics[key] for key in ROOM_METRICS}
     return results
 
 
