@@ -33,7 +33,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--points', type=int, nargs='+', default=[3000, 10000])
     parser.add_argument('--category', default='chair')
-    parser.add_argument('--depth-bins', type=int, default=32)
+    parser.add_argument('--depth-bins', type=int, default=64)
     parser.add_argument('--resolution', type=int, default=224)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()
