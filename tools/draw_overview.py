@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.generation import ShadedTextureGenerator  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
+from opendlign_mm.visualization.figures import save_figure  # noqa: E402
 
 
 def main():
@@ -52,11 +53,7 @@ def main():
         axis = figure.add_subplot(grid[:, 1 + 2 * views:])
         axis.imshow(plt.imread(args.room))
         axis.set_axis_off()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = args.out.with_name(f'{args.out.stem}.part{args.out.suffix}')
-    figure.savefig(unfinished, dpi=110, bbox_inches='tight')
-    unfinished.replace(args.out)
-    print(args.out)
+    print(save_figure(figure, args.out, dpi=110, bbox_inches='tight'))
 
 
 if __name__ == '__main__':

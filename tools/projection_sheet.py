@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
+from opendlign_mm.visualization.figures import save_figure  # noqa: E402
 
 
 def parse_args():
@@ -87,11 +88,7 @@ def main():
             if row == 0:
                 axis.set_title(', '.join(f'{key}={value}' for key, value in settings.items()) or 'defaults', fontsize=8)
     figure.tight_layout(pad=.3)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = args.out.with_name(f'{args.out.stem}.part{args.out.suffix}')
-    figure.savefig(unfinished, dpi=110)
-    unfinished.replace(args.out)
-    print(args.out)
+    print(save_figure(figure, args.out, dpi=110))
 
 
 if __name__ == '__main__':

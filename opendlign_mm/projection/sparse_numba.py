@@ -97,7 +97,7 @@ def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weig
     near = np.zeros((LANES + 2 * pad, stride), dtype=np.float32)
     k_end = depth_bins + pad
 
-    # Highest occupied depth of each column, 0 for none (pad >= 1 keeps 0 free; without a filter nothing is padded).
+    # Highest occupied depth of each column, -1 for none.
     top = np.full((height + 2 * pad, width + 2 * pad), -1, dtype=np.int32)
     i_low, i_high = max(row.min() - reach, 0), min(row.max() + reach + 1, height)
     j_low, j_high = max(column.min() - reach, 0), min(column.max() + reach + 1, width)

@@ -14,13 +14,13 @@ def new_figure(size: Tuple[float, float]) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Union[str, Path], dpi: int = 100) -> Path:
-    """Write a PNG under a temporary name and rename it; directories are made."""
+def save_figure(figure: Figure, path: Union[str, Path], dpi: int = 100, **options) -> Path:
+    """Write a PNG under a temporary name and rename it; directories are made, ``options`` go to ``savefig``."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
-        figure.savefig(temporary, dpi=dpi, format='png')
+        figure.savefig(temporary, dpi=dpi, format='png', **options)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
