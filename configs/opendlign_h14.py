@@ -37,12 +37,16 @@ train_pipeline = [
     dict(
         type='DiskCache',
         transforms=[
+            dict(type='LoadBuiltInShape'),
             dict(type='ProjectPointsToDepth', projection=projection),
             dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))],
         keys=['depth_views', 'images'],
         cache_dir=cache_dir),
     dict(type='PackShapeInputs')]
-test_pipeline = [dict(type='ProjectPointsToDepth', projection=projection), dict(type='PackShapeInputs')]
+test_pipeline = [
+    dict(type='LoadBuiltInShape'),
+    dict(type='ProjectPointsToDepth', projection=projection),
+    dict(type='PackShapeInputs')]
 
 train_dataloader = dict(
     batch_size=128,

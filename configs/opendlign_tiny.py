@@ -29,6 +29,7 @@ train_pipeline = [
     dict(
         type='DiskCache',
         transforms=[
+            dict(type='LoadBuiltInShape'),
             dict(type='ProjectPointsToDepth', projection=projection),
             # Images show the whole object, also where the points are a scan of one side.
             dict(type='ProjectPointsToDepth', projection=projection, points_key='complete_points',
@@ -41,8 +42,11 @@ train_pipeline = [
     dict(type='SampleViews', num_views=4),
     dict(type='PackShapeInputs')]
 test_pipeline = [
-    dict(type='DiskCache', transforms=[dict(type='ProjectPointsToDepth', projection=projection)], keys=['depth_views'],
-         cache_dir=cache_dir),
+    dict(
+        type='DiskCache',
+        transforms=[dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=projection)],
+        keys=['depth_views'],
+        cache_dir=cache_dir),
     dict(type='PackShapeInputs')]
 
 train_dataloader = dict(

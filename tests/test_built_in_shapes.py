@@ -97,7 +97,7 @@ def test_clutter_is_checked():
         ShadedTextureGenerator(clutter=1.5)
 
 
-def build(pipeline=(), **kwargs):
+def build(pipeline=(dict(type='LoadBuiltInShape'), ), **kwargs):
     return DATASETS.build(
         dict(type='BuiltInShapes', num_per_category=2, num_points=300, pipeline=list(pipeline), **kwargs))
 
@@ -134,6 +134,7 @@ def test_data_set_refuses(kwargs, message):
 
 def pipeline(cache_dir):
     return [dict(type='DiskCache', cache_dir=cache_dir, keys=['depth_views', 'images'], transforms=[
+        dict(type='LoadBuiltInShape'),
         dict(type='ProjectPointsToDepth', projection=PROJECTION),
         dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))])]
 
@@ -153,7 +154,7 @@ def test_disk_cache_gives_the_same_and_heals(tmp_path):
     broken.write_bytes(broken.read_bytes()[:100])
     assert np.array_equal(data[0]['images'], first['images'])
     other_settings = pipeline(str(tmp_path))
-    other_settings[0]['transforms'][0]['projection'] = {**PROJECTION, 'elevation': 60.}
+    other_settings[0]['transforms'][1]['projection'] = {**PROJECTION, 'elevation': 60.}
     assert not np.array_equal(build(other_settings)[0]['depth_views'], first['depth_views'])
 
 
@@ -175,3 +176,13 @@ def test_sample_views_keeps_pairs_in_order():
     assert len(seen) > 6
     with pytest.raises(ValueError, match='only 2'):
         TRANSFORMS.build(dict(type='SampleViews', num_views=3))(dict(depth_views=views[:2]))
+
+
+def test_a_cached_object_is_not_drawn_again(tmp_path, monkeypatch):
+    data = build(pipeline(str(tmp_path)))
+    first = data[0]
+
+    def refuse(*_, **__):
+        raise AssertionError('the object was drawn again')
+    monkeypatch.setattr('opendlign_mm.datasets.transforms.load_built_in_shape.sample_shape', refuse)
+    assert np.array_equal(data[0]['depth_views'], first['depth_views'])

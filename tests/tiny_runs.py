@@ -49,6 +49,7 @@ def tiny_model(**alignment_head) -> torch.nn.Module:
 def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: int = 0, batch: int = 4,
                 augment: bool = True) -> Config:
     """Objects of four classes; the labels stay those of all built-in ones."""
+    load = [dict(type='LoadBuiltInShape')]
     project = [dict(type='ProjectPointsToDepth', projection=PROJECTION)]
     images = [dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))]
     pack = [dict(type='PackShapeInputs')]
@@ -63,11 +64,11 @@ def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: 
         custom_imports=dict(imports=['opendlign_mm', 'tiny_runs'], allow_failed_imports=False),
         model=tiny_model_config(),
         train_dataloader=loader(True, split='train', num_per_category=objects_per_class, num_workers=workers,
-                                pipeline=[dict(type='RandomTurn')] * augment + project + images + pack),
+                                pipeline=load + [dict(type='RandomTurn')] * augment + project + images + pack),
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=epochs),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-4, weight_decay=.1)),
         param_scheduler=[dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)],
-        test_dataloader=loader(False, split='test', num_per_category=2, pipeline=project + pack),
+        test_dataloader=loader(False, split='test', num_per_category=2, pipeline=load + project + pack),
         test_cfg=dict(), test_evaluator=dict(type='ZeroShotAccuracy'),
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)),

@@ -3,8 +3,10 @@
     python tools/train_tiny_clip.py --out opendlign_mm/assets/tiny_clip.safetensors
 
 The pictures go from plain objects on a light ground to cluttered ones: a small ViT that starts with clutter does not
-get off the ground. Beside the captions, the patch tokens learn to tell the depth of what a picture shows, through a
-linear layer that is thrown away; a depth map is never an input. A killed run goes on from its last epoch (--work-dir).
+get off the ground. At the end no ground is light any more, so that depth maps, gray on white, are as strange to this
+CLIP as they are to one that was trained on photographs. In the first part the patch tokens also learn to tell the
+depth of what a picture shows, through a linear layer that is thrown away; a depth map is never an input. A killed run
+goes on from its last epoch (--work-dir).
 """
 import argparse
 import json
@@ -20,6 +22,7 @@ from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from tqdm import tqdm
 
+from opendlign_mm.atomic_write import atomic_write
 from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape
 from opendlign_mm.generation import ShadedTextureGenerator
 from opendlign_mm.models.compact_clip import save_compact_clip
@@ -42,10 +45,11 @@ def parse_args():
     parser.add_argument('--work-dir', default='work_dirs/tiny_clip', help='pictures and the state to resume from')
     parser.add_argument('--objects', type=int, default=600, help='training objects a category')
     parser.add_argument('--views', type=int, default=3, help='views of each training object')
-    parser.add_argument('--epochs', type=int, default=12)
+    parser.add_argument('--epochs', type=int, default=8)
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--lr', type=float, default=1e-3)
-    parser.add_argument('--depth-weight', type=float, default=4., help='weight of the loss on the depth of the patches')
+    parser.add_argument('--depth-weight', type=float, default=4.,
+                        help='weight of the loss on the depth of the patches at the start; it falls to 0 at 60 %% of all')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()
@@ -84,10 +88,8 @@ def make_depth_views(objects: int, views: int, seed: int, path: Path, standard: 
                                          num_workers=os.cpu_count() or 1)
     depth, labels, colors = zip(*tqdm(loader, desc=f'depth views -> {path.name}'))
     depth, labels, colors = np.stack(depth), np.asarray(labels), np.stack(colors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.stem}.part.npz')
-    np.savez(unfinished, depth=depth, label=labels, colors=colors)
-    os.replace(unfinished, path)
+    with atomic_write(path) as unfinished:
+        np.savez(unfinished, depth=depth, label=labels, colors=colors)
     return depth, labels, colors
 
 
@@ -104,6 +106,11 @@ def draw_pictures(depth, colors, low: float, high: float, seed: int, desc: str):
         seeds = seed * 10_000_000 + np.arange(start, start + len(chunk))
         pictures[part] = generator(chunk, seeds, colors[part]).permute(0, 3, 1, 2).numpy()
     return pictures.reshape(n, views, *pictures.shape[1:])
+
+
+def as_pictures(depth: np.ndarray) -> np.ndarray:
+    """Depth views uint8 (N, V, H, W) as gray pictures (N, V, 3, H, W)."""
+    return np.broadcast_to(depth[:, :, None], (*depth.shape[:2], 3, *depth.shape[2:])).copy()
 
 
 def augment(pictures: torch.Tensor) -> torch.Tensor:
@@ -147,9 +154,9 @@ def accuracy(model, tokens, pictures, labels, device):
 
 
 def stage(epoch: int, epochs: int):
-    """Range of clutter in an epoch: plain for the first eighth, all of it from the middle on."""
+    """Range of clutter in an epoch: plain for the first eighth, then all of it, at the end no light ground any more."""
     progress = epoch / epochs
-    return (0., .15) if progress < .12 else (.0, .5) if progress < .3 else (.1, 1.)
+    return (0., .15) if progress < .12 else (.0, .5) if progress < .3 else (.1, 1.) if progress < .6 else (.7, 1.)
 
 
 def main():
@@ -186,22 +193,22 @@ def main():
         optimizer.load_state_dict(state['optimizer'])
         schedule.load_state_dict(state['schedule'])
         log, first = state['log'], state['epoch']
-        if log and log[-1]['planned_epochs'] != args.epochs:
-            print(f"going on from epoch {first}, which was planned as one of {log[-1]['planned_epochs']}; "
-                  'the log keeps both numbers')
+        if state['epochs'] != args.epochs:
+            raise SystemExit(f"{state_path} is of a run of {state['epochs']} epochs, not {args.epochs}; give that "
+                             'number, or remove the file to start again')
     pictures, drawn = None, None
     for epoch in range(first, args.epochs):
         torch.manual_seed(args.seed * 1000 + epoch)
         began = time.time()
-        if pictures is None or drawn != (stage(epoch, args.epochs), epoch // 2):
-            drawn = (stage(epoch, args.epochs), epoch // 2)  # fresh pictures every other epoch
-            pictures = draw_pictures(train[0], train[2], *drawn[0], 100 + epoch, 'pictures')
+        if drawn != epoch - epoch % 2:
+            drawn = epoch - epoch % 2  # fresh pictures every other epoch
+            pictures = draw_pictures(train[0], train[2], *stage(drawn, args.epochs), 100 + drawn, 'pictures')
             pictures = torch.from_numpy(pictures).flatten(0, 1)
         drew = time.time()
         model.train()
         losses, hits = [], []
         bar = tqdm(torch.randperm(len(labels))[:steps * args.batch_size].view(steps, -1), desc=f'epoch {epoch + 1}')
-        for batch in bar:
+        for step, batch in enumerate(bar):
             both = torch.cat((pictures[batch], depth[batch, None]), 1).to(args.device).float() / 255
             both = augment(both)
             images, target = (both[:, :3] - MEAN.to(args.device)) / STD.to(args.device), 1 - both[:, 3:]
@@ -214,7 +221,8 @@ def main():
             text_features = model.encode_text(caption.to(args.device))
             wanted = F.unfold(F.avg_pool2d(target, 4), patch // 4, stride=patch // 4).transpose(1, 2)
             loss = clip_loss(image_features, text_features, labels[batch].to(args.device), model.logit_scale.exp())
-            loss = loss + args.depth_weight * F.mse_loss(decoded.float(), wanted)
+            progress = (epoch + step / steps) / args.epochs
+            loss = loss + args.depth_weight * max(0., 1 - progress / .6) * F.mse_loss(decoded.float(), wanted)
             with torch.no_grad():
                 guess = (F.normalize(image_features.float(), dim=-1) @ F.normalize(text_features, dim=-1).T).argmax(1)
                 hits.append((guess.cpu() == labels[batch]).float().mean().item())
@@ -228,28 +236,30 @@ def main():
             losses.append(loss.item())
             bar.set_postfix(loss=f'{np.mean(losses[-50:]):.3f}', top1=f'{100 * np.mean(hits[-50:]):.1f}')
         single, joint, _ = accuracy(model, tokens, val_pictures[:, ::3], val[1], args.device)
+        depth_single, depth_joint, _ = accuracy(model, tokens, as_pictures(val[0][:, ::3]), val[1], args.device)
         log.append(dict(
-            epoch=epoch + 1, planned_epochs=args.epochs, lr=schedule.get_last_lr()[0],
+            epoch=epoch + 1, lr=schedule.get_last_lr()[0],
             loss=round(float(np.mean(losses)), 4), train_top1=round(100 * float(np.mean(hits)), 2), picture_top1=single,
-            picture_top1_4_views=joint, seconds=round(time.time() - began), drawing=round(drew - began)))
+            picture_top1_4_views=joint, depth_top1=depth_single, depth_top1_4_views=depth_joint,
+            seconds=round(time.time() - began), drawing=round(drew - began)))
         print(json.dumps(log[-1]), flush=True)
-        unfinished = state_path.with_suffix('.part')
-        torch.save(dict(model=model.state_dict(), optimizer=optimizer.state_dict(), schedule=schedule.state_dict(),
-                        log=log, epoch=epoch + 1), unfinished)
-        os.replace(unfinished, state_path)
+        with atomic_write(state_path) as unfinished:
+            torch.save(dict(model=model.state_dict(), optimizer=optimizer.state_dict(), schedule=schedule.state_dict(),
+                            log=log, epoch=epoch + 1, epochs=args.epochs), unfinished)
     unseen = make_depth_views(100, 10, 3, work_dir / 'unseen.npz', True)
     pictures = draw_pictures(unseen[0], unseen[2], 1., 1., 98, 'unseen pictures')
     single, joint, per_class = accuracy(model, tokens, pictures, unseen[1], args.device)
+    depth_single, depth_joint, _ = accuracy(model, tokens, as_pictures(unseen[0]), unseen[1], args.device)
     out = Path(args.out)
     save_compact_clip(model.cpu(), CONFIG, [0, *tokens.unique().tolist()], out)
     options = ' '.join(f'--{key.replace("_", "-")} {value}' for key, value in vars(args).items()
                        if key not in ('work_dir', 'out', 'device'))
     record = dict(command=f'python tools/train_tiny_clip.py {options}', device=args.device, torch=torch.__version__,
                   captions=CAPTIONS, categories=CATEGORIES, unseen_objects=len(unseen[0]), picture_top1=single,
-                  picture_top1_10_views=joint, per_class_10_views=per_class, epochs=log)
-    unfinished = out.with_suffix('.log.part')
-    unfinished.write_text(json.dumps(record, indent=1) + '\n')
-    os.replace(unfinished, out.with_name(f'{out.stem}.log.json'))
+                  picture_top1_10_views=joint, depth_top1=depth_single, depth_top1_10_views=depth_joint,
+                  per_class_10_views=per_class, epochs=log)
+    with atomic_write(out.with_name(f'{out.stem}.log.json')) as unfinished:
+        unfinished.write_text(json.dumps(record, indent=1) + '\n')
     print(f'unseen pictures: top-1 {single} % of single views, {joint} % of objects with 10 views -> {out}')
 
 

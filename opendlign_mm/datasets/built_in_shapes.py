@@ -2,11 +2,10 @@
 from typing import List, Optional, Sequence
 
 import numpy as np
-import torch
 from mmengine.dataset import BaseDataset
 from mmdet3d.registry import DATASETS
 
-from .shapes import CATEGORIES, sample_shape
+from .shapes import CATEGORIES
 
 SPLITS = ('train', 'val', 'test')
 
@@ -15,9 +14,9 @@ SPLITS = ('train', 'val', 'test')
 class BuiltInShapes(BaseDataset):
     """Random objects of the built-in categories, each drawn anew from its seed.
 
-    An item holds ``points`` float32 tensor (N, 3) in metres, z up; ``colors`` uint8 (N, 3); ``complete_points``, the
-    whole surface of the same object (the same tensor unless the item is a scan); ``gt_label``, ``category`` and
-    ``sample_id``, which is the same for the same object and sampling.
+    A record holds ``gt_label``, ``category``, ``sample_id``, which is the same for the same object and sampling, and
+    what :class:`LoadBuiltInShape` makes the points from; put that transform first, inside a ``DiskCache`` if there is
+    one.
 
     Args:
         split: 'train', 'val' or 'test'; no object is in two of them.
@@ -59,7 +58,7 @@ class BuiltInShapes(BaseDataset):
         super().__init__(pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> List[dict]:
-        """One record an object: what identifies it, not yet its points."""
+        """One record an object."""
         records = []
         for index in range(self.num_per_category):
             for category in self.categories:
@@ -69,19 +68,5 @@ class BuiltInShapes(BaseDataset):
                 scan_like = bool(np.random.default_rng((*key, 1)).random() < self.scan_like)
                 name = '-'.join(map(str, (category, self.split, self.seed, index, self.num_points)))
                 records.append(dict(sample_id=name + '-scan' * scan_like, category=category, gt_label=label,
-                                    scan_like=scan_like, shape_seed=key))
+                                    num_points=self.num_points, scan_like=scan_like, shape_seed=key))
         return records
-
-    def get_data_info(self, idx: int) -> dict:
-        """The record of an object with its points."""
-        info = super().get_data_info(idx)
-        category, seed = info['category'], tuple(info['shape_seed'])
-        # The object is drawn before its sampling, so that one seed gives a scan and the surface of one object.
-        complete = sample_shape(category, np.random.default_rng(seed), self.num_points)
-        shape = complete
-        if info['scan_like']:
-            shape = sample_shape(category, np.random.default_rng(seed), self.num_points, scan_like=True)
-        info['points'] = torch.from_numpy(shape.points)
-        info['colors'] = shape.colors
-        info['complete_points'] = torch.from_numpy(complete.points)
-        return info

@@ -1,5 +1,4 @@
 """Write procedural rooms in the format of ScanNet that mmdet3d reads (info files, version 2)."""
-import os
 import pickle
 from pathlib import Path
 from typing import Union
@@ -7,6 +6,7 @@ from typing import Union
 import numpy as np
 from tqdm import tqdm
 
+from ..atomic_write import atomic_write
 from .rooms import ROOM_CLASSES, SCANNET_CLASSES, Room, make_room
 
 SPLITS = ('train', 'val')
@@ -64,7 +64,5 @@ def _write_room(data_root: Path, name: str, room: Room) -> dict:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(content)

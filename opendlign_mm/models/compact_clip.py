@@ -5,7 +5,6 @@ table at their random start. Such a file holds, beside the other weights, ``toke
 vocabulary indices) and the embedding rows of just those tokens. All other rows are zero after loading.
 """
 import json
-import os
 from pathlib import Path
 from typing import Iterable, Union
 
@@ -13,6 +12,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from ..atomic_write import atomic_write
 
 ROWS = 'token_embedding_rows'
 
@@ -46,14 +47,10 @@ def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[i
         raise ValueError(f'used_token_ids must be indices from 0 to {len(state[key]) - 1}, at least one')
     state[key] = state[key][rows].contiguous()
     state[ROWS] = rows
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
-    save_file(state, str(unfinished))
-    os.replace(unfinished, path)
-    config_path = path.with_suffix('.json')
-    unfinished = config_path.with_name(f'{config_path.name}.{os.getpid()}.part')
-    unfinished.write_text(json.dumps(config, indent=2) + '\n')
-    os.replace(unfinished, config_path)
+    with atomic_write(path) as unfinished:
+        save_file(state, str(unfinished))
+    with atomic_write(path.with_suffix('.json')) as unfinished:
+        unfinished.write_text(json.dumps(config, indent=2) + '\n')
 
 
 def load_compact_clip(model: nn.Module, path: Union[str, Path]) -> bool:

@@ -1,10 +1,11 @@
 """Figures that need no display and appear whole or not at all."""
-import os
 from pathlib import Path
 from typing import Tuple, Union
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from ..atomic_write import atomic_write
 
 
 def new_figure(size: Tuple[float, float]) -> Figure:
@@ -16,12 +17,6 @@ def new_figure(size: Tuple[float, float]) -> Figure:
 
 def save_figure(figure: Figure, path: Union[str, Path], dpi: int = 100, **options) -> Path:
     """Write a PNG under a temporary name and rename it; directories are made, ``options`` go to ``savefig``."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        figure.savefig(temporary, dpi=dpi, format='png', **options)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    with atomic_write(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi, format='png', **options)
+    return Path(path)

@@ -2,8 +2,10 @@
 from .depth_view_to_image import DepthViewToImage
 from .disk_cache import DiskCache
 from .generate_images import GenerateImages
+from .load_built_in_shape import LoadBuiltInShape
 from .pack_shape_inputs import PackShapeInputs
 from .project_points_to_depth import ProjectPointsToDepth
 from .sample_views import SampleViews
 
-__all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'PackShapeInputs', 'ProjectPointsToDepth', 'SampleViews']
+__all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape', 'PackShapeInputs',
+           'ProjectPointsToDepth', 'SampleViews']

@@ -1,7 +1,6 @@
 """Keep what slow transforms make on disk, so that each object passes them once."""
 import hashlib
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import List, Optional, Sequence
@@ -10,8 +9,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ...atomic_write import atomic_write
 from ...version import __version__
-
 
 _UNIT_FLOAT = np.dtype([('value_255', np.uint8)])
 
@@ -78,7 +77,5 @@ def _read(path: Path, keys: Sequence[str]) -> Optional[dict]:
 
 
 def _write(path: Path, arrays: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.stem}.{os.getpid()}.part.npz')
-    np.savez(unfinished, **arrays)
-    os.replace(unfinished, path)
+    with atomic_write(path) as unfinished:
+        np.savez(unfinished, **arrays)
