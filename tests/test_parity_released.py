@@ -8,7 +8,7 @@ import torch
 
 from opendlign_mm.models import CLIPDepthBackbone, DepthImageContrastiveHead, OpenDlign, ZeroShotHead
 from opendlign_mm.models.contrastive_head import object_features
-from opendlign_mm.models.released import convert_released_state_dict
+from opendlign_mm.models.released import from_released, load_whole, to_released
 
 TOLERANCE = 1e-5
 
@@ -24,7 +24,7 @@ def parity(shared_dir):
     expected = np.load(folder / 'released' / 'opendlign_b32.npz')
     released = weights.state(description['shapes'], description['seed'])
     model = OpenDlign(CLIPDepthBackbone('ViT-B-32'), DepthImageContrastiveHead(), ZeroShotHead())
-    model.load_state_dict(convert_released_state_dict(released), strict=True)
+    load_whole(model, from_released(released)[0])
     views = weights.images((2, 10, 3, 224, 224), description['seed'])
     return model.eval(), views, description, expected
 
@@ -67,4 +67,11 @@ def test_text_features_and_aggregation(parity):
 
 def test_release_converts_only_releases():
     with pytest.raises(ValueError, match='not a released OpenDlign checkpoint'):
-        convert_released_state_dict({'clip_model.visual.proj': torch.zeros(1)})
+        from_released({'clip_model.visual.proj': torch.zeros(1)})
+
+
+def test_the_way_back_gives_exactly_the_released_entries(parity):
+    model, _, description, _ = parity
+    released = to_released(model)
+    assert {key: tuple(value.shape) for key, value in released.items()} == {
+        key: tuple(shape) for key, shape in description['shapes'].items()}

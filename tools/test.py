@@ -10,6 +10,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from opendlign_mm.apis import skip_weights_held_by  # noqa: E402
 from opendlign_mm.apis.command_line import add_common_options, describe_model, load_config, user_errors  # noqa: E402
 
 TASKS = ['mono_det', 'multi-view_det', 'lidar_det', 'lidar_seg', 'multi-modality_det']
@@ -50,6 +51,7 @@ def main() -> None:
         if args.checkpoint and not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist; tools/train.py writes checkpoints '
                                     'into its work directory')
+        skip_weights_held_by(args.checkpoint, cfg)
         cfg.load_from, cfg.resume = args.checkpoint, False
         if args.show or args.show_dir:
             draw_predictions(cfg, args)

@@ -1,4 +1,6 @@
 """What a notebook or a script calls."""
+from .foreign_checkpoint import load_foreign_checkpoint
 from .init_model import init_model
+from .self_contained import skip_weights_held_by
 
-__all__ = ['init_model']
+__all__ = ['init_model', 'load_foreign_checkpoint', 'skip_weights_held_by']

@@ -10,6 +10,7 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_mod
 from torch import nn
 
 from ..engine import require_clip_checkpoint
+from .self_contained import skip_weights_held_by
 
 
 def init_model(config: Union[str, Path, Config],
@@ -20,8 +21,9 @@ def init_model(config: Union[str, Path, Config],
 
     Args:
         config: Path of a config, or the config itself.
-        checkpoint: Path of a checkpoint that ``tools/train.py`` wrote for this model and its CLIP; None leaves the
-            weights that the config names.
+        checkpoint: Path of a checkpoint that ``tools/train.py`` or ``tools/convert_checkpoint.py`` wrote for this
+            model and its CLIP; None leaves the weights that the config names. They are not needed where the
+            checkpoint holds the CLIP.
         device: Where the model goes.
         cfg_options: Changes to the config, e.g. ``{'model.backbone.pretrained': 'path'}``.
 
@@ -40,6 +42,7 @@ def init_model(config: Union[str, Path, Config],
         config.merge_from_dict(cfg_options)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {checkpoint} does not exist; train one with tools/train.py')
+    skip_weights_held_by(checkpoint, config)
     init_default_scope(config.get('default_scope', 'mmdet3d'))
     model = MODELS.build(config.model)
     model.dataset_meta = None

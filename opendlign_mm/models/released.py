@@ -1,32 +1,93 @@
-"""Checkpoints in the layout of the authors' release."""
-from typing import Dict
+"""Checkpoints in the layout of the authors' release, read and written."""
+from typing import Dict, List, Tuple
 
 import torch
+from torch import nn
 
 CONTROL_BLOCKS = 'clip_model.visual.transformer.depth_control_visual.resblocks.'
+# A frozen duplicate of CLIP's logit scale at the top, and CLIP's causal mask, which open_clip makes anew.
+REDUNDANT = ('logit_scale', 'clip_model.attn_mask')
+
+StateDict = Dict[str, torch.Tensor]
 
 
-def convert_released_state_dict(state_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-    """Rename the keys of a released OpenDlign checkpoint to those of :class:`OpenDlign`.
+def from_released(state_dict: StateDict) -> Tuple[StateDict, List[str]]:
+    """Rename the entries of a released OpenDlign checkpoint to those of :class:`OpenDlign`.
 
     The release keeps a whole open_clip model under ``clip_model`` with the trainable copy inside its image
-    transformer. Its second ``logit_scale`` at the top is a frozen duplicate of CLIP's and is left out.
+    transformer.
 
     Args:
         state_dict: The released state dict, with or without the ``module.`` of data-parallel training.
 
+    Returns:
+        The renamed entries, and the names of the entries that have no place: duplicates of others, and unknown ones.
+
     Raises:
-        ValueError: it is not a released OpenDlign checkpoint.
+        ValueError: It is not a released OpenDlign checkpoint.
     """
     state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
     if not any(key.startswith(CONTROL_BLOCKS) for key in state_dict):
-        raise ValueError(f"no key starts with '{CONTROL_BLOCKS}': this is not a released OpenDlign checkpoint")
-    converted = {}
+        some = ', '.join(list(state_dict)[:3]) or 'nothing'
+        raise ValueError(f"this is not a released OpenDlign checkpoint: no entry starts with '{CONTROL_BLOCKS}' (it "
+                         f'has {some}, ...)')
+    renamed, left_out = {}, []
     for key, value in state_dict.items():
-        if key.startswith(CONTROL_BLOCKS):
-            converted['backbone.tuned_blocks.' + key.removeprefix(CONTROL_BLOCKS)] = value
-        elif key.startswith('clip_model.'):
-            converted['backbone.clip.' + key.removeprefix('clip_model.')] = value
-        elif key != 'logit_scale':
-            raise ValueError(f"unknown key '{key}' in a released OpenDlign checkpoint")
-    return converted
+        if key in REDUNDANT or not key.startswith('clip_model.'):
+            left_out.append(key)
+        elif key.startswith(CONTROL_BLOCKS):
+            renamed['backbone.tuned_blocks.' + key.removeprefix(CONTROL_BLOCKS)] = value
+        else:
+            renamed['backbone.clip.' + key.removeprefix('clip_model.')] = value
+    return renamed, left_out
+
+
+def to_released(model: nn.Module) -> StateDict:
+    """The whole state dict of an ``OpenDlign`` model under the names of the release; inverse of :func:`from_released`.
+
+    Raises:
+        ValueError: The backbone has no trainable copy, which the release always has.
+    """
+    if not model.backbone.num_blocks:
+        raise ValueError('a released checkpoint has a trainable copy of the last block; this model has num_blocks=0')
+    released = {'logit_scale': model.backbone.logit_scale.detach().clone()}
+    for key, value in model.backbone.clip.state_dict().items():
+        released[f'clip_model.{key}'] = value
+    for key, value in model.backbone.tuned_blocks.state_dict().items():
+        released[CONTROL_BLOCKS + key] = value
+    return released
+
+
+def whole_state_dict(model: nn.Module) -> StateDict:
+    """``model.state_dict()`` with the weights of the frozen CLIP and of the whole copy, which it leaves out."""
+    state_dict = model.state_dict()
+    for name in ('clip', 'tuned_blocks'):
+        for key, value in getattr(model.backbone, name).state_dict().items():
+            state_dict[f'backbone.{name}.{key}'] = value
+    return state_dict
+
+
+def load_whole(model: nn.Module, state_dict: StateDict) -> List[str]:
+    """Load a state dict that holds every entry of an ``OpenDlign`` model's backbone.
+
+    Args:
+        model: Changed in place.
+        state_dict: Entries ``backbone.clip.*`` and ``backbone.tuned_blocks.*``.
+
+    Returns:
+        The names of the entries that the model has no place for.
+
+    Raises:
+        ValueError: Entries are missing or have another shape; the message names them all.
+    """
+    expected = {key: value.shape for key, value in whole_state_dict(model).items()
+                if key.startswith(('backbone.clip.', 'backbone.tuned_blocks.'))}
+    missing = [f'{key} is missing' for key in expected if key not in state_dict]
+    misshapen = [f'{key} has shape {tuple(state_dict[key].shape)} instead of {tuple(shape)}'
+                 for key, shape in expected.items() if key in state_dict and state_dict[key].shape != shape]
+    if missing or misshapen:
+        raise ValueError(f"the checkpoint does not fit CLIP '{model.backbone.clip_name}' with "
+                         f'num_blocks={model.backbone.num_blocks}:\n  ' + '\n  '.join(missing + misshapen) +
+                         '\nGive the config of the model that it was made for.')
+    model.load_state_dict({key: state_dict[key] for key in expected}, strict=False)
+    return [key for key in state_dict if key not in expected]
