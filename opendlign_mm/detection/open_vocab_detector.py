@@ -8,7 +8,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..projection import ContourAwareProjection
+from ..projection import build_projection
 from .points_in_boxes import crop_points
 from .proposals import check_points
 
@@ -52,7 +52,7 @@ class OpenVocabDetector3D(Base3DDetector):
         if getattr(self.classifier, 'zero_shot_head', None) is None:
             raise ValueError('the classifier needs a zero_shot_head, e.g. dict(type="ZeroShotHead")')
         self.bbox_head = _built(bbox_head or dict(type='OpenVocabBBoxHead'))
-        self.projection = ContourAwareProjection(**(projection or {}))
+        self.projection = build_projection(projection)
         if min_points < 1:
             raise ValueError(f'min_points must be >= 1, got {min_points}')
         self.box_margin, self.min_points = box_margin, min_points

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .batched import project_batched
+from .clouds import checked_clouds
 from .dense import project_dense
 from .sparse_numba import project_numba
 from .views import view_axes, voxelise
@@ -90,7 +91,7 @@ class ContourAwareProjection:
             TypeError: ``points`` is not a tensor or a list of tensors.
             ValueError: A shape other than (N, 3), or non-finite coordinates; the message counts them.
         """
-        clouds = _check_clouds(points)
+        clouds = checked_clouds(points)
         device = clouds[0].device if clouds else (points.device if isinstance(points, Tensor) else None)
         if not clouds:
             return torch.ones(0, self.num_views, self.resolution, self.resolution, device=device)
@@ -130,28 +131,6 @@ def median_blur(depth_views: Tensor, kernel: int) -> Tensor:
         windows = image.unfold(0, kernel, 1).unfold(1, kernel, 1)
         rows.append(windows.flatten(2).median(-1).values)
     return torch.stack(rows).view_as(depth_views)
-
-
-def _check_clouds(points: Union[Tensor, Sequence[Tensor]]) -> List[Tensor]:
-    if isinstance(points, Tensor):
-        if points.dim() != 3 or points.shape[-1] != 3:
-            raise ValueError(f'points must have shape (B, N, 3), got {tuple(points.shape)}; '
-                             'use points[None, :, :3] for one cloud')
-        clouds = list(points)
-    elif isinstance(points, (list, tuple)) and all(isinstance(cloud, Tensor) for cloud in points):
-        clouds = list(points)
-    else:
-        raise TypeError(f'points must be a (B, N, 3) tensor or a list of (N_i, 3) tensors, got {type(points).__name__}')
-    for index, cloud in enumerate(clouds):
-        if cloud.dim() != 2 or cloud.shape[1] != 3:
-            raise ValueError(f'cloud {index} must have shape (N, 3), got {tuple(cloud.shape)}')
-        if not cloud.is_floating_point():
-            raise TypeError(f'cloud {index} must be a float tensor, got {cloud.dtype}')
-        bad = int((~torch.isfinite(cloud).all(1)).sum())
-        if bad:
-            raise ValueError(f'cloud {index} has {bad} of {len(cloud)} points with NaN or infinite coordinates; '
-                             'remove them before the projection')
-    return clouds
 
 
 def _whole(name: str, value: int, low: int) -> int:

@@ -4,7 +4,7 @@ from typing import Callable, Optional, Union
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...projection import ContourAwareProjection
+from ...projection import ContourAwareProjection, build_projection
 from .points import point_coordinates
 from .view_matrices import view_matrices
 
@@ -21,8 +21,8 @@ class ProjectPointsToDepth(BaseTransform):
         depth_view_matrices: float32 array (V, 4, 4), if ``with_matrices``; see :func:`view_matrices`.
 
     Args:
-        projection: Arguments of ``ContourAwareProjection``, or a callable that takes a list of one (N, 3) tensor and
-            gives (1, V, H, W). None: the projection's defaults.
+        projection: Arguments of a projection, or a callable; see :func:`build_projection`. None: the contour-aware
+            projection with its defaults.
         with_matrices: Also give the matrix that takes a point to its pixel in each view.
         points_key: Key of the points to project.
         depth_key: Key of the depth views to add.
@@ -33,7 +33,10 @@ class ProjectPointsToDepth(BaseTransform):
 
     def __init__(self, projection: Optional[Union[dict, Callable]] = None, with_matrices: bool = False,
                  points_key: str = 'points', depth_key: str = 'depth_views') -> None:
-        self.projection = projection if callable(projection) else ContourAwareProjection(**(projection or {}))
+        self.projection = build_projection(projection)
+        if with_matrices and not isinstance(self.projection, ContourAwareProjection):
+            raise ValueError('with_matrices needs a ContourAwareProjection, whose geometry it describes, got '
+                             f'{type(self.projection).__name__}')
         self.with_matrices = with_matrices
         self.points_key, self.depth_key = points_key, depth_key
 
