@@ -3,6 +3,7 @@ from .autocast_optim_wrapper import AutocastOptimWrapper
 from .checkpoint_guard_hook import CheckpointGuardHook, require_clip_checkpoint
 from .epoch_seed_hook import EpochSeedHook
 from .run_options import scale_peak_learning_rate, select_autocast
+from .save_results_hook import SaveResultsHook
 
-__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'require_clip_checkpoint',
-           'scale_peak_learning_rate', 'select_autocast']
+__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook',
+           'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']

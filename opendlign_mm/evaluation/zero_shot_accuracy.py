@@ -1,38 +1,53 @@
 """Accuracy of zero-shot classification."""
-from typing import Any, Dict, List, Optional, Sequence
+import csv
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
+
+from ..atomic_write import atomic_write
+from .confusion import most_confused_pairs
+from .results import results_folder
 
 
 @METRICS.register_module()
 class ZeroShotAccuracy(BaseMetric):
-    """Top-k accuracy, macro precision, recall and F1, and a table per class; all in per cent.
+    """Top-k accuracy, macro precision, recall and F1, a table per class and the most confused pairs; in per cent.
 
     Reported: ``top{k}``, ``precision``, ``recall``, ``f1`` (macro means over the classes that occur as ground truth
     or as prediction), ``num_samples``, and ``top1_frozen`` if the samples have ``pred_scores_pretrained``. A k above
     the number of classes counts as that number.
 
+    Written: ``per_class.csv`` and ``confusion_matrix.png``, a row for each class of the data set.
+
     Args:
         topk: The k of the top-k accuracies.
         print_per_class: Log the table of all classes.
+        num_confused_pairs: How many of the commonest mistakes to log; 0 logs none.
+        out_dir: Folder of the files; by default ``results`` beside the log file of the run. Nothing is written where
+            there is neither, as in a notebook.
         collect_device: mmengine's device for collecting results of several processes.
         prefix: Of the metric names.
     """
 
     default_prefix = 'zero_shot'
 
-    def __init__(self, topk: Sequence[int] = (1, 3, 5), print_per_class: bool = True, collect_device: str = 'cpu',
+    def __init__(self, topk: Sequence[int] = (1, 3, 5), print_per_class: bool = True,
+                 num_confused_pairs: int = 5, out_dir: Union[None, str, Path] = None, collect_device: str = 'cpu',
                  prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         topk = (topk, ) if isinstance(topk, int) else tuple(topk)
         if not topk or min(topk) < 1:
             raise ValueError(f'topk must be numbers >= 1, got {topk}')
+        if num_confused_pairs < 0:
+            raise ValueError(f'num_confused_pairs must be >= 0, got {num_confused_pairs}')
         self.topk, self.print_per_class = topk, print_per_class
+        self.num_confused_pairs, self.out_dir = num_confused_pairs, out_dir
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep of each sample its label, its prediction and the rank of the label.
@@ -65,7 +80,7 @@ class ZeroShotAccuracy(BaseMetric):
         return np.argsort(-scores, kind='stable')
 
     def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
-        """Metrics of all samples; also logs the table."""
+        """Metrics of all samples; also logs the tables and writes the files. mmengine calls it on rank 0 alone."""
         if not results:
             raise ValueError('there are no samples to evaluate')
         num_classes = results[0]['num_classes']
@@ -81,15 +96,38 @@ class ZeroShotAccuracy(BaseMetric):
             frozen = np.array([result['predicted_frozen'] for result in results])
             metrics['top1_frozen'] = float((frozen == label).mean() * 100)
         metrics.update(precision=precision * 100, recall=recall * 100, f1=f1 * 100, num_samples=float(len(results)))
-        if self.print_per_class:
-            MMLogger.get_current_instance().info('\n' + self._table(names, label, predicted))
+        self._report(names, label, predicted)
         return metrics
 
-    @staticmethod
-    def _table(names: List[str], label: np.ndarray, predicted: np.ndarray) -> str:
-        per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
-        rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
-        for name, precision, recall, f1, count in zip(names, *per_class):
-            rows.append([name, int(count)] + ([f'{100 * value:.1f}' for value in (recall, precision, f1)] if count else
-                                              ['-', f'{100 * precision:.1f}', '-']))
-        return AsciiTable(rows).table
+    def _report(self, names: List[str], label: np.ndarray, predicted: np.ndarray) -> None:
+        """Log and write what concerns single classes."""
+        rows = _per_class(names, label, predicted)
+        confusion = confusion_matrix(label, predicted, labels=range(len(names)))
+        logger = MMLogger.get_current_instance()
+        if self.print_per_class:
+            logger.info('\n' + AsciiTable(rows).table)
+        pairs = most_confused_pairs(confusion, self.num_confused_pairs)
+        if pairs:
+            lines = [['class', 'taken for', 'objects', '% of the class']]
+            lines += [[names[pair.label], names[pair.predicted], pair.count, f'{100 * pair.share:.1f}']
+                      for pair in pairs]
+            logger.info('\nMost confused pairs\n' + AsciiTable(lines).table)
+        folder = results_folder() if self.out_dir is None else Path(self.out_dir)
+        if folder is None:
+            return
+        from ..visualization.confusion_matrix import draw_confusion_matrix  # matplotlib takes a second to import
+        with atomic_write(folder / 'per_class.csv') as unfinished, unfinished.open('w', newline='') as file:
+            csv.writer(file).writerows(rows)
+        picture = draw_confusion_matrix(confusion, names, folder / 'confusion_matrix.png',
+                                        f'top-1 {100 * (label == predicted).mean():.1f} % of {len(label)} objects')
+        logger.info(f'Results per class: {folder / "per_class.csv"}, {picture}')
+
+
+def _per_class(names: List[str], label: np.ndarray, predicted: np.ndarray) -> List[list]:
+    """A header and one row a class; what is undefined for a class without objects is ``-``."""
+    per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
+    rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
+    for name, precision, recall, f1, count in zip(names, *per_class):
+        rows.append([name, int(count)] + ([f'{100 * value:.1f}' for value in (recall, precision, f1)] if count else
+                                          ['-', f'{100 * precision:.1f}', '-']))
+    return rows
