@@ -1,4 +1,5 @@
 """CLIP's image tower with OpenDlign's residual trainable blocks beside its last ones."""
+import json
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -202,6 +203,14 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         if self.pixel_mean is None:
             return views
         return (views - self.pixel_mean) / self.pixel_std
+
+    def text_encoder_key(self) -> Optional[str]:
+        """What decides the embeddings of :meth:`encode_text`: weights by their hash, configuration and tokenizer.
+
+        None on the meta device, where there are no weights.
+        """
+        weights = self.clip_identity().sha256
+        return None if weights is None else json.dumps([weights, self.clip_name, self.clip_config], sort_keys=True)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:

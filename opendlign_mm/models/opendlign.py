@@ -1,5 +1,5 @@
 """The OpenDlign model: aligns depth maps with images, classifies and embeds shapes."""
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from .clip_backbone import BRANCHES
 from .contrastive_head import object_features
 from .data_preprocessor import ViewDataPreprocessor
 from .precision import full_precision
+from .zero_shot_head import select_views
 
 Component = Union[dict, nn.Module]
 
@@ -35,6 +36,8 @@ class OpenDlign(BaseModel):
         encode_batch_size: Views per pass of the backbone where no gradient is needed.
         compare_frozen: In mode ``'predict'`` also give ``pred_scores_pretrained``, the scores with all views from
             the pretrained branch: the model as it was before alignment.
+        return_embeddings: In mode ``'predict'`` also give ``depth_embedding`` (D,), see :meth:`embed_shapes`, and,
+            where there are images, ``image_embedding`` (D,): what ``RetrievalRecall`` needs.
         init_cfg: mmengine initialisation config.
     """
 
@@ -45,11 +48,13 @@ class OpenDlign(BaseModel):
                  data_preprocessor: Optional[Component] = None,
                  encode_batch_size: int = 256,
                  compare_frozen: bool = False,
+                 return_embeddings: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(_built(data_preprocessor or ViewDataPreprocessor()), init_cfg)
         if encode_batch_size < 1:
             raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
-        self.encode_batch_size, self.compare_frozen = encode_batch_size, compare_frozen
+        self.encode_batch_size = encode_batch_size
+        self.compare_frozen, self.return_embeddings = compare_frozen, return_embeddings
         self.backbone = _built(backbone)
         self.alignment_head = None if alignment_head is None else _built(alignment_head)
         self.zero_shot_head = None if zero_shot_head is None else _built(zero_shot_head)
@@ -98,23 +103,58 @@ class OpenDlign(BaseModel):
         """Set the classes of :meth:`zero_shot` and mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
         self._needs('zero_shot_head', 'a vocabulary').set_vocabulary(class_names, templates)
 
+    def class_features(self) -> torch.Tensor:
+        """Features of the vocabulary: float32 (C, D), L2-normalised, on the device of the model."""
+        head = self._needs('zero_shot_head', 'class features')
+        features = head.class_features(self.backbone.encode_text, self.backbone.text_encoder_key)
+        return features.to(self.backbone.logit_scale.device)
+
     @torch.no_grad()
     def zero_shot(self, views: torch.Tensor) -> torch.Tensor:
         """Views (B, V, H, W) or (B, V, 3, H, W) in [0, 1] -> aggregated scores float32 (B, C)."""
-        return self._zero_shot(views, compare_frozen=False)[0]
+        return self._scores(self._features_for_scores(views))
 
-    def _zero_shot(self, views: torch.Tensor, compare_frozen: bool) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
-        """Scores, and those of the pretrained branch alone if asked for, from one pass of the trunk."""
-        head = self._needs('zero_shot_head', 'zero-shot classification')
-        classes = head.class_features(self.backbone.encode_text)
-        branches = tuple(name for name in BRANCHES
-                         if name in head.required_branches or (compare_frozen and name == 'pretrained'))
-        features = self.encode_views(views, branches)
-        options = dict(features_of_classes=classes, clip_logit_scale=self.backbone.logit_scale.float().exp())
-        scores = head.scores(**features, **options)
-        if not compare_frozen:
-            return scores, None
-        return scores, head.scores(pretrained=features['pretrained'], branches='pretrained', **options)
+    def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> Dict[str, torch.Tensor]:
+        """View features of the branches that the head scores with and of those in ``also``, from one pass."""
+        needed = {*self._needs('zero_shot_head', 'zero-shot classification').required_branches, *also}
+        return self.encode_views(views, tuple(name for name in BRANCHES if name in needed))
+
+    def _scores(self, features: Dict[str, torch.Tensor], branches: Optional[str] = None) -> torch.Tensor:
+        return self.zero_shot_head.scores(
+            **features, features_of_classes=self.class_features(), branches=branches,
+            clip_logit_scale=self.backbone.logit_scale.float().exp())
+
+    @property
+    def embedding_branches(self) -> str:
+        """From which branch :meth:`embed_shapes` takes each view: as the zero-shot head does, if there is one."""
+        if self.zero_shot_head is not None:
+            return self.zero_shot_head.branches
+        return 'both' if len(self.backbone.branches) > 1 else 'pretrained'
+
+    @torch.no_grad()
+    def embed_shapes(self, views: torch.Tensor) -> torch.Tensor:
+        """One embedding a shape, for retrieval: the normalised mean of its view features.
+
+        Each view comes from the branch of ``embedding_branches``, so that cosines with texts rank as zero-shot
+        classification with ``aggregation='sum'`` does.
+
+        Args:
+            views: float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+
+        Returns:
+            float32 (B, D), L2-normalised.
+        """
+        needed = BRANCHES if self.embedding_branches == 'both' else (self.embedding_branches, )
+        return self._shape_embeddings(self.encode_views(views, needed))
+
+    def _shape_embeddings(self, features: Dict[str, torch.Tensor]) -> torch.Tensor:
+        return object_features(select_views(features.get('pretrained'), features.get('tuned'),
+                                            self.embedding_branches))
+
+    @torch.no_grad()
+    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Images of B objects, float (B, V, 3, H, W) in [0, 1] -> float32 (B, D), L2-normalised, by the frozen CLIP."""
+        return object_features(self.encode_views(images, 'pretrained'))
 
     def forward(self, inputs: Dict[str, torch.Tensor], data_samples: Optional[List[ShapeDataSample]] = None,
                 mode: str = 'tensor') -> Union[Dict[str, torch.Tensor], List[ShapeDataSample]]:
@@ -155,12 +195,19 @@ class OpenDlign(BaseModel):
     def predict(self, inputs: Dict[str, torch.Tensor], data_samples: Optional[List[ShapeDataSample]] = None
                 ) -> List[ShapeDataSample]:
         """Classify a batch."""
-        scores, frozen = self._zero_shot(inputs['depth_views'], self.compare_frozen)
-        data_samples = data_samples or [ShapeDataSample() for _ in scores]
+        features = self._features_for_scores(inputs['depth_views'], BRANCHES[:1] if self.compare_frozen else ())
+        predicted = dict(pred_scores=self._scores(features))
+        if self.compare_frozen:
+            predicted['pred_scores_pretrained'] = self._scores(features, 'pretrained')
+        if self.return_embeddings:
+            predicted['depth_embedding'] = self._shape_embeddings(features)
+            if 'images' in inputs:
+                predicted['image_embedding'] = self.embed_images(inputs['images'])
+        data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]
         for index, sample in enumerate(data_samples):
-            sample.set_pred_scores(scores[index])
-            if frozen is not None:
-                sample.set_field(frozen[index], 'pred_scores_pretrained', dtype=torch.Tensor)
+            sample.set_pred_scores(predicted['pred_scores'][index])
+            for name in predicted.keys() - {'pred_scores'}:
+                sample.set_field(predicted[name][index], name, dtype=torch.Tensor)
         return data_samples
 
     def _needs(self, name: str, purpose: str) -> nn.Module:

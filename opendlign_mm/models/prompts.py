@@ -124,6 +124,10 @@ def class_features(encode_text: Callable[[List[str]], torch.Tensor], class_names
     return F.normalize(features.view(len(class_names), len(templates), -1).mean(dim=1), dim=-1)
 
 
+class UnknownWordsWarning(UserWarning):
+    """A text holds words that the CLIP never learnt."""
+
+
 def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: Optional[torch.Tensor], tokenizer) -> None:
     """Warn if texts hold tokens that a CLIP with a small vocabulary never learnt (``known_token_ids`` given)."""
     if known_token_ids is None:
@@ -133,4 +137,4 @@ def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: Optional[torch.
     if unknown:
         words = ', '.join(sorted(tokenizer.decode([token]).strip() for token in unknown))
         warnings.warn(f'This CLIP was trained with a small vocabulary and knows nothing of: {words}. '
-                      'Name classes and templates with words it was trained on.')
+                      'Name classes and templates with words it was trained on.', UnknownWordsWarning)

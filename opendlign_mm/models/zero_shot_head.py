@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 
 from .precision import full_precision
 from .prompts import checked_class_names, class_features, resolve_templates
+from .text_cache import cached_class_features, text_cache_key
 
 
 @MODELS.register_module()
@@ -25,6 +26,8 @@ class ZeroShotHead(BaseModule):
             ``'pretrained'`` or ``'tuned'``: all views from that branch.
         logit_scale: Factor of the cosines inside the softmax. None: 1, as released; a number; or ``'clip'``: CLIP's
             own, passed to :meth:`scores`. ``'sum'`` does not use it.
+        text_cache_dir: Folder in which class features are kept from run to run, by the content of the text encoder,
+            the vocabulary and the templates; None computes them in each run.
         init_cfg: mmengine initialisation config.
     """
 
@@ -35,6 +38,7 @@ class ZeroShotHead(BaseModule):
                  aggregation: str = 'softmax_sum',
                  branches: str = 'both',
                  logit_scale: Union[None, float, str] = None,
+                 text_cache_dir: Union[None, str, Path] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         if aggregation not in ('softmax_sum', 'sum'):
@@ -44,6 +48,7 @@ class ZeroShotHead(BaseModule):
         if isinstance(logit_scale, str) and logit_scale != 'clip':
             raise ValueError(f"logit_scale must be None, a number or 'clip', got {logit_scale!r}")
         self.aggregation, self.branches, self.logit_scale = aggregation, branches, logit_scale
+        self.text_cache_dir = text_cache_dir
         self.templates = resolve_templates(templates, template_set)
         self.class_names: Optional[Tuple[str, ...]] = None
         self._class_features: Optional[torch.Tensor] = None
@@ -70,8 +75,17 @@ class ZeroShotHead(BaseModule):
         """To be called when the text encoder changes."""
         self._class_features = None
 
-    def class_features(self, encode_text: Callable[[List[str]], torch.Tensor]) -> torch.Tensor:
-        """float32 (C, D), L2-normalised; computed once per vocabulary with ``encode_text`` (list of M texts -> (M, D)).
+    def class_features(self, encode_text: Callable[[List[str]], torch.Tensor],
+                       encoder_key: Callable[[], Optional[str]] = lambda: None) -> torch.Tensor:
+        """Features of the vocabulary, computed once.
+
+        Args:
+            encode_text: list of M texts -> (M, D).
+            encoder_key: Gives the text that tells this encoder from all others, for ``text_cache_dir``; called only
+                where it is needed. None: the features are not kept on disk.
+
+        Returns:
+            float32 (C, D), L2-normalised.
 
         Raises:
             RuntimeError: no vocabulary has been set.
@@ -80,7 +94,13 @@ class ZeroShotHead(BaseModule):
             raise RuntimeError("No vocabulary: give the zero-shot head 'class_names' in the config or call "
                                'set_vocabulary([...]) first.')
         if self._class_features is None:
-            self._class_features = class_features(encode_text, self.class_names, self.templates)
+
+            def compute() -> torch.Tensor:
+                return class_features(encode_text, self.class_names, self.templates)
+
+            encoder = None if self.text_cache_dir is None else encoder_key()
+            self._class_features = compute() if encoder is None else cached_class_features(
+                self.text_cache_dir, text_cache_key(encoder, self.class_names, self.templates), compute)
         return self._class_features
 
     def scores(self,
