@@ -16,6 +16,8 @@ class ShapeDataSample(BaseDataElement):
     - ``pred_scores``: float32 tensor (C,), one score per class of the vocabulary, higher is better.
     - ``pred_label``: int64 tensor (1,), the class with the highest score.
     - ``pred_scores_pretrained``: float32 tensor (C,), the scores of the frozen CLIP alone, when a model compares both.
+    - ``depth_embedding``, ``image_embedding``: float32 tensors (D,), L2-normalised, of the object's depth views and
+      images, when a model returns them.
     """
 
     def set_gt_label(self, label: Union[int, torch.Tensor]) -> 'ShapeDataSample':
