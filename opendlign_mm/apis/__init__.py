@@ -2,5 +2,6 @@
 from .foreign_checkpoint import load_foreign_checkpoint
 from .init_model import init_model
 from .self_contained import skip_weights_held_by
+from .train_once import train_once
 
-__all__ = ['init_model', 'load_foreign_checkpoint', 'skip_weights_held_by']
+__all__ = ['init_model', 'load_foreign_checkpoint', 'skip_weights_held_by', 'train_once']

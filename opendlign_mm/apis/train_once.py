@@ -1,0 +1,26 @@
+"""Train a model for a measurement, unless an earlier call has done so."""
+from pathlib import Path
+from typing import Optional, Union
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+
+def train_once(config: Union[str, Path], work_dir: Union[str, Path], cfg_options: Optional[dict] = None) -> Path:
+    """Train a config in ``work_dir``; a finished run is kept, a broken one goes on from its last epoch.
+
+    Args:
+        config: Path of the config.
+        work_dir: Directory of this run alone.
+        cfg_options: Changes to the config, e.g. ``{'randomness.seed': 1}``.
+
+    Returns:
+        Path of the checkpoint of the last epoch.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(cfg_options or {})
+    checkpoint = Path(work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    if not checkpoint.exists():
+        cfg.work_dir, cfg.resume = str(work_dir), True
+        Runner.from_cfg(cfg).train()
+    return checkpoint
