@@ -14,12 +14,12 @@ class PackShapeInputs(BaseTransform):
     """Pack depth views, images and the label of one object for ``OpenDlign``.
 
     Required keys:
-        depth_views: float array (V, H, W) in [0, 1].
+        depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in colour.
     Optional keys:
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
         gt_label: int, index of the class.
 
-    The result is ``dict(inputs=dict(depth_views=float tensor (V, H, W), images=uint8 tensor (V, 3, H, W)),
+    The result is ``dict(inputs=dict(depth_views=float tensor of that shape, images=uint8 tensor (V, 3, H, W)),
     data_samples=ShapeDataSample)``.
 
     Args:
@@ -36,7 +36,7 @@ class PackShapeInputs(BaseTransform):
         """Pack ``results``."""
         name = results.get('sample_id', 'the object')
         depth_views = results.get('depth_views')
-        if not isinstance(depth_views, np.ndarray) or depth_views.ndim != 3:
+        if not isinstance(depth_views, np.ndarray) or depth_views.ndim not in (3, 4):
             raise ValueError(f"{name}: 'depth_views' must be an array (V, H, W), got {_describe(depth_views)}; put "
                              'ProjectPointsToDepth before PackShapeInputs')
         inputs = dict(depth_views=torch.from_numpy(np.ascontiguousarray(depth_views, dtype=np.float32)))

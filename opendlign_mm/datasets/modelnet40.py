@@ -1,0 +1,122 @@
+"""ModelNet40 in the three layouts in which it is published."""
+from pathlib import Path, PurePosixPath
+from typing import List, Sequence, Tuple
+
+from mmdet3d.registry import DATASETS
+
+from .shape_dataset import ShapeDataset
+from .shape_folder import ShapeFolder
+from .source_files import read_lines, required
+
+RESAMPLED = 'modelnet40_normal_resampled'
+H5 = 'modelnet40_ply_hdf5_2048'
+
+
+@DATASETS.register_module()
+class ModelNet40Resampled(ShapeDataset):
+    """``modelnet40_normal_resampled``: 10,000 points of each object, x, y, z and normal, y up.
+
+    ``<class>/<class>_<number>.txt`` hold the points, ``modelnet40_shape_names.txt`` the classes in the order of their
+    labels, ``modelnet40_{train,test}.txt`` the objects of a split.
+
+    Args:
+        data_root: The folder of these files.
+        ann_file: List of objects.
+        names_file: List of classes.
+        kwargs: See :class:`ShapeDataset`.
+    """
+
+    remedy = (f'{RESAMPLED}.zip is published with PointNet++. Unpack it and say where it is with --cfg-options '
+              'data_root=DIR.')
+
+    def __init__(self, data_root: str, ann_file: str = 'modelnet40_test.txt',
+                 names_file: str = 'modelnet40_shape_names.txt', **kwargs) -> None:
+        self.names_file = names_file
+        super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
+
+    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+        """One record a line of the list."""
+        root, records = Path(self.data_root), []
+        for name in read_lines(self.ann_file, self.remedy):
+            category = name.rpartition('_')[0]  # flower_pot_0012
+            records.append(dict(sample_id=f'{RESAMPLED}/{name}', category=category, up_axis='y',
+                                points_path=str(root / category / f'{name}.txt')))
+        return read_lines(root / self.names_file, self.remedy), records
+
+
+@DATASETS.register_module()
+class ModelNet40H5(ShapeDataset):
+    """``modelnet40_ply_hdf5_2048``: 2,048 points of each object in a few h5 files, y up.
+
+    ``{train,test}_files.txt`` list the h5 files, in which ``data`` is (M, 2048, 3) and ``label`` (M, 1);
+    ``shape_names.txt`` has the classes in the order of the labels.
+
+    Args:
+        data_root: The folder of these files.
+        ann_file: List of h5 files; of their paths only the names count.
+        names_file: List of classes.
+        kwargs: See :class:`ShapeDataset`.
+    """
+
+    remedy = f'{H5}.zip is published with PointNet. Unpack it and say where it is with --cfg-options data_root=DIR.'
+
+    def __init__(self, data_root: str, ann_file: str = 'test_files.txt', names_file: str = 'shape_names.txt',
+                 **kwargs) -> None:
+        self.names_file = names_file
+        super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
+
+    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+        """One record a row of each file."""
+        root = Path(self.data_root)
+        names, records = read_lines(root / self.names_file, self.remedy), []
+        for line in read_lines(self.ann_file, self.remedy):
+            path = required(root / PurePosixPath(line).name, self.remedy)
+            records += h5_records(path, names, f'{H5}/{path.stem}')
+        return names, records
+
+
+@DATASETS.register_module()
+class ModelNet40Meshes(ShapeFolder):
+    """``ModelNet40/<class>/{train,test}/<class>_<number>.off``: the CAD models themselves, z up.
+
+    Args:
+        data_root: The folder of the classes.
+        split: 'train' or 'test'.
+        kwargs: See :class:`ShapeFolder`.
+    """
+
+    remedy = ("ModelNet40.zip is published by Princeton's ModelNet project. Unpack it and say where it is with "
+              '--cfg-options data_root=DIR.')
+
+    def __init__(self, data_root: str, split: str = 'test', **kwargs) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+        super().__init__(data_root=data_root, extensions=('.off', ), inside=split, up_axis='z', name='ModelNet40',
+                         **kwargs)
+
+
+def h5_records(path: Path, names: Sequence[str], prefix: str, up_axis: str = 'y') -> List[dict]:
+    """Records of the rows of an h5 file with ``data`` (M, N, 3) and ``label`` (M,) or (M, 1).
+
+    Args:
+        path: The h5 file.
+        names: Names of the labels.
+        prefix: Beginning of each ``sample_id``.
+        up_axis: The axis that points up.
+
+    Raises:
+        ValueError: The file cannot be read, lacks one of both, or has labels that have no name.
+    """
+    import h5py
+    try:
+        with h5py.File(path, 'r') as file:
+            labels, num_rows = file['label'][()].reshape(-1).astype(int), len(file['data'])
+        problem = None if len(labels) == num_rows else f'it has {num_rows} objects but {len(labels)} labels'
+        if problem is None and num_rows and not 0 <= labels.min() <= labels.max() < len(names):
+            problem = f'its labels go from {labels.min()} to {labels.max()}, but there are {len(names)} class names'
+    except Exception as error:  # h5py raises OSError, KeyError or RuntimeError, as the file is broken
+        problem = str(error)
+    if problem is not None:
+        raise ValueError(f'{path} cannot be read: {problem}. It may be cut off; fetch it again.')
+    return [dict(sample_id=f'{prefix}/{row}', category=names[label], points_path=str(path), points_index=row,
+                 points_key='data', up_axis=up_axis) for row, label in enumerate(labels)]

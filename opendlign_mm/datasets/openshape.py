@@ -1,0 +1,109 @@
+"""Objaverse-LVIS and ModelNet40 as OpenShape publishes them: a JSON file of the objects, dicts of their points."""
+from pathlib import Path, PurePosixPath
+from typing import List, Sequence, Tuple
+
+from mmdet3d.registry import DATASETS
+from mmengine.logging import print_log
+
+from .shape_dataset import ShapeDataset
+from .source_files import read_json, required
+
+_REMEDY = ('It is part of the data that OpenShape publishes (OpenShape/openshape-training-data on Hugging Face): '
+           '{parts}. Unpack them into one folder and say where it is with --cfg-options data_root=DIR.')
+
+
+class _OpenShapeSplit(ShapeDataset):
+    """Objects of a JSON list whose entries have a ``category``."""
+
+    def entries(self) -> Tuple[List[str], List[dict]]:
+        """Classes in alphabetical order, and the entries of the list."""
+        entries = read_json(self.ann_file, self.remedy)
+        if not isinstance(entries, list) or not all(isinstance(e, dict) and 'category' in e for e in entries):
+            raise ValueError(f"{self.ann_file} must be a list of objects with a 'category'. {self.remedy}")
+        return sorted({entry['category'] for entry in entries}), entries
+
+
+@DATASETS.register_module()
+class ObjaverseLVIS(_OpenShapeSplit):
+    """46,832 objects of 1,156 categories: 10,000 points of each with colours, y up.
+
+    The list's entries have ``uid``, ``group``, ``category`` and ``data_path``, a path on its authors' machine. Files
+    are looked for at the longest end of that path which exists below ``data_root``.
+
+    Args:
+        data_root: Folder of ``meta_data`` and of the folders of points.
+        ann_file: The list.
+        skip_missing: Leave out objects whose file is not there, and count them in the log, where only a part of the
+            data was fetched. Otherwise a missing file is an error when it is read.
+        kwargs: See :class:`ShapeDataset`.
+    """
+
+    remedy = _REMEDY.format(parts='meta_data.zip and Objaverse/*.tar.gz')
+
+    def __init__(self, data_root: str, ann_file: str = 'meta_data/split/lvis.json', skip_missing: bool = False,
+                 **kwargs) -> None:
+        self.skip_missing = skip_missing
+        super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
+
+    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+        """One record an entry of the list."""
+        names, entries = self.entries()
+        root, cut = Path(self.data_root), self._published_part(entries)
+        records = []
+        for entry in entries:
+            path = root.joinpath(*PurePosixPath(entry['data_path']).parts[cut:])
+            records.append(dict(sample_id=f'objaverse_lvis/{entry.get("uid", path.stem)}', category=entry['category'],
+                                points_path=str(path), up_axis='y'))
+        if self.skip_missing:
+            records, listed = [record for record in records if Path(record['points_path']).is_file()], len(records)
+            if len(records) < listed:
+                print_log(f'{listed - len(records)} of {listed} objects have no file below {root} and are left out',
+                          'current')
+        return names, records
+
+    def _published_part(self, entries: Sequence[dict]) -> int:
+        """How many leading parts of ``data_path`` belong to its authors' machine."""
+        root = Path(self.data_root)
+        for entry in entries:
+            if 'data_path' not in entry:
+                raise ValueError(f"{self.ann_file}: an object has no 'data_path'. {self.remedy}")
+            parts = PurePosixPath(entry['data_path']).parts
+            # From 1: a path from the root of the file system would leave data_root.
+            cut = next((cut for cut in range(entry['data_path'].startswith('/'), len(parts))
+                        if root.joinpath(*parts[cut:]).is_file()), None)
+            if cut is not None:
+                return cut
+        raise FileNotFoundError(f'none of the {len(entries)} objects of {self.ann_file} has its file below {root} '
+                                f'(the first is {entries[0]["data_path"] if entries else "none"}). {self.remedy}')
+
+
+@DATASETS.register_module()
+class OpenShapeModelNet40(_OpenShapeSplit):
+    """ModelNet40's test objects: 10,000 points of each, y up, in one file in the order of the list.
+
+    Args:
+        data_root: Folder of ``meta_data``.
+        ann_file: The list; its entries have ``name`` and ``category``.
+        points_file: An array of dicts with ``xyz`` (N, 3) and ``rgb`` (N, 3). It is read as a whole by every data
+            worker: 700 MB each for the published file.
+        kwargs: See :class:`ShapeDataset`.
+    """
+
+    remedy = _REMEDY.format(parts='meta_data.zip')
+
+    def __init__(self, data_root: str, ann_file: str = 'meta_data/modelnet40/test_split.json',
+                 points_file: str = 'meta_data/modelnet40/test_pc.npy', **kwargs) -> None:
+        self.points_file = points_file
+        super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
+
+    def check_files(self, data_root: str, **files: str) -> None:
+        """Also the points."""
+        super().check_files(data_root, **files, points=self.points_file)
+
+    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+        """One record an entry of the list."""
+        names, entries = self.entries()
+        path = required(Path(self.data_root) / self.points_file, self.remedy)
+        return names, [dict(sample_id=f'modelnet40_openshape/{entry.get("name", row)}', category=entry['category'],
+                            points_path=str(path), points_index=row, up_axis='y')
+                       for row, entry in enumerate(entries)]

@@ -1,0 +1,68 @@
+"""Any folder of shapes, with one sub-folder for each class."""
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from mmdet3d.registry import DATASETS
+
+from .shape_dataset import ShapeDataset
+from .shape_files import SHAPE_EXTENSIONS
+
+
+@DATASETS.register_module()
+class ShapeFolder(ShapeDataset):
+    """Files of points or meshes in ``data_root/<class>/``, or in folders below that.
+
+    The classes are the sub-folders, in alphabetical order.
+
+    Args:
+        data_root: The folder; sub-folders and files whose names begin with a dot are passed over.
+        extensions: Endings of the files to take.
+        inside: A folder within each class to take alone, such as 'test' where ``<class>/train`` lies beside it.
+        up_axis: 'z' or 'y': the axis that points up in the files. None: y in glTF files (.glb, .gltf), which is their
+            standard, and z in all others.
+        name: Beginning of each ``sample_id``; default the folder's name.
+        kwargs: See :class:`ShapeDataset`.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The folder has no sub-folder, or classes without a file; the message names them.
+    """
+
+    remedy = 'Give a folder with one sub-folder of shape files for each class: --cfg-options data_root=DIR.'
+
+    def __init__(self,
+                 data_root: str,
+                 extensions: Sequence[str] = SHAPE_EXTENSIONS,
+                 inside: Optional[str] = None,
+                 up_axis: Optional[str] = None,
+                 name: Optional[str] = None,
+                 **kwargs) -> None:
+        self.extensions = (extensions, ) if isinstance(extensions, str) else tuple(extensions)
+        self.inside, self.up_axis = inside, up_axis
+        self.name = name or Path(data_root).resolve().name
+        super().__init__(data_root=data_root, **kwargs)
+
+    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+        """One record a file."""
+        root = Path(self.data_root)
+        folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+        if not folders:
+            raise ValueError(f'{root} has no sub-folder. {self.remedy}')
+        records, empty = [], []
+        for folder in folders:
+            place = folder / self.inside if self.inside else folder
+            files = sorted(path for path in place.rglob('*') if path.suffix.lower() in self.extensions
+                           and not path.name.startswith('.') and path.is_file())
+            if not files:
+                empty.append(str(place))
+            records += [self._record(folder.name, path) for path in files]
+        if empty:
+            raise ValueError(f'these class folders have no file ({", ".join(self.extensions)}): '
+                             f'{", ".join(empty[:5])}{", ..." * (len(empty) > 5)}. Fill or remove them.')
+        return [folder.name for folder in folders], records
+
+    def _record(self, category: str, path: Path) -> dict:
+        up_axis = self.up_axis or ('y' if path.suffix.lower() in ('.glb', '.gltf') else 'z')
+        # With its ending: a cup.obj may lie beside a cup.ply.
+        return dict(sample_id=f'{self.name}/{path.relative_to(self.data_root).as_posix()}', category=category,
+                    points_path=str(path), up_axis=up_axis)

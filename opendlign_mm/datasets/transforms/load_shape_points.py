@@ -1,0 +1,97 @@
+"""Points of a shape's file, z up."""
+import zlib
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from ..pickled_npy import load_npy
+from ..shape_files import ShapePoints, checked_points, points_of_entry, read_shape
+
+UP_AXES = ('y', 'z')
+
+
+@TRANSFORMS.register_module()
+class LoadShapePoints(BaseTransform):
+    """Read the points of an object and turn them z up, as mmdet3d's ``LoadPointsFromFile`` reads those of a scene.
+
+    Which points of a larger cloud are taken, or where the surface of a mesh is sampled, depends on ``sample_id`` only.
+
+    Required keys:
+        points_path: A file of :func:`read_shape`'s formats.
+    Optional keys:
+        points_index: Row of the data set in an .h5 file, or entry of an .npy file of objects.
+        points_key: Name of the data set in an .h5 file, default 'data'.
+        up_axis: 'z' (default) or 'y', the axis that points up in the file.
+        sample_id: str.
+
+    Added keys:
+        points: float32 tensor (N, 3), z up, in the unit of the file.
+        colors: uint8 array (N, 3), RGB, where the file has them.
+
+    Args:
+        num_points: At most so many points; of a mesh exactly so many. None: all, 10,000 of a mesh.
+        up_axis: Overrules the record's.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read, is cut off, empty, or has points that are not finite; the message names it.
+    """
+
+    def __init__(self, num_points: Optional[int] = None, up_axis: Optional[str] = None) -> None:
+        if num_points is not None and num_points < 1:
+            raise ValueError(f'num_points must be >= 1 or None, got {num_points}')
+        if up_axis not in (None, *UP_AXES):
+            raise ValueError(f"up_axis must be 'y', 'z' or None, got {up_axis!r}")
+        self.num_points, self.up_axis = num_points, up_axis
+        self._entries_path, self._entries = None, None
+
+    def transform(self, results: dict) -> dict:
+        """Add the points to ``results``."""
+        path, index = results['points_path'], results.get('points_index')
+        seed = zlib.crc32(str(results.get('sample_id', path)).encode())
+        if index is not None and Path(path).suffix.lower() == '.npy':
+            shape = self._entry(path, index, seed)
+        else:
+            shape = read_shape(path, self.num_points, seed, index, results.get('points_key', 'data'))
+        points = torch.from_numpy(shape.points)
+        up_axis = self.up_axis or results.get('up_axis', 'z')
+        if up_axis not in UP_AXES:
+            raise ValueError(f"{path}: up_axis must be 'y' or 'z', got {up_axis!r}")
+        if up_axis == 'y':
+            # A rotation: exchanging two axes would mirror the object.
+            points = torch.stack((points[:, 0], -points[:, 2], points[:, 1]), dim=1)
+        results['points'] = points
+        if shape.colors is not None:
+            results['colors'] = shape.colors
+        return results
+
+    def _entry(self, path: str, index: int, seed: int) -> ShapePoints:
+        """Entry of a file that holds all objects; it is read once and kept, since pickles cannot be read in parts."""
+        if self._entries_path != path:
+            self._entries = _load_entries(path)
+            self._entries_path = path
+        name = f'{path}, entry {index}'
+        if index >= len(self._entries):
+            raise ValueError(f'{path} has {len(self._entries)} entries only, and entry {index} was asked for')
+        points, colors = points_of_entry(self._entries[index])
+        return checked_points(points, colors, name, self.num_points, np.random.default_rng(seed))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(num_points={self.num_points}, up_axis={self.up_axis!r})'
+
+
+def _load_entries(path: str) -> Any:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no shape file {path}')
+    try:
+        entries = load_npy(path)
+        problem = None if entries.ndim else 'it holds a single object'
+    except Exception as error:  # NumPy and pickle raise many kinds on a file that is cut off
+        problem = str(error) or type(error).__name__
+    if problem is not None:
+        raise ValueError(f'{path} cannot be read: {problem}. It may be cut off.')
+    return entries
