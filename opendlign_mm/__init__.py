@@ -3,7 +3,7 @@
 Importing this package registers every component in mmdet3d's registries. It imports neither mmdet3d's models nor its
 structures (11 seconds); the detection components, which need both, are imported when a model is first built by name.
 """
-from mmdet3d.registry import DATASETS, HOOKS, METRICS, MODELS
+from mmdet3d.registry import DATASETS, METRICS, MODELS
 
 from . import compat, engine, evaluation, generation, models  # noqa: F401
 from .datasets import built_in_shapes, transforms  # noqa: F401
@@ -11,6 +11,6 @@ from .version import __version__
 
 __all__ = ['__version__']
 
-for registry, module in ((MODELS, 'detection'), (HOOKS, 'detection'), (DATASETS, 'datasets.open_vocab_scannet'),
+for registry, module in ((MODELS, 'detection'), (DATASETS, 'datasets.open_vocab_scannet'),
                          (METRICS, 'evaluation.proposal_recall'), (METRICS, 'evaluation.open_vocab_indoor_metric')):
     compat.register_location(registry, f'{__name__}.{module}')

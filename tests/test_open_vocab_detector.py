@@ -8,9 +8,9 @@ from mmengine.structures import InstanceData
 from scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 
 import opendlign_mm.evaluation.open_vocab_indoor_metric  # noqa: F401
-from opendlign_mm.detection import OpenVocabBBoxHead, VocabularyFromDatasetHook
+from opendlign_mm.detection import OpenVocabBBoxHead
 from opendlign_mm.detection.box_nms import box_overlaps
-from opendlign_mm.detection.vocabulary_hook import vocabulary_of
+from opendlign_mm.engine.vocabulary_hook import VocabularyFromDatasetHook, vocabulary_of
 
 
 def annotated(boxes, labels=None):

@@ -6,7 +6,7 @@ import torch
 
 from ..detection import OpenVocabDetector3D
 from ..detection.box_nms import box_overlaps
-from ..detection.vocabulary_hook import vocabulary_of
+from ..engine.vocabulary_hook import vocabulary_of
 from .boxes import draw_scene_from_above
 from .contact_sheet import depth_contact_sheet
 

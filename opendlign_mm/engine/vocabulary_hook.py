@@ -25,7 +25,9 @@ def vocabulary_of(class_names: Sequence[str], wording: Optional[Dict[str, str]] 
 class VocabularyFromDatasetHook(Hook):
     """Before validation and test, sets the model's vocabulary to the classes of the data set.
 
-    Labels then mean the same to the model, the annotations and the metrics, whichever data set a config is pointed at.
+    Labels then mean the same to the model, the annotations and the metrics, whichever data set a config is pointed at:
+    to ``OpenDlign`` for single objects as to ``OpenVocabDetector3D`` for rooms. A data set without classes leaves the
+    vocabulary as it is.
 
     Args:
         wording (dict, optional): see :func:`vocabulary_of`.
@@ -44,4 +46,6 @@ class VocabularyFromDatasetHook(Hook):
 
     def _set_vocabulary(self, runner: Runner, dataloader) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.set_vocabulary(vocabulary_of(dataloader.dataset.metainfo['classes'], self.wording))
+        classes = dataloader.dataset.metainfo.get('classes')
+        if classes:
+            model.set_vocabulary(vocabulary_of(classes, self.wording))
