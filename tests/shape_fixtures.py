@@ -38,7 +38,7 @@ def write_modelnet40_resampled(root: Path) -> Dict[str, np.ndarray]:
 
 
 def write_modelnet40_h5(root: Path) -> Dict[str, np.ndarray]:
-    """Two test files: data float32 (M, 2048, 3), label uint8 (M, 1), normal and faceId; paths as its authors had them."""
+    """data float32 (M, 2048, 3), label uint8 (M, 1), normal and faceId; paths as the authors had them."""
     root.mkdir(parents=True)
     (root / 'shape_names.txt').write_text('\n'.join(SHAPE_NAMES))
     found = {}
@@ -82,7 +82,8 @@ def write_scanobjectnn(root: Path, labels: Sequence[int] = (9, 0, 14)) -> np.nda
     return points
 
 
-def write_omniobject3d(root: Path, objects: Sequence[str] = ('toy_animals_001', 'toy_animals_002', 'anise_003')) -> dict:
+def write_omniobject3d(root: Path, objects: Sequence[str] = ('toy_animals_001', 'toy_animals_002', 'anise_003')
+                       ) -> Dict[str, np.ndarray]:
     """Binary ply files of doubles, without colours."""
     from plyfile import PlyData, PlyElement
     found = {}

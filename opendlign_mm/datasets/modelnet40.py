@@ -26,6 +26,7 @@ class ModelNet40Resampled(ShapeDataset):
         kwargs: See :class:`ShapeDataset`.
     """
 
+    benchmark = 'ModelNet40'
     remedy = (f'{RESAMPLED}.zip is published with PointNet++. Unpack it and say where it is with --cfg-options '
               'data_root=DIR.')
 
@@ -58,6 +59,7 @@ class ModelNet40H5(ShapeDataset):
         kwargs: See :class:`ShapeDataset`.
     """
 
+    benchmark = 'ModelNet40'
     remedy = f'{H5}.zip is published with PointNet. Unpack it and say where it is with --cfg-options data_root=DIR.'
 
     def __init__(self, data_root: str, ann_file: str = 'test_files.txt', names_file: str = 'shape_names.txt',
@@ -85,6 +87,7 @@ class ModelNet40Meshes(ShapeFolder):
         kwargs: See :class:`ShapeFolder`.
     """
 
+    benchmark = 'ModelNet40'
     remedy = ("ModelNet40.zip is published by Princeton's ModelNet project. Unpack it and say where it is with "
               '--cfg-options data_root=DIR.')
 

@@ -16,6 +16,7 @@ class OmniObject3D(ShapeFolder):
         kwargs: See :class:`ShapeFolder`.
     """
 
+    benchmark = 'OmniObject3D'
     remedy = ('OmniObject3D publishes clouds of 1,024, 4,096 and 16,384 points as <category>/<object>.ply; the paper '
               'uses 4,096. Point to that folder with --cfg-options data_root=DIR.')
 

@@ -38,6 +38,7 @@ class ObjaverseLVIS(_OpenShapeSplit):
         kwargs: See :class:`ShapeDataset`.
     """
 
+    benchmark = 'Objaverse-LVIS'
     remedy = _REMEDY.format(parts='meta_data.zip and Objaverse/*.tar.gz')
 
     def __init__(self, data_root: str, ann_file: str = 'meta_data/split/lvis.json', skip_missing: bool = False,
@@ -89,6 +90,7 @@ class OpenShapeModelNet40(_OpenShapeSplit):
         kwargs: See :class:`ShapeDataset`.
     """
 
+    benchmark = 'ModelNet40'
     remedy = _REMEDY.format(parts='meta_data.zip')
 
     def __init__(self, data_root: str, ann_file: str = 'meta_data/modelnet40/test_split.json',

@@ -7,6 +7,7 @@ from mmdet3d.registry import DATASETS
 from .shape_dataset import ShapeDataset, spoken
 from .source_files import read_json
 
+PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
 DEPTH_SUFFIX = '_dm.npy'
 RELEASED_DATA = "the authors' released data set (OpenDlign/OpenDlign-Datasets on Hugging Face)"
 
@@ -33,6 +34,10 @@ class ReleasedDepthMaps(ShapeDataset):
     def __init__(self, data_root: str, dataset: str, labels_file: str = 'labels.json', **kwargs) -> None:
         self.dataset, self.labels_file = dataset, labels_file
         super().__init__(data_root=data_root, data_prefix=dict(depth=f'{dataset}/depth_map'), **kwargs)
+
+    @property
+    def benchmark(self) -> str:
+        return {name.lower(): name for name in PUBLISHED_BENCHMARKS}.get(self.dataset.lower(), self.dataset)
 
     @property
     def remedy(self) -> str:

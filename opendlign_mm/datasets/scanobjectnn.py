@@ -28,6 +28,7 @@ class ScanObjectNN(ShapeDataset):
         kwargs: See :class:`ShapeDataset`.
     """
 
+    benchmark = 'ScanObjectNN'
     remedy = ('h5_files.zip is published by the ScanObjectNN project on request. Unpack it and say where it is with '
               '--cfg-options data_root=DIR.')
 

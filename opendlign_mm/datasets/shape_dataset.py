@@ -33,6 +33,8 @@ class ShapeDataset(BaseDataset):
         ValueError: There is no object, or one of a class that the data set does not name.
     """
 
+    # The benchmark's name in tables of results, kept in ``metainfo``.
+    benchmark: Optional[str] = None
     remedy = 'Point to the data set with --cfg-options data_root=DIR.'
 
     def __init__(self,
@@ -62,6 +64,8 @@ class ShapeDataset(BaseDataset):
     def load_data_list(self) -> List[dict]:
         """One record an object."""
         names, records = self.read_records()
+        if self.benchmark:
+            self._metainfo.setdefault('benchmark', self.benchmark)
         if not records:
             raise ValueError(f'{self.data_root} has no objects for {type(self).__name__}. {self.remedy}')
         if names is None:

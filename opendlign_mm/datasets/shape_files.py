@@ -1,4 +1,5 @@
 """Points of one shape from a file, each format read by the library that knows it."""
+import re
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Tuple, Union
 
@@ -114,7 +115,10 @@ def _read_h5(path: Path, key: str, index: Optional[int]) -> Tuple[np.ndarray, No
 
 def _read_text(path: Path) -> np.ndarray:
     with open(path) as file:
-        delimiter = ',' if ',' in file.readline() else None
+        first = file.readline()
+    if not first.strip():
+        raise ValueError('its first line is empty')
+    delimiter = ',' if ',' in first else None
     return np.loadtxt(path, delimiter=delimiter, dtype=np.float32, ndmin=2)
 
 
@@ -144,6 +148,8 @@ def _sample_mesh(path: Path, num_points: Optional[int], random: np.random.Genera
     mesh = loaded.to_geometry() if isinstance(loaded, trimesh.Scene) else loaded
     if len(getattr(mesh, 'vertices', ())) == 0:
         raise ValueError('it has no vertices')
+    if path.suffix.lower() == '.off':
+        _check_number_of_faces(path, len(getattr(mesh, 'faces', ())))
     if len(getattr(mesh, 'faces', ())) == 0:
         return np.asarray(mesh.vertices), None
     if not np.isfinite(mesh.triangles).all():
@@ -154,3 +160,11 @@ def _sample_mesh(path: Path, num_points: Optional[int], random: np.random.Genera
     kind = getattr(mesh.visual, 'kind', None)
     colors = mesh.visual.face_colors[face_index, :3] if kind in ('vertex', 'face') else None
     return points, colors
+
+
+def _check_number_of_faces(path: Path, num_triangles: int) -> None:
+    """An OFF file that is cut off within its faces reads as a smaller mesh; its header tells."""
+    with open(path, errors='replace') as file:
+        counts = re.match(r'\s*OFF\s*(?:#.*\s*)*(\d+)\s+(\d+)', file.read(4096))
+    if counts and num_triangles < int(counts[2]):
+        raise ValueError(f'it has {num_triangles} triangles, its header announces {counts[2]} faces')

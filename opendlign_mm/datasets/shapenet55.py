@@ -23,8 +23,8 @@ class ShapeNet55(ShapeDataset):
         kwargs: See :class:`ShapeDataset`.
     """
 
-    remedy = ("ULIP publishes it as part of its ShapeNet triplets, with taxonomy.json of ShapeNet itself. Unpack it and "
-              'say where it is with --cfg-options data_root=DIR.')
+    remedy = ('ULIP publishes it as part of its ShapeNet triplets, with taxonomy.json of ShapeNet itself. Unpack it '
+              'and say where it is with --cfg-options data_root=DIR.')
 
     def __init__(self, data_root: str, ann_file: str = 'train.txt', data_prefix: Optional[Dict[str, str]] = None,
                  taxonomy_file: str = 'taxonomy.json', **kwargs) -> None:
