@@ -13,8 +13,13 @@ from tiny_runs import REPOSITORY, TINY_CLIP
 from opendlign_mm.datasets.shapes import CATEGORIES
 
 CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py') if '_base_' not in path.parts)
-ALIGNING = [path for path in CONFIGS if path.stem in (
-    'opendlign_tiny', 'opendlign_b32', 'opendlign_b16', 'opendlign_l14', 'opendlign_h14')]
+BUILT_IN = [path for path in CONFIGS if path.stem in ('opendlign_tiny', 'opendlign_h14_built_in')]
+RELEASED = [path for path in CONFIGS if path.stem in (
+    'opendlign_b32', 'opendlign_b16', 'opendlign_l14', 'opendlign_h14')]
+BENCHMARKS = [path for path in CONFIGS if path.parent.name == 'benchmarks']
+CLIPS = dict(b32=('ViT-B-32', 'datacomp_xl_s13b_b90k'), b16=('ViT-B-16', 'dfn2b'),
+             l14=('ViT-L-14-quickgelu', 'dfn2b'), h14=('ViT-H-14-quickgelu', 'dfn5b'))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TRAINED = dict(opendlign_b32=2_362_368, opendlign_b16=2_362_368, opendlign_l14=4_198_400, opendlign_h14=6_558_720)
 
 
@@ -35,7 +40,11 @@ def load(path: Path) -> Config:
 
 
 def test_there_are_configs():
-    assert len(ALIGNING) == 5
+    assert len(BUILT_IN) == 2 and len(RELEASED) == 4
+    stems = {path.stem for path in BENCHMARKS}
+    assert {f'opendlign_{model}_{data}' for model in CLIPS for data in (
+        'modelnet40', 'scanobjectnn', 'omniobject3d', 'objaverse_lvis')} <= stems
+    assert all(len(path.read_text().splitlines()) <= 8 for path in BENCHMARKS)
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -51,10 +60,22 @@ def test_model_and_evaluator_build(path):
         assert METRICS.build(evaluator) is not None
 
 
-@pytest.mark.parametrize('path', ALIGNING, ids=lambda path: path.stem)
-def test_aligning_configs_train_and_name_the_classes_of_their_data(path):
+@pytest.mark.parametrize('path', RELEASED + BENCHMARKS, ids=lambda path: path.stem)
+def test_models_of_the_paper(path):
     config = load(path)
-    assert tuple(config.model.zero_shot_head.class_names) == CATEGORIES
+    backbone = config.model.backbone
+    assert (backbone.clip, backbone.pretrained) == CLIPS[path.stem.split('_')[1]]
+    assert (tuple(backbone.pixel_mean), tuple(backbone.pixel_std)) == IMAGENET
+    # The classes are those of the data set, whatever it is.
+    assert 'class_names' not in config.model.zero_shot_head
+    assert 'VocabularyFromDatasetHook' in [hook.type for hook in config.custom_hooks]
+
+
+@pytest.mark.parametrize('path', BUILT_IN + RELEASED, ids=lambda path: path.stem)
+def test_aligning_configs_train_as_the_paper_says(path):
+    config = load(path)
+    if path in BUILT_IN:
+        assert tuple(config.model.zero_shot_head.class_names) == CATEGORIES
     optimizer = config.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (.9, .98)
     assert (optimizer.eps, optimizer.weight_decay) == (1e-8, .1)
@@ -74,7 +95,7 @@ def test_aligning_configs_train_and_name_the_classes_of_their_data(path):
     assert config.train_dataloader.batch_size == (64 if path.stem == 'opendlign_tiny' else 128) and epochs == 10
 
 
-@pytest.mark.parametrize('path', ALIGNING, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', BUILT_IN, ids=lambda path: path.stem)
 def test_pipelines_give_what_the_model_takes(path):
     config = load(path)
     size = 112 if path.stem == 'opendlign_tiny' else 224

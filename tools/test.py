@@ -12,6 +12,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from opendlign_mm.apis import skip_weights_held_by  # noqa: E402
 from opendlign_mm.apis.command_line import add_common_options, describe_model, load_config, user_errors  # noqa: E402
+from opendlign_mm.apis.required_inputs import require_inputs  # noqa: E402
 
 TASKS = ['mono_det', 'multi-view_det', 'lidar_det', 'lidar_seg', 'multi-modality_det']
 
@@ -55,6 +56,7 @@ def main() -> None:
         cfg.load_from, cfg.resume = args.checkpoint, False
         if args.show or args.show_dir:
             draw_predictions(cfg, args)
+        require_inputs(cfg, 'test_dataloader')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.logger.info(describe_model(runner.model))
         runner.test()

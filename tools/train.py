@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from opendlign_mm.apis.command_line import add_common_options, describe_model, load_config, user_errors  # noqa: E402
+from opendlign_mm.apis.required_inputs import require_inputs  # noqa: E402
 from opendlign_mm.engine import scale_peak_learning_rate, select_autocast  # noqa: E402
 
 
@@ -52,6 +53,7 @@ def main() -> None:
     with user_errors(args.traceback):
         cfg = load_config(args)
         apply_options(cfg, args)
+        require_inputs(cfg, 'train_dataloader', 'val_dataloader')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         scale_peak_learning_rate(runner)
         runner.logger.info(describe_model(runner.model))

@@ -1,0 +1,52 @@
+"""opendlign_h14.py on the built-in objects with procedural pictures, for dry runs and as a start for data of your own.
+
+Without weights or GPU, two iterations of four objects:
+
+    python tools/train.py configs/opendlign_h14_built_in.py --cfg-options model.backbone.pretrained=None \
+        train_cfg.max_epochs=1 train_dataloader.batch_size=4 train_dataloader.dataset.num_per_category=1 \
+        train_dataloader.dataset.categories=chair,table,desk,bed,sofa,lamp,cup,door
+"""
+_base_ = ['_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py']
+
+class_names = ('chair', 'table', 'desk', 'bed', 'sofa', 'bookshelf', 'cabinet', 'door', 'window', 'bathtub', 'toilet',
+               'sink', 'lamp', 'bottle', 'cup', 'monitor')
+
+model = dict(zero_shot_head=dict(class_names=class_names))
+
+projection = dict(resolution=224)
+cache_dir = None
+
+train_pipeline = [
+    dict(
+        type='DiskCache',
+        transforms=[
+            dict(type='LoadBuiltInShape'),
+            dict(type='ProjectPointsToDepth', projection=projection),
+            dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))],
+        keys=['depth_views', 'images'],
+        cache_dir=cache_dir),
+    dict(type='PackShapeInputs')]
+test_pipeline = [
+    dict(type='LoadBuiltInShape'),
+    dict(type='ProjectPointsToDepth', projection=projection),
+    dict(type='PackShapeInputs')]
+
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    persistent_workers=False,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='BuiltInShapes', split='train', num_per_category=100, num_points=10000, pipeline=train_pipeline))
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='BuiltInShapes', split='test', num_per_category=20, num_points=10000, pipeline=test_pipeline))
+test_cfg = dict()
+test_evaluator = dict(type='ZeroShotAccuracy')
+
+# bfloat16 forward passes, on CPU as on CUDA.
+optim_wrapper = dict(type='AutocastOptimWrapper')

@@ -1,0 +1,77 @@
+"""What a run needs and cannot make itself, looked for before minutes go into building its model."""
+import inspect
+import os
+from pathlib import Path
+from typing import Iterator, List
+
+import open_clip
+from mmdet3d.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..datasets import ShapeDataset
+
+# The names under which open_clip looks for weights in a repository of the Hugging Face hub.
+_WEIGHT_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
+
+
+def require_inputs(cfg: Config, *dataloaders: str) -> None:
+    """Check that the data of a run is there.
+
+    Args:
+        cfg: The run's config.
+        dataloaders: The keys of the data loaders that the run uses, e.g. 'train_dataloader'; absent ones are ignored.
+
+    Raises:
+        FileNotFoundError: Files or folders of a :class:`ShapeDataset` are missing. The one message says of each where
+            it was looked for and how to get it, and also of CLIP weights that would have to be downloaded.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+    problems: List[str] = []
+    for name in dataloaders:
+        for dataset in _shape_datasets((cfg.get(name) or {}).get('dataset')):
+            try:
+                DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
+            except FileNotFoundError as error:
+                problems.append(str(error))
+    if problems:
+        raise FileNotFoundError('\n'.join(dict.fromkeys(problems + _weights_to_download(cfg.get('model')))))
+
+
+def _shape_datasets(node) -> Iterator[dict]:
+    """Configs of this package's file data sets, also inside wrappers such as RepeatDataset."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _shape_datasets(item)
+    elif isinstance(node, dict):
+        kind = node.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        if inspect.isclass(kind) and issubclass(kind, ShapeDataset):
+            yield dict(node)
+        else:
+            yield from _shape_datasets(node.get('dataset'))
+            yield from _shape_datasets(node.get('datasets'))
+
+
+def _weights_to_download(node) -> List[str]:
+    """A sentence for each CLIP of a model's config whose weights are neither a file nor in the Hugging Face cache."""
+    if isinstance(node, (list, tuple)):
+        return [found for item in node for found in _weights_to_download(item)]
+    if not isinstance(node, dict):
+        return []
+    clip, tag = node.get('clip'), node.get('pretrained')
+    if node.get('type') == 'CLIPDepthBackbone' and isinstance(tag, str) and not Path(tag).expanduser().is_file():
+        hub = (open_clip.get_pretrained_cfg(clip, tag) or {}).get('hf_hub')
+        if hub and not _in_hub_cache(hub):
+            from huggingface_hub import constants
+            return [f"The weights '{tag}' of CLIP '{clip}' are not in open_clip's cache ({constants.HF_HUB_CACHE}, of "
+                    f"'{hub}') either: they are downloaded when the run starts, or give a file with --cfg-options "
+                    'model.backbone.pretrained=FILE.']
+    return [found for value in node.values() for found in _weights_to_download(value)]
+
+
+def _in_hub_cache(hub: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    repository, filename = os.path.split(hub)
+    names = (filename, ) if filename else _WEIGHT_FILES
+    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
