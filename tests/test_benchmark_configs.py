@@ -133,5 +133,5 @@ def test_a_broken_file_is_one_message(tools, capfd, workers, fault):
     message = errors[errors.index('\nerror: '):]
     assert stop.value.code == 2 and 'Traceback' not in errors and message.count('\n') <= 4
     assert str(path) in message
-    assert {'cut off': 'cannot be read', 'NaN': '1 of 61 points', 'missing': 'no shape file'}[fault] in message
+    assert {'cut off': 'cannot be read', 'NaN': '1 of 61 points', 'missing': '1 of 4 objects'}[fault] in message
     assert not list(tools.folder.rglob('results.json'))

@@ -118,9 +118,8 @@ def test_objaverse_lvis_wherever_its_archives_were_unpacked(tmp_path, place):
     shutil.rmtree(tmp_path / place / 'Objaverse/000-032')  # a part only: the first objects are missing
     dataset = build('ObjaverseLVIS', tmp_path, skip_missing=True, pipeline=LOAD)
     assert [item['category'] for item in dataset] == ['apple'] and len(dataset.metainfo['classes']) == 3
-    complete = build('ObjaverseLVIS', tmp_path, pipeline=LOAD)
-    with pytest.raises(FileNotFoundError, match='000-032'):
-        complete[0]
+    with pytest.raises(FileNotFoundError, match='2 of 3 objects have no file.*000-032.*skip_missing=True'):
+        build('ObjaverseLVIS', tmp_path)
     shutil.rmtree(tmp_path / place / 'Objaverse')
     with pytest.raises(FileNotFoundError, match='none of the 3 objects.*OpenShape'):
         build('ObjaverseLVIS', tmp_path)
@@ -321,3 +320,34 @@ def test_the_whole_pipeline(tmp_path):
     rows, columns = (views < 1).any(dim=2).sum(dim=1), (views < 1).any(dim=1).sum(dim=1)
     assert (rows > 1.4 * columns).all()
     assert item['data_samples'].gt_label.tolist() == [9]
+
+
+@pytest.mark.parametrize('kind, write, name', [
+    ('ModelNet40Resampled', fixtures.write_modelnet40_resampled, 'night_stand/night_stand_0627.txt'),
+    ('ShapeNet55', fixtures.write_shapenet55, 'shapenet_pc/02691156-1a04e3eab45ca15dd86060f189eb133.npy')])
+def test_listed_files_that_are_missing(tmp_path, kind, write, name):
+    write(tmp_path / 'data')
+    complete = build(kind, tmp_path / 'data')
+    (tmp_path / 'data' / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f'1 of {len(complete)} objects have no file.*{name}'):
+        build(kind, tmp_path / 'data')
+    rest = build(kind, tmp_path / 'data', skip_missing=True)
+    assert len(rest) == len(complete) - 1 and rest.metainfo == complete.metainfo
+
+
+def test_broken_objects_are_skipped_in_training_only(tmp_path):
+    fixtures.write_released_training_set(tmp_path, names=[f'm{index:03d}' for index in range(150)], size=2)
+    images = tmp_path / 'shapenet/depth_align_img'
+    (images / 'm003/4.png').write_bytes(b'')
+    pipeline = [dict(type='LoadDepthViews'), dict(type='LoadDepthAlignedImages')]
+    with pytest.raises(ValueError, match='m003/4.png'):
+        build('DepthAlignedShapes', tmp_path, pipeline=pipeline)[3]
+    with pytest.raises(ValueError, match='m003/4.png'):
+        build('DepthAlignedShapes', tmp_path, pipeline=pipeline, skip_broken=True, test_mode=True)[3]
+    training = build('DepthAlignedShapes', tmp_path, pipeline=pipeline, skip_broken=True)
+    assert training[3]['sample_id'] != 'shapenet/m003' and training[4]['sample_id'] == 'shapenet/m004'
+    for index in (20, 21):
+        (images / f'm{index:03d}/0.png').unlink()
+    with pytest.raises(ValueError, match='of 150 objects cannot be read.*m02[01]/0.png'):
+        for index in (3, 20, 21):
+            training[index]

@@ -42,7 +42,7 @@ class ModelNet40Resampled(ShapeDataset):
             category = name.rpartition('_')[0]  # flower_pot_0012
             records.append(dict(sample_id=f'{RESAMPLED}/{name}', category=category, up_axis='y',
                                 points_path=str(root / category / f'{name}.txt')))
-        return read_lines(root / self.names_file, self.remedy), records
+        return read_lines(root / self.names_file, self.remedy), self.with_file(records)
 
 
 @DATASETS.register_module()

@@ -3,7 +3,6 @@ from pathlib import Path, PurePosixPath
 from typing import List, Sequence, Tuple
 
 from mmdet3d.registry import DATASETS
-from mmengine.logging import print_log
 
 from .shape_dataset import ShapeDataset
 from .source_files import read_json, required
@@ -33,17 +32,13 @@ class ObjaverseLVIS(_OpenShapeSplit):
     Args:
         data_root: Folder of ``meta_data`` and of the folders of points.
         ann_file: The list.
-        skip_missing: Leave out objects whose file is not there, and count them in the log, where only a part of the
-            data was fetched. Otherwise a missing file is an error when it is read.
         kwargs: See :class:`ShapeDataset`.
     """
 
     benchmark = 'Objaverse-LVIS'
     remedy = _REMEDY.format(parts='meta_data.zip and Objaverse/*.tar.gz')
 
-    def __init__(self, data_root: str, ann_file: str = 'meta_data/split/lvis.json', skip_missing: bool = False,
-                 **kwargs) -> None:
-        self.skip_missing = skip_missing
+    def __init__(self, data_root: str, ann_file: str = 'meta_data/split/lvis.json', **kwargs) -> None:
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
     def read_records(self) -> Tuple[Sequence[str], List[dict]]:
@@ -55,12 +50,7 @@ class ObjaverseLVIS(_OpenShapeSplit):
             path = root.joinpath(*PurePosixPath(entry['data_path']).parts[cut:])
             records.append(dict(sample_id=f'objaverse_lvis/{entry.get("uid", path.stem)}', category=entry['category'],
                                 points_path=str(path), up_axis='y'))
-        if self.skip_missing:
-            records, listed = [record for record in records if Path(record['points_path']).is_file()], len(records)
-            if len(records) < listed:
-                print_log(f'{listed - len(records)} of {listed} objects have no file below {root} and are left out',
-                          'current')
-        return names, records
+        return names, self.with_file(records)
 
     def _published_part(self, entries: Sequence[dict]) -> int:
         """How many leading parts of ``data_path`` belong to its authors' machine."""

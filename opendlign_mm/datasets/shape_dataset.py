@@ -1,10 +1,15 @@
 """What all data sets of single objects have in common."""
-from typing import List, Optional, Sequence, Tuple
+import logging
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from .source_files import required
+
+# Of all objects: more than that is no accident of single files.
+MOST_BROKEN = .01
 
 
 def spoken(name: str) -> str:
@@ -26,6 +31,11 @@ class ShapeDataset(BaseDataset):
             follow it, and objects of other classes are left out. Spaces and underscores in names are the same.
         data_prefix: Folders relative to ``data_root``.
         pipeline: Transforms, as in any mmengine data set.
+        skip_missing: Leave out listed objects whose file is not there, and count them in the log, where only a part of
+            the data was fetched.
+        skip_broken: In training, take another object in the place of one whose files cannot be read, and log which. It
+            is an error once more than one in a hundred is broken. A test (``test_mode``) never does so: its figures
+            would be those of other objects.
         kwargs: Further arguments of mmengine's ``BaseDataset``: indices, test_mode, lazy_init, serialize_data, ...
 
     Raises:
@@ -43,7 +53,11 @@ class ShapeDataset(BaseDataset):
                  metainfo: Optional[dict] = None,
                  data_prefix: Optional[dict] = None,
                  pipeline: Sequence = (),
+                 skip_missing: bool = False,
+                 skip_broken: bool = False,
                  **kwargs) -> None:
+        self.skip_missing, self.skip_broken = skip_missing, skip_broken
+        self._broken: Dict[int, str] = {}
         self.check_files(data_root=data_root, ann_file=ann_file, **(data_prefix or {}))
         super().__init__(ann_file=ann_file, metainfo=metainfo, data_root=str(data_root),
                          data_prefix=dict(data_prefix or dict(pts='')), pipeline=list(pipeline), **kwargs)
@@ -60,6 +74,39 @@ class ShapeDataset(BaseDataset):
         No names stand for objects without a class.
         """
         raise NotImplementedError
+
+    def with_file(self, records: List[dict]) -> List[dict]:
+        """Records of a list whose ``points_path`` is there: all, or with ``skip_missing`` those that are.
+
+        Raises:
+            FileNotFoundError: Files are missing; the message counts them.
+        """
+        there = [record for record in records if Path(record['points_path']).is_file()]
+        if len(there) == len(records):
+            return records
+        missing = f'{len(records) - len(there)} of {len(records)} objects have no file below {self.data_root}'
+        if self.skip_missing and there:
+            print_log(f'{type(self).__name__}: {missing} and are left out', 'current')
+            return there
+        first = next(record['points_path'] for record in records if not Path(record['points_path']).is_file())
+        raise FileNotFoundError(f'{missing}, the first is {first}. {self.remedy} With skip_missing=True the others are '
+                                'taken.')
+
+    def prepare_data(self, idx: int) -> Any:
+        """Pass an object through the pipeline; None, for which mmengine takes another one, if it is skipped."""
+        if self.test_mode or not self.skip_broken:
+            return super().prepare_data(idx)
+        try:
+            return super().prepare_data(idx)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+        if idx not in self._broken:
+            self._broken[idx] = problem
+            print_log(f'Skipped, the {len(self._broken)}. object that this process cannot read: {problem}', 'current',
+                      logging.WARNING)
+        if len(self._broken) > max(MOST_BROKEN * len(self), 1):
+            raise ValueError(f'{len(self._broken)} of {len(self)} objects cannot be read, the last: {problem}')
+        return None
 
     def load_data_list(self) -> List[dict]:
         """One record an object."""

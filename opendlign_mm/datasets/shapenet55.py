@@ -51,4 +51,4 @@ class ShapeNet55(ShapeDataset):
         for line in read_lines(self.ann_file, self.remedy):
             records.append(dict(sample_id=f'shapenet55/{Path(line).stem}', category=names[line.partition('-')[0]],
                                 points_path=str(Path(self.data_prefix['pts']) / line), up_axis='y'))
-        return [names[synset] for synset in sorted(synsets)], records
+        return [names[synset] for synset in sorted(synsets)], self.with_file(records)

@@ -17,6 +17,6 @@ test_dataloader = dict(
     num_workers=4,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='OmniObject3D', data_root=data_root, pipeline=test_pipeline))
+    dataset=dict(type='OmniObject3D', data_root=data_root, pipeline=test_pipeline, test_mode=True))
 test_cfg = dict()
 test_evaluator = dict(type='ZeroShotAccuracy')

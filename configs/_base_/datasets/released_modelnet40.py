@@ -7,6 +7,11 @@ test_dataloader = dict(
     num_workers=4,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='ReleasedDepthMaps', data_root=data_root, dataset='modelnet40', pipeline=test_pipeline))
+    dataset=dict(
+        type='ReleasedDepthMaps',
+        data_root=data_root,
+        dataset='modelnet40',
+        pipeline=test_pipeline,
+        test_mode=True))
 test_cfg = dict()
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -14,4 +14,9 @@ train_dataloader = dict(
     persistent_workers=False,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='DepthAlignedShapes', data_root=_base_.data_root, pipeline=train_pipeline))
+    dataset=dict(
+        type='DepthAlignedShapes',
+        data_root=_base_.data_root,
+        pipeline=train_pipeline,
+        # One unreadable picture of half a million should not end a training.
+        skip_broken=True))

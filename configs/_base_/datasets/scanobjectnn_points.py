@@ -20,6 +20,6 @@ test_dataloader = dict(
     num_workers=4,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='ScanObjectNN', data_root=data_root, pipeline=test_pipeline))
+    dataset=dict(type='ScanObjectNN', data_root=data_root, pipeline=test_pipeline, test_mode=True))
 test_cfg = dict()
 test_evaluator = dict(type='ZeroShotAccuracy')
