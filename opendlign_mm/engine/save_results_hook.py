@@ -14,8 +14,8 @@ class SaveResultsHook(Hook):
     """Write ``results/results.json`` beside the log file of a test: benchmark, model, CLIP, checkpoint and metrics.
 
     Args:
-        benchmark: Name of the benchmark. Default: ``benchmark`` or ``dataset`` in the meta information of the test set,
-            or the name of its class.
+        benchmark: Name of the benchmark. Default: ``benchmark`` in the meta information of the test set, or the
+            name of its class.
         model: Name of the model. Default: ``OpenDlign`` or what else the config's model is called.
     """
 
@@ -33,7 +33,7 @@ class SaveResultsHook(Hook):
         clips = [module.clip_name for module in runner.model.modules() if hasattr(module, 'clip_name')]
         path = save_results(
             folder / RESULTS_NAME,
-            benchmark=self.benchmark or about.get('benchmark') or about.get('dataset') or type(dataset).__name__,
+            benchmark=self.benchmark or about.get('benchmark') or type(dataset).__name__,
             model=self.model or type(getattr(runner.model, 'module', runner.model)).__name__,
             clip=clips[0] if clips else None,
             checkpoint=runner._load_from,

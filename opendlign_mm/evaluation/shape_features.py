@@ -1,0 +1,127 @@
+"""Features of whole data sets, for what is computed on features: few-shot classification and retrieval."""
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from mmdet3d.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..models import OpenDlign
+from ..structures import ShapeDataSample
+
+UNREADABLE = (OSError, ValueError, EOFError)
+
+
+@dataclass
+class FeatureBatch:
+    """Features of B objects, and what they are of.
+
+    Attributes:
+        features: branch -> float32 (B, V, D), each view L2-normalised, on the device of the model.
+        depth_views: float32 (B, V, H, W) in [0, 1], likewise.
+        data_samples: B samples with ``gt_label`` and meta information, where the data set has them.
+        indices: B indices in the data set.
+    """
+    features: Dict[str, Tensor]
+    depth_views: Tensor
+    data_samples: List[ShapeDataSample]
+    indices: List[int]
+
+
+class _Readable(Dataset):
+    """Gives (index, sample), or (index, message) where the sample cannot be read."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Tuple[int, Union[dict, str]]:
+        index = int(self.indices[position])
+        try:
+            return index, self.dataset[index]
+        except UNREADABLE as error:
+            return index, f'{error}' or type(error).__name__
+
+
+def feature_batches(model: OpenDlign, dataset: Union[dict, Dataset], indices: Optional[Sequence[int]] = None,
+                    branches: Optional[Sequence[str]] = None, batch_size: int = 32, num_workers: int = 0,
+                    skipped: Optional[Dict[int, str]] = None, title: str = 'features') -> Iterator[FeatureBatch]:
+    """Encode the depth views of a data set batch by batch, with a progress bar.
+
+    Objects that cannot be read are passed over and listed.
+
+    Args:
+        model: In evaluation mode.
+        dataset: A data set of packed samples (:class:`PackShapeInputs`), or its config.
+        indices: The objects to take; all by default.
+        branches: ``'pretrained'``, ``'tuned'``; all that the model has by default.
+        batch_size: Objects in a batch.
+        num_workers: Processes that read.
+        skipped: Filled with index -> why the object could not be read.
+        title: Of the progress bar.
+
+    Raises:
+        ValueError: There are objects, but none can be read; the message has the reason of the first.
+    """
+    dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    indices = range(len(dataset)) if indices is None else list(indices)
+    skipped = {} if skipped is None else skipped
+    branches = tuple(branches or model.backbone.branches)
+    loader = DataLoader(_Readable(dataset, indices), batch_size=batch_size, num_workers=num_workers, collate_fn=list)
+    broken = 0
+    with tqdm(total=len(indices), desc=title, unit='shape', leave=False) as progress:
+        for batch in loader:
+            progress.update(len(batch))
+            readable = [(index, sample) for index, sample in batch if not isinstance(sample, str)]
+            failed = {index: reason for index, reason in batch if isinstance(reason, str)}
+            broken += len(failed)
+            skipped.update(failed)
+            if not readable:
+                continue
+            packed = model.data_preprocessor(pseudo_collate([sample for _, sample in readable]))
+            depth_views = packed['inputs']['depth_views']
+            with torch.no_grad():
+                features = model.encode_views(depth_views, branches)
+            yield FeatureBatch(features, depth_views, packed['data_samples'], [index for index, _ in readable])
+    if broken and broken == len(indices):
+        raise ValueError(f'none of the {broken} shapes can be read; the first: {next(iter(skipped.values()))}')
+
+
+def extract_features(model: OpenDlign, dataset: Union[dict, Dataset], indices: Optional[Sequence[int]] = None,
+                     **options) -> dict:
+    """All features of a data set in memory.
+
+    Args:
+        model, dataset, indices, options: See :func:`feature_batches`.
+
+    Returns:
+        dict: ``features``: branch -> float32 array (N, V, D); ``labels``: int64 array (N,), -1 where there is none;
+        ``sample_ids`` and ``categories``: lists of N texts, empty ones where there is none; ``indices``: int64 array
+        (N,) in the data set; ``skipped``: index -> why the object could not be read.
+    """
+    skipped = options.pop('skipped', {})
+    batches = [(({name: values.cpu().numpy() for name, values in batch.features.items()}), batch.data_samples,
+                batch.indices) for batch in feature_batches(model, dataset, indices, skipped=skipped, **options)]
+    samples = [sample for _, group, _ in batches for sample in group]
+    names = batches[0][0] if batches else ()
+    return dict(
+        features={name: np.concatenate([features[name] for features, _, _ in batches]) for name in names},
+        labels=np.array([int(sample.gt_label) if 'gt_label' in sample else -1 for sample in samples], dtype=np.int64),
+        sample_ids=[sample.get('sample_id', '') for sample in samples],
+        categories=[sample.get('category', '') for sample in samples],
+        indices=np.array([index for _, _, group in batches for index in group], dtype=np.int64),
+        skipped=skipped)
+
+
+def describe_skipped(skipped: Dict[int, str], most: int = 10) -> str:
+    """One line for each object that could not be read, at most ``most``; empty if there is none."""
+    if not skipped:
+        return ''
+    lines = [f'{len(skipped)} shapes could not be read and are left out:', *list(skipped.values())[:most]]
+    return '\n  '.join(lines + ['...'] * (len(skipped) > most))
