@@ -145,9 +145,10 @@ class OpenDlign(BaseModel):
             float32 (B, D), L2-normalised.
         """
         needed = BRANCHES if self.embedding_branches == 'both' else (self.embedding_branches, )
-        return self._shape_embeddings(self.encode_views(views, needed))
+        return self.shape_embeddings(self.encode_views(views, needed))
 
-    def _shape_embeddings(self, features: Dict[str, torch.Tensor]) -> torch.Tensor:
+    def shape_embeddings(self, features: Dict[str, torch.Tensor]) -> torch.Tensor:
+        """View features branch -> (B, V, D), of ``embedding_branches`` at least -> float32 (B, D); see above."""
         return object_features(select_views(features.get('pretrained'), features.get('tuned'),
                                             self.embedding_branches))
 
@@ -200,7 +201,7 @@ class OpenDlign(BaseModel):
         if self.compare_frozen:
             predicted['pred_scores_pretrained'] = self._scores(features, 'pretrained')
         if self.return_embeddings:
-            predicted['depth_embedding'] = self._shape_embeddings(features)
+            predicted['depth_embedding'] = self.shape_embeddings(features)
             if 'images' in inputs:
                 predicted['image_embedding'] = self.embed_images(inputs['images'])
         data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]

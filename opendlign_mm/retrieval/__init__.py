@@ -1,0 +1,6 @@
+"""Shapes found by text, by image, or by both (OpenDlign, cross-modal retrieval). FAISS is imported when it is used."""
+from .build_index import build_index, shape_folder_dataset
+from .query import embed_query, model_of_index
+from .shape_index import ShapeIndex
+
+__all__ = ['ShapeIndex', 'build_index', 'embed_query', 'model_of_index', 'shape_folder_dataset']

@@ -1,0 +1,100 @@
+"""From a model and shapes to an index."""
+from dataclasses import asdict
+from pathlib import Path
+from typing import Dict, Optional, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import DATASETS
+from mmengine.config import Config
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..evaluation.shape_features import feature_batches
+from ..models import OpenDlign
+from ..models.clip_backbone import BRANCHES
+from ..version import __version__
+from .shape_index import ShapeIndex
+
+# Where a record says which file a shape is from.
+PATH_KEYS = ('points_path', 'points_index', 'depth_path')
+
+
+def shape_folder_dataset(cfg: Config, folder: Union[str, Path], num_points: Optional[int] = 10000,
+                         up_axis: Optional[str] = None) -> dict:
+    """Config of a data set of the shape files in a folder, projected as the test set of ``cfg`` is.
+
+    Args:
+        cfg: Config of the model.
+        folder: Has one sub-folder for each class; see ``ShapeFolder``.
+        num_points: Points taken of each shape; None takes all.
+        up_axis: 'z' or 'y', where the files' own is another one than their format's usual one.
+
+    Raises:
+        ValueError: The test pipeline of ``cfg`` has no ``ProjectPointsToDepth``.
+    """
+    project = _find_transform(cfg.test_dataloader.dataset.pipeline, 'ProjectPointsToDepth')
+    if project is None:
+        raise ValueError("the config's test pipeline has no ProjectPointsToDepth that says how shapes are projected; "
+                         'use a config that tests on points')
+    return dict(type='ShapeFolder', data_root=str(folder), up_axis=up_axis,
+                pipeline=[dict(type='LoadShapePoints', num_points=num_points), project, dict(type='PackShapeInputs')])
+
+
+def _find_transform(node, name: str) -> Optional[dict]:
+    """The first transform of that type in a pipeline, also within others such as ``DiskCache``."""
+    if isinstance(node, dict):
+        if node.get('type') == name:
+            return node
+        node = list(node.values())
+    found = [_find_transform(child, name) for child in node] if isinstance(node, (list, tuple)) else []
+    return next((child for child in found if child is not None), None)
+
+
+def build_index(model: OpenDlign, dataset: Union[dict, Dataset], checkpoint: Optional[str] = None,
+                thumbnail_size: int = 96, thumbnail_view: int = 6, skipped: Optional[Dict[int, str]] = None,
+                **options) -> ShapeIndex:
+    """Embed all shapes of a data set.
+
+    Args:
+        model: In evaluation mode, with its config as ``model.cfg``, as ``init_model`` gives it.
+        dataset: Data set of packed samples, or its config.
+        checkpoint: Where the model's weights are from, for the index to say.
+        thumbnail_size: Pixels of the pictures' longer side.
+        thumbnail_view: Which depth view is the picture, or the last if there are fewer. The default one looks at the
+            front of shapes that face +y, from the right.
+        skipped: Filled with index -> why the shape could not be read.
+        options: ``batch_size``, ``num_workers``, of :func:`feature_batches`.
+
+    Raises:
+        ValueError: No shape can be read.
+    """
+    dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    needed = BRANCHES if model.embedding_branches == 'both' else (model.embedding_branches, )
+    vectors, thumbnails, shapes = [], [], []
+    for batch in feature_batches(model, dataset, branches=needed, skipped=skipped, title='shapes', **options):
+        vectors.append(model.shape_embeddings(batch.features).cpu().numpy())
+        thumbnails.append(_thumbnails(batch.depth_views[:, min(thumbnail_view, batch.depth_views.shape[1] - 1)],
+                                      thumbnail_size))
+        shapes += [_metadata(dataset, index, sample) for index, sample in zip(batch.indices, batch.data_samples)]
+    if not vectors:
+        raise ValueError('the data set has no shapes')
+    about = dict(version=__version__, checkpoint=None if checkpoint is None else str(Path(checkpoint).resolve()),
+                 clip=asdict(model.backbone.clip_identity()), branches=model.embedding_branches,
+                 dataset=type(dataset).__name__, data_root=str(getattr(dataset, 'data_root', '') or ''))
+    return ShapeIndex(np.concatenate(vectors), shapes, np.concatenate(thumbnails), about, model.cfg)
+
+
+def _thumbnails(views: Tensor, size: int) -> np.ndarray:
+    """float (B, H, W) in [0, 1] -> uint8 (B, h, w), not enlarged."""
+    factor = min(1., size / max(views.shape[-2:]))
+    shape = [max(1, round(factor * pixels)) for pixels in views.shape[-2:]]
+    small = F.interpolate(views[:, None], shape, mode='bilinear', antialias=True, align_corners=False)[:, 0]
+    return (small.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _metadata(dataset: Dataset, index: int, sample) -> dict:
+    about = {key: sample.get(key) for key in ('sample_id', 'category') if key in sample}
+    record = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+    return {**about, **{key: record[key] for key in PATH_KEYS if key in record}}

@@ -1,0 +1,96 @@
+"""From a text, an image or both to a query vector."""
+from pathlib import Path
+from typing import Optional, Sequence, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..apis import init_model
+from ..models import OpenDlign
+from ..models.clip_identity import CLIPIdentity
+from ..models.prompts import class_features
+from .shape_index import ShapeIndex
+
+
+def model_of_index(index: ShapeIndex, device: Union[str, torch.device] = 'cpu') -> OpenDlign:
+    """The model that made an index, for its queries.
+
+    Queries need the CLIP alone, which the checkpoint often does not hold; without the checkpoint the index therefore
+    works as long as the config finds the same CLIP.
+
+    Raises:
+        ValueError: It finds another CLIP; the message names both.
+    """
+    stored, checkpoint = CLIPIdentity(**index.about['clip']), index.about.get('checkpoint')
+    model = init_model(index.config, checkpoint if checkpoint and Path(checkpoint).is_file() else None, device)
+    own = model.backbone.clip_identity()
+    if own.sha256 != stored.sha256:
+        raise ValueError(f'the index was made with {stored}, but its config and checkpoint ({checkpoint}) lead to {own}. '
+                         'Put the weights back in their place, or build the index again.')
+    return model
+
+
+@torch.no_grad()
+def embed_query(model: OpenDlign, text: Optional[str] = None, image: Union[None, str, Path, Image.Image] = None,
+                templates: Sequence[str] = ('{}', )) -> np.ndarray:
+    """The vector of a query: of the text, of the image, or the normalised mean of both.
+
+    Args:
+        model: In evaluation mode.
+        text: Any words that the CLIP knows.
+        image: A picture or its path; see :func:`read_image`.
+        templates: Prompts with ``{}`` for the text; the mean over them counts.
+
+    Returns:
+        float32 (1, D), L2-normalised.
+
+    Raises:
+        ValueError: Neither a text nor an image, an empty text, or an image that cannot be read.
+    """
+    parts = []
+    if text is not None:
+        if not text.strip():
+            raise ValueError('the text of the query is empty')
+        parts.append(class_features(model.backbone.encode_text, [text], templates))
+    if image is not None:
+        pixels = read_image(image, model.backbone.image_size).to(model.backbone.logit_scale.device)
+        parts.append(model.embed_images(pixels[None, None]))
+    if not parts:
+        raise ValueError('a query needs a text, an image or both')
+    return F.normalize(torch.stack([part.cpu() for part in parts]).mean(dim=0), dim=-1).numpy()
+
+
+def read_image(image: Union[str, Path, Image.Image], size: Sequence[int]) -> Tensor:
+    """An image as CLIP takes it: the shorter side resized (bicubic), the middle cropped, white behind what is clear.
+
+    Args:
+        image: A picture or its path.
+        size: (H, W) in pixels.
+
+    Returns:
+        float32 (3, H, W) in [0, 1].
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no image, or damaged; the message names it.
+    """
+    if not isinstance(image, Image.Image):
+        path = Path(image)
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no image {path}')
+        try:
+            with Image.open(path) as file:
+                image = file.copy()
+        except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on broken files
+            raise ValueError(f'{path} cannot be read as an image: {error}') from error
+    image = image.convert('RGBA')
+    image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    height, width = size
+    factor = max(height / image.height, width / image.width)
+    resized = [max(wanted, round(factor * pixels)) for wanted, pixels in ((width, image.width), (height, image.height))]
+    left, top = (resized[0] - width) // 2, (resized[1] - height) // 2
+    image = image.resize(resized, Image.BICUBIC).crop((left, top, left + width, top + height))
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255

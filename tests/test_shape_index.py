@@ -1,0 +1,125 @@
+"""The index of shapes: equal to brute force, whole or not at all on disk, and clear about what is damaged."""
+import json
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from opendlign_mm.atomic_folder import atomic_folder
+from opendlign_mm.retrieval import ShapeIndex
+
+
+def random_index(count=200, dimension=16, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension))
+    shapes = [dict(sample_id=f'shape {row}', category='ä') for row in range(count)]
+    thumbnails = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 6), dtype=np.uint8)
+    return vectors, ShapeIndex(vectors, shapes, thumbnails, dict(checkpoint='a.pth'), Config(dict(model=dict(type='M'))))
+
+
+@pytest.mark.parametrize('num_queries', [1, 3, 50])
+def test_equals_brute_force(num_queries):
+    vectors, index = random_index()
+    queries = np.random.default_rng(1).normal(size=(num_queries, 16)) * 5
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, vectors)]
+    cosines = unit[0] @ unit[1].T
+    expected = np.argsort(-cosines, axis=1)[:, :7]
+    found, rows = index.search(queries, 7)
+    assert (rows == expected).all()
+    np.testing.assert_allclose(found, np.take_along_axis(cosines, expected, axis=1), atol=1e-6)
+
+
+def test_100000_vectors():
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((100_000, 64), dtype=np.float32)
+    index = ShapeIndex(vectors, [{}] * 100_000, np.zeros((100_000, 1, 1), np.uint8), {}, Config())
+    query = generator.standard_normal((1, 64), dtype=np.float32)
+    expected = np.argsort(-(vectors @ query[0]) / np.linalg.norm(vectors, axis=1))[:10]
+    assert (index.search(query, 10)[1][0] == expected).all()
+    assert index.search(vectors[54_321][None], 1)[1].item() == 54_321
+
+
+def test_folder_gives_the_same_index(tmp_path):
+    vectors, index = random_index()
+    index.save(tmp_path / 'deep' / 'index')
+    loaded = ShapeIndex.load(tmp_path / 'deep' / 'index')
+    for one, other in zip(index.search(vectors[:20], 5), loaded.search(vectors[:20], 5)):
+        assert (one == other).all()
+    assert loaded.shapes == index.shapes and (loaded.thumbnails == index.thumbnails).all()
+    assert loaded.about == dict(checkpoint='a.pth', num_shapes=200, dimension=16) and loaded.config.model.type == 'M'
+    lines = (tmp_path / 'deep/index/shapes.jsonl').read_text().splitlines()
+    assert json.loads(lines[7]) == dict(sample_id='shape 7', category='ä')
+    assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['index'], 'no temporary folders'
+
+
+def test_top_beyond_the_index_and_wrong_queries():
+    vectors, index = random_index(3)
+    cosines, rows = index.search(vectors[:1], 10)
+    assert cosines.shape == (1, 3) and sorted(rows[0]) == [0, 1, 2]
+    with pytest.raises(ValueError, match=r'must have shape \(Q, 16\), got \(1, 8\)'):
+        index.search(np.ones((1, 8)))
+    with pytest.raises(ValueError, match='top must be >= 1, got 0'):
+        index.search(vectors, 0)
+    for wrong in (0., np.nan):
+        with pytest.raises(ValueError, match='a query is zero or not finite'):
+            index.search(np.full((1, 16), wrong))
+
+
+def test_wrong_vectors():
+    pictures = np.zeros((2, 4, 4), np.uint8)
+    with pytest.raises(ValueError, match='at least one vector'):
+        ShapeIndex(np.zeros((0, 4)), [], pictures[:0], {}, Config())
+    with pytest.raises(ValueError, match='2 vectors, but metadata of 1 and pictures of 2'):
+        ShapeIndex(np.ones((2, 4)), [{}], pictures, {}, Config())
+    for wrong in (0., np.inf):
+        with pytest.raises(ValueError, match="vector of shape {'sample_id': 'b'} is zero or not finite"):
+            ShapeIndex([[1., 1.], [wrong, 0.]], [dict(sample_id='a'), dict(sample_id='b')], pictures, {}, Config())
+
+
+@pytest.mark.parametrize('name', ['vectors.faiss', 'shapes.jsonl', 'thumbnails.npy', 'index.json'])
+def test_damaged_or_missing_files_are_named(tmp_path, name):
+    random_index()[1].save(tmp_path / 'index')
+    path = tmp_path / 'index' / name
+    path.write_bytes(path.read_bytes()[:len(path.read_bytes()) // 2 - 3])
+    with pytest.raises(ValueError, match=f'{name} is damaged, build the index again'):
+        ShapeIndex.load(tmp_path / 'index')
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f'is no index of shapes: it has no {name}.*retrieve.py build'):
+        ShapeIndex.load(tmp_path / 'index')
+
+
+def test_files_of_two_indices_are_told_apart(tmp_path):
+    random_index(200)[1].save(tmp_path / 'one')
+    random_index(100)[1].save(tmp_path / 'two')
+    (tmp_path / 'one/shapes.jsonl').write_text((tmp_path / 'two/shapes.jsonl').read_text())
+    with pytest.raises(ValueError, match='shapes.jsonl is damaged.*it has 100 shapes, index.json says 200'):
+        ShapeIndex.load(tmp_path / 'one')
+
+
+def test_saving_replaces_an_index_and_nothing_else(tmp_path, monkeypatch):
+    random_index(5)[1].save(tmp_path / 'index')
+    random_index(6)[1].save(tmp_path / 'index')
+    assert len(ShapeIndex.load(tmp_path / 'index')) == 6
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos/a.jpg').write_text('precious')
+    with pytest.raises(ValueError, match='photos exists and is no index'):
+        random_index(5)[1].save(tmp_path / 'photos')
+    assert (tmp_path / 'photos/a.jpg').read_text() == 'precious'
+    # A failure within: the old index stays.
+    broken = random_index(7)[1]
+    broken.about = dict(impossible=object())
+    with pytest.raises(TypeError):
+        broken.save(tmp_path / 'index')
+    assert len(ShapeIndex.load(tmp_path / 'index')) == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['index', 'photos']
+
+
+def test_atomic_folder(tmp_path):
+    with pytest.raises(RuntimeError):
+        with atomic_folder(tmp_path / 'a') as unfinished:
+            (unfinished / 'file').write_text('half')
+            raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with atomic_folder(tmp_path / 'b/a') as unfinished:
+        (unfinished / 'file').write_text('whole')
+        assert not (tmp_path / 'b/a').exists()
+    assert (tmp_path / 'b/a/file').read_text() == 'whole' and len(list((tmp_path / 'b').iterdir())) == 1

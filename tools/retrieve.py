@@ -1,0 +1,108 @@
+#!/usr/bin/env python
+"""Find shapes by text, by image, or by both.
+
+    python tools/retrieve.py build CONFIG CHECKPOINT --data shapes/ --out index/
+    python tools/retrieve.py query index/ --text "a chair with arms" --top 5 --save gallery.png
+
+--data is a folder with one sub-folder of shape files for each class, or 'test' for the test set of the config. A query
+with --text and --image looks for the normalised mean of both.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+import torch  # noqa: E402
+
+from opendlign_mm.apis import init_model  # noqa: E402
+from opendlign_mm.apis.command_line import add_common_options, load_config, user_errors  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    build = commands.add_parser('build', help='embed shapes and write an index')
+    build.add_argument('config', help='config of an OpenDlign model')
+    build.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; may be left out')
+    build.add_argument('--data', default='test', help="a folder of shapes, or 'test': the test set of the config")
+    build.add_argument('--out', type=Path, required=True, help='folder of the index')
+    build.add_argument('--overwrite', action='store_true', help='replace an index that is there')
+    build.add_argument('--num-points', type=int, default=10000, help='points taken of each file')
+    build.add_argument('--up-axis', choices=['y', 'z'], help="upward axis in the files; default their format's")
+    build.add_argument('--batch-size', type=int, default=32, help='shapes embedded at a time')
+    build.add_argument('--num-workers', type=int, default=2, help='processes that read shapes')
+    add_common_options(build)
+    query = commands.add_parser('query', help='search an index')
+    query.add_argument('index', type=Path, help='folder that build wrote')
+    query.add_argument('--text', help='what to look for, in words')
+    query.add_argument('--image', type=Path, help='picture of what to look for')
+    query.add_argument('--top', type=int, default=5, help='how many shapes to find')
+    query.add_argument('--save', type=Path, help='PNG of what was found')
+    query.add_argument('--templates', default='{}', help="prompts around the text: one with {}, 'depth', 'imagenet' or a "
+                       'JSON file; default the text alone')
+    query.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    for command in (build, query):
+        command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return parser.parse_args()
+
+
+def build(args: argparse.Namespace) -> None:
+    """Embed the shapes and write the index."""
+    from opendlign_mm.evaluation.shape_features import describe_skipped
+    from opendlign_mm.retrieval import build_index, shape_folder_dataset
+    from opendlign_mm.retrieval.shape_index import check_is_index_or_free
+    check_is_index_or_free(args.out)
+    if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
+        raise ValueError(f'there is an index at {args.out}; --overwrite replaces it')
+    cfg = load_config(args)
+    if args.data == 'test':
+        dataset = cfg.test_dataloader.dataset
+    else:
+        dataset = shape_folder_dataset(cfg, args.data, args.num_points, args.up_axis)
+    model, skipped = init_model(cfg, args.checkpoint, args.device), {}
+    index = build_index(model, dataset, args.checkpoint, skipped=skipped, batch_size=args.batch_size,
+                        num_workers=args.num_workers)
+    index.save(args.out)
+    print(describe_skipped(skipped), end='\n' * bool(skipped))
+    print(f'{len(index)} shapes in {args.out}')
+
+
+def query(args: argparse.Namespace) -> None:
+    """Search the index; print and draw what is found."""
+    from opendlign_mm.models.prompts import resolve_templates
+    from opendlign_mm.retrieval import ShapeIndex, embed_query, model_of_index
+    if args.text is None and args.image is None:
+        raise ValueError('give --text, --image or both')
+    index = ShapeIndex.load(args.index)
+    model = model_of_index(index, args.device)
+    vector = embed_query(model, args.text, args.image, resolve_templates(args.templates))
+    (cosines, ), (rows, ) = index.search(vector, args.top)
+    shapes = [index.shapes[row] for row in rows]
+    for rank, (cosine, shape) in enumerate(zip(cosines, shapes), 1):
+        print(f'{rank:3d}  {cosine:.3f}  {shape.get("category", ""):20s}  {shape.get("sample_id", "")}')
+    if args.save:
+        draw(args, model, index.thumbnails[rows], cosines, shapes)
+
+
+def draw(args: argparse.Namespace, model, thumbnails, cosines, shapes: list) -> None:
+    """Write the gallery."""
+    from opendlign_mm.retrieval.query import read_image
+    from opendlign_mm.visualization.gallery import draw_gallery
+    titles = [f'{rank}. {shape.get("category") or shape.get("sample_id", "")}\n{cosine:.3f}'
+              for rank, (cosine, shape) in enumerate(zip(cosines, shapes), 1)]
+    picture = None
+    if args.image:
+        picture = read_image(args.image, model.backbone.image_size).permute(1, 2, 0).numpy()
+    print(draw_gallery(thumbnails, titles, args.save, args.text, picture))
+
+
+def main() -> None:
+    """Run the command."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        {'build': build, 'query': query}[args.command](args)
+
+
+if __name__ == '__main__':
+    main()
