@@ -52,16 +52,18 @@ def test_one_command_for_each_benchmark(tools, name, capfd):
     config = CONFIGS / f'benchmarks/opendlign_{model}_{name}.py'
     options = []
     if kind != 'ReleasedDepthMaps':
-        options = ['test_dataloader.dataset.pipeline.0.transforms.1.projection.resolution=32']
+        options = ['test_dataloader.dataset.pipeline.0.transforms.1.projection.resolution=32',
+                   f'test_dataloader.dataset.pipeline.0.cache_dir={tools.cache_dir}']
     tools.run('test', str(config), '--work-dir', str(tools.folder / 'run'), options=options)
     log = ''.join(capfd.readouterr())
     # Only with the data set's own classes as its vocabulary does the model score as many classes as there are labels.
     assert all(f'| {category} ' in log for category in classes), log[-2000:]
     results = json.loads(next((tools.folder / 'run').rglob('results.json')).read_text())
     expected = dict(modelnet40='ModelNet40', scanobjectnn='ScanObjectNN', omniobject3d='OmniObject3D',
-                    objaverse='Objaverse-LVIS', shape='ShapeFolder')[name.split('_')[0]]
+                    objaverse='Objaverse-LVIS', shape='data')[name.split('_')[0]]
     assert results['benchmark'] == expected
     assert results['metrics']['zero_shot/num_samples'] == objects
+    assert len(list(tools.cache_dir.rglob('*.npz'))) == (objects if options else 0)
 
 
 def test_training_on_the_released_set(tools):
@@ -135,3 +137,26 @@ def test_a_broken_file_is_one_message(tools, capfd, workers, fault):
     assert str(path) in message
     assert {'cut off': 'cannot be read', 'NaN': '1 of 61 points', 'missing': '1 of 4 objects'}[fault] in message
     assert not list(tools.folder.rglob('results.json'))
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_broken_files_among_thousands_are_skipped_and_listed(tools, capfd, workers):
+    fixtures.write_modelnet40_meshes(tools.folder / 'data')
+    broken = [tools.folder / f'data/{name}.off' for name in ('airplane/test/airplane_0627', 'xbox/train/xbox_0001')]
+    for path in broken:
+        path.write_text(path.read_text()[:-20])
+    options = ['test_dataloader.dataset.pipeline.0.transforms.1.projection.resolution=32',
+               f'test_dataloader.num_workers={workers}', 'test_dataloader.batch_size=1']
+    config = str(CONFIGS / 'benchmarks/opendlign_h14_shape_folder.py')
+    tools.run('test', config, '--work-dir', str(tools.folder / 'run'), options=options)
+    log = ''.join(capfd.readouterr())
+    assert '2 of 8 objects could not be read' in log and all(str(path) in log for path in broken)
+    results = json.loads(next((tools.folder / 'run').rglob('results.json')).read_text())
+    assert results['metrics']['zero_shot/num_samples'] == 6
+    for path in (tools.folder / 'data').rglob('*.off'):
+        path.write_text('OFF')
+    with pytest.raises(SystemExit):
+        tools.run('test', config, '--work-dir', str(tools.folder / 'none'), options=options)
+    errors = capfd.readouterr().err
+    assert 'not one of 8 objects can be read' in errors and 'airplane_0627.off' in errors
+    assert not list((tools.folder / 'none').rglob('results.json'))

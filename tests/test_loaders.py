@@ -155,6 +155,13 @@ def test_colors(tmp_path):
         read_shape(tmp_path / 'few.npy')
 
 
+def test_a_real_cloud(shared_dir):
+    shape = read_shape(shared_dir / 'data/owl.ply')
+    assert shape.points.shape == shape.colors.shape == (10_000, 3)
+    assert np.abs(shape.points).max() == pytest.approx(.990723, abs=1e-6)
+    assert len(np.unique(shape.colors, axis=0)) > 100
+
+
 def test_parts_of_a_scene_keep_their_places(tmp_path):
     import trimesh
     scene = trimesh.Scene()

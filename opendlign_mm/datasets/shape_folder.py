@@ -40,6 +40,7 @@ class ShapeFolder(ShapeDataset):
         self.extensions = (extensions, ) if isinstance(extensions, str) else tuple(extensions)
         self.inside, self.up_axis = inside, up_axis
         self.name = name or Path(data_root).resolve().name
+        self.benchmark = self.benchmark or self.name
         super().__init__(data_root=data_root, **kwargs)
 
     def read_records(self) -> Tuple[Sequence[str], List[dict]]:

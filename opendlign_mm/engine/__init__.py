@@ -4,7 +4,8 @@ from .checkpoint_guard_hook import CheckpointGuardHook, require_clip_checkpoint
 from .epoch_seed_hook import EpochSeedHook
 from .run_options import scale_peak_learning_rate, select_autocast
 from .save_results_hook import SaveResultsHook
+from .skip_broken_test_loop import SkipBrokenTestLoop
 from .vocabulary_hook import VocabularyFromDatasetHook
 
-__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook',
+__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook', 'SkipBrokenTestLoop',
            'VocabularyFromDatasetHook', 'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']

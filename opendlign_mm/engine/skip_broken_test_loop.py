@@ -1,0 +1,92 @@
+"""A test of thousands of files that a broken one does not end."""
+from typing import Any, Dict, List, NamedTuple, Sequence, Union
+
+from mmdet3d.registry import DATASETS, LOOPS
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import all_gather_object
+from mmengine.registry import FUNCTIONS
+from mmengine.runner import TestLoop
+from torch.utils.data import DataLoader, Dataset
+
+MOST_NAMED = 20
+
+
+class _Broken(NamedTuple):
+    problem: str
+
+
+class _ReadableObjects(Dataset):
+    """Another data set, of whose objects those that cannot be read are told instead of raised."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset':  # not there yet while a worker unpickles this
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except (OSError, ValueError, EOFError) as error:
+            return _Broken(str(error) or type(error).__name__)
+
+
+def _collate(samples: Sequence[Any]) -> Dict[str, Any]:
+    readable = [sample for sample in samples if not isinstance(sample, _Broken)]
+    return dict(batch=pseudo_collate(readable) if readable else None,
+                problems=[sample.problem for sample in samples if isinstance(sample, _Broken)])
+
+
+@LOOPS.register_module()
+class SkipBrokenTestLoop(TestLoop):
+    """mmengine's ``TestLoop`` that leaves out objects whose files cannot be read, counts them and lists them at the end.
+
+    The metrics are those of the others: compare ``num_samples`` before you compare accuracies.
+
+    Args:
+        runner: The Runner.
+        dataloader: Config of the data loader, or the loader; a ready-made one and one with a ``collate_fn`` of its own
+            behave as in ``TestLoop``.
+        kwargs: See ``TestLoop``.
+
+    Raises:
+        ValueError: Not one object can be read; the message has the reason of the first.
+    """
+
+    def __init__(self, runner, dataloader: Union[DataLoader, dict], **kwargs) -> None:
+        if isinstance(dataloader, dict) and 'collate_fn' not in dataloader:
+            dataset = dataloader['dataset']
+            dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+            dataloader = dict(dataloader, dataset=_ReadableObjects(dataset), collate_fn=dict(type='collate_readable'))
+        super().__init__(runner, dataloader, **kwargs)
+        self.problems: List[str] = []
+
+    def run(self) -> dict:
+        """Test, then say what was left out."""
+        self.problems.clear()
+        metrics = super().run()
+        problems = sum(all_gather_object(self.problems), [])
+        if problems:
+            more = [f'... and {len(problems) - MOST_NAMED} more'] * (len(problems) > MOST_NAMED)
+            self.runner.logger.warning(
+                f'{len(problems)} of {len(self.dataloader.dataset)} objects could not be read and are not in the '
+                'results:\n  ' + '\n  '.join(problems[:MOST_NAMED] + more))
+        return metrics
+
+    def run_iter(self, idx: int, data_batch: Dict[str, Any]) -> None:
+        """Test on what could be read of a batch."""
+        if 'problems' in data_batch:
+            self.problems += data_batch['problems']
+            data_batch = data_batch['batch']
+        if data_batch is not None:
+            super().run_iter(idx, data_batch)
+        elif idx + 1 == len(self.dataloader) and len(self.problems) >= len(self.dataloader.sampler):
+            raise ValueError(f'not one of {len(self.problems)} objects can be read, the first: {self.problems[0]}')
+
+
+FUNCTIONS.register_module(name='collate_readable', module=_collate)
