@@ -1,0 +1,65 @@
+#!/usr/bin/env python
+"""Our results as a Markdown table beside published ones: ``python tools/report.py RESULTS... --published results.json``.
+
+RESULTS are files results.json that tools/test.py wrote, or folders, in which all such files count: the work directory of
+a model, or work_dirs itself. Of several tests of one checkpoint on one benchmark the last counts.
+"""
+import argparse
+import sys
+from pathlib import Path
+from typing import List
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.evaluation.benchmark_table import benchmark_table, load_published, our_rows  # noqa: E402
+from opendlign_mm.evaluation.results import RESULTS_NAME, load_results  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('results', nargs='+', type=Path, help=f'files {RESULTS_NAME}, or folders with such files')
+    parser.add_argument('--published', type=Path, help='JSON of published figures (table1_zero_shot_classification)')
+    parser.add_argument('--methods', nargs='+', help='show only published methods whose names begin like this')
+    parser.add_argument('--out', type=Path, help='Markdown file to write; the table is printed in any case')
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    return parser.parse_args()
+
+
+def find_results(places: List[Path]) -> List[Path]:
+    """All files of results, those of a folder from the oldest to the newest."""
+    found = []
+    for place in places:
+        if place.is_dir():
+            files = sorted(place.rglob(f'results/{RESULTS_NAME}'), key=lambda path: path.stat().st_mtime_ns)
+            if not files:
+                raise FileNotFoundError(f'{place} has no results/{RESULTS_NAME}; tools/test.py writes them')
+            found += files
+        else:
+            found.append(place)
+    return found
+
+
+def main() -> None:
+    """Read, arrange, print."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        ours, notes = our_rows([load_results(path) for path in find_results(args.results)])
+        published = load_published(args.published) if args.published else []
+        if args.methods:
+            published = [row for row in published if row.method.lower().startswith(
+                tuple(name.lower() for name in args.methods))]
+        if not ours:
+            raise ValueError('none of the results is of a zero-shot classification')
+        table = benchmark_table(ours, published)
+        if args.out:
+            with atomic_write(args.out) as unfinished:
+                unfinished.write_text(table)
+        print(table)
+        for note in dict.fromkeys(notes):
+            print(f'note: {note}', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    main()
