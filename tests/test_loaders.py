@@ -155,11 +155,15 @@ def test_colors(tmp_path):
         read_shape(tmp_path / 'few.npy')
 
 
-def test_a_real_cloud(shared_dir):
+def test_a_real_cloud(shared_dir, tmp_path):
     shape = read_shape(shared_dir / 'data/owl.ply')
     assert shape.points.shape == shape.colors.shape == (10_000, 3)
     assert np.abs(shape.points).max() == pytest.approx(.990723, abs=1e-6)
-    assert len(np.unique(shape.colors, axis=0)) > 100
+    assert len(np.unique(shape.colors, axis=0)) == 35
+    cut = tmp_path / 'owl.ply'  # a text file
+    cut.write_bytes((shared_dir / 'data/owl.ply').read_bytes()[:200_000])
+    with pytest.raises(ValueError, match='owl.ply cannot be read'):
+        read_shape(cut)
 
 
 def test_parts_of_a_scene_keep_their_places(tmp_path):
