@@ -142,7 +142,7 @@ def test_nan_points_are_counted(fails, workers):
 
     config = Config.fromfile(CONFIG)
     cached = config.test_dataloader.dataset.pipeline[0]
-    cached.transforms.insert(0, dict(type='SpoilTwoPoints'))
+    cached.transforms.insert(1, dict(type='SpoilTwoPoints'))  # once the points are there
     path = fails.tools.folder / 'spoiled.py'
     config.dump(path)
     message = fails('test', str(path), options=[
