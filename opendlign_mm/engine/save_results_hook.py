@@ -33,7 +33,7 @@ class SaveResultsHook(Hook):
         clips = [module.clip_name for module in runner.model.modules() if hasattr(module, 'clip_name')]
         path = save_results(
             folder / RESULTS_NAME,
-            benchmark=self.benchmark or about.get('benchmark') or type(dataset).__name__,
+            benchmark=self.benchmark or about.get('benchmark') or type(getattr(dataset, 'dataset', dataset)).__name__,
             model=self.model or type(getattr(runner.model, 'module', runner.model)).__name__,
             clip=clips[0] if clips else None,
             checkpoint=runner._load_from,
