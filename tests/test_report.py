@@ -131,7 +131,8 @@ def test_from_a_test_run_to_the_table(report, published, tmp_path):
     written = load_results(folder / 'results.json')
     assert written['metrics'] == metrics and written['clip'] == 'tiny' and written['checkpoint'] is None
     assert (written['benchmark'], written['model']) == ('ModelNet40', 'OpenDlign')
-    table = report(tmp_path / 'work', '--published', published, '--out', tmp_path / 'table.md', '--methods', 'opendlign')
+    table = report(tmp_path / 'work', '--published', published, '--out', tmp_path / 'table.md',
+                   '--methods', 'opendlign')
     rows = cells((tmp_path / 'table.md').read_text())
     assert (tmp_path / 'table.md').read_text() in table.out and [row[1] for row in rows[2:4]] == ['OpenDlign-B32',
                                                                                                   'OpenDlign']

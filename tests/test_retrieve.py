@@ -97,7 +97,8 @@ def test_queries(picture):
     with torch.no_grad():
         expected = F.normalize(model.backbone.encode_text(['a chair', 'the chair']), dim=-1).mean(0, keepdim=True)
     np.testing.assert_allclose(prompted, F.normalize(expected, dim=-1), atol=1e-6)
-    for options, message in ((dict(), 'needs a text, an image or both'), (dict(text=' '), 'text of the query is empty')):
+    for options, message in ((dict(), 'needs a text, an image or both'),
+                             (dict(text=' '), 'text of the query is empty')):
         with pytest.raises(ValueError, match=message):
             embed_query(model, **options)
 
@@ -147,7 +148,7 @@ def test_tool_on_a_folder_with_a_broken_file(run, config, tmp_path):
     whole = (tmp_path / 'shapes/lamp/b.npy').read_bytes()
     (tmp_path / 'shapes/lamp/b.npy').write_bytes(whole[:len(whole) // 2])
     printed = run('build', config, '--data', tmp_path / 'shapes', '--out', tmp_path / 'index')
-    assert '1 shapes could not be read' in printed and 'b.npy' in printed and '2 shapes in' in printed
+    assert 'left out: 1\n' in printed and 'b.npy' in printed and '2 shapes in' in printed
     shapes = [json.loads(line) for line in (tmp_path / 'index/shapes.jsonl').read_text().splitlines()]
     assert [(shape['category'], shape['points_path']) for shape in shapes] == [
         ('chair', str(tmp_path / 'shapes/chair/c.npy')), ('lamp', str(tmp_path / 'shapes/lamp/a.npy'))]

@@ -13,7 +13,8 @@ def random_index(count=200, dimension=16, seed=0):
     vectors = np.random.default_rng(seed).normal(size=(count, dimension))
     shapes = [dict(sample_id=f'shape {row}', category='ä') for row in range(count)]
     thumbnails = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 6), dtype=np.uint8)
-    return vectors, ShapeIndex(vectors, shapes, thumbnails, dict(checkpoint='a.pth'), Config(dict(model=dict(type='M'))))
+    config = Config(dict(model=dict(type='M')))
+    return vectors, ShapeIndex(vectors, shapes, thumbnails, dict(checkpoint='a.pth'), config)
 
 
 @pytest.mark.parametrize('num_queries', [1, 3, 50])

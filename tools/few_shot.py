@@ -1,13 +1,15 @@
 #!/usr/bin/env python
 """Classify with a few labelled objects per class: ``python tools/few_shot.py CONFIG CHECKPOINT --shots 1 2 4 8 16``.
 
-Fits a logistic regression to the view features of both encoders of a few training objects, drawn anew for each seed, and
-sums its logits over the views of each test object. Writes few_shot.md, few_shot.csv and few_shot.png.
+Fits a logistic regression to the view features of both encoders of a few training objects, drawn anew for each seed,
+and sums its logits over the views of each test object. Writes few_shot.md, few_shot.csv and few_shot.png.
 
 The test objects are those of test_dataloader. The training objects are those of train_dataloader, read with the test
-pipeline, or with --train those of the test data set under other settings, e.g. another split of a benchmark:
+pipeline, or with --train those of the test data set under other settings, which is how a benchmark is split:
 
-    python tools/few_shot.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth --train split=train
+    python tools/few_shot.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth
+    python tools/few_shot.py configs/benchmarks/opendlign_h14_modelnet40_points.py CHECKPOINT \\
+        --train ann_file=modelnet40_train.txt
 """
 import argparse
 import csv
@@ -119,7 +121,7 @@ def write(args, name: str, rows: list, results: list, baseline: float) -> None:
     table = '\n'.join(['| shots per class | ' + ' | '.join(header) + ' |', '|---' * (1 + len(header)) + '|',
                        f'| {name}, top-1 in % | ' + ' | '.join(cells) + ' |'])
     with atomic_write(args.out / 'few_shot.md') as unfinished:
-        unfinished.write_text(f'{table}\n\nMean ± standard deviation over {args.seeds} draws of the training objects.\n')
+        unfinished.write_text(f'{table}\n\nMean ± standard deviation over {args.seeds} draws of training objects.\n')
     with atomic_write(args.out / 'few_shot.csv') as unfinished, unfinished.open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['shots', 'seed', 'top1'])

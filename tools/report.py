@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Our results as a Markdown table beside published ones: ``python tools/report.py RESULTS... --published results.json``.
+"""Our results as a Markdown table beside published ones: ``python tools/report.py RESULTS... --published FIGURES``.
 
-RESULTS are files results.json that tools/test.py wrote, or folders, in which all such files count: the work directory of
-a model, or work_dirs itself. Of several tests of one checkpoint on one benchmark the last counts.
+RESULTS are files results.json that tools/test.py wrote, or folders, in which all such files count: the work directory
+of a model, or work_dirs itself. Of several tests of one checkpoint on one benchmark the last counts.
 """
 import argparse
 import sys

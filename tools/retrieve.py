@@ -39,8 +39,8 @@ def parse_args() -> argparse.Namespace:
     query.add_argument('--image', type=Path, help='picture of what to look for')
     query.add_argument('--top', type=int, default=5, help='how many shapes to find')
     query.add_argument('--save', type=Path, help='PNG of what was found')
-    query.add_argument('--templates', default='{}', help="prompts around the text: one with {}, 'depth', 'imagenet' or a "
-                       'JSON file; default the text alone')
+    query.add_argument('--templates', default='{}', help="prompts around the text: one with {}, 'depth', 'imagenet' or "
+                       'a JSON file; default the text alone')
     query.add_argument('--traceback', action='store_true', help='show where an error was raised')
     for command in (build, query):
         command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')

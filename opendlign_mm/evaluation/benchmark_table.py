@@ -120,5 +120,6 @@ def _line(row: Row, shown: Sequence[str], reference: Optional[Row] = None) -> st
             difference = '' if value is None or published is None else f' ({value - published:+.1f})'
             cells.append('-' if value is None else f'{value:.1f}{difference}')
     if row.source == 'ours':
-        cells, row = [cell if cell == '-' else f'**{cell}**' for cell in cells], row._replace(method=f'**{row.method}**')
+        cells = [cell if cell == '-' else f'**{cell}**' for cell in cells]
+        row = row._replace(method=f'**{row.method}**')
     return '| ' + ' | '.join([row.source, row.method, row.clip, *cells]) + ' |'

@@ -123,5 +123,5 @@ def describe_skipped(skipped: Dict[int, str], most: int = 10) -> str:
     """One line for each object that could not be read, at most ``most``; empty if there is none."""
     if not skipped:
         return ''
-    lines = [f'{len(skipped)} shapes could not be read and are left out:', *list(skipped.values())[:most]]
+    lines = [f'shapes that cannot be read and are left out: {len(skipped)}', *list(skipped.values())[:most]]
     return '\n  '.join(lines + ['...'] * (len(skipped) > most))

@@ -28,8 +28,8 @@ def model_of_index(index: ShapeIndex, device: Union[str, torch.device] = 'cpu') 
     model = init_model(index.config, checkpoint if checkpoint and Path(checkpoint).is_file() else None, device)
     own = model.backbone.clip_identity()
     if own.sha256 != stored.sha256:
-        raise ValueError(f'the index was made with {stored}, but its config and checkpoint ({checkpoint}) lead to {own}. '
-                         'Put the weights back in their place, or build the index again.')
+        raise ValueError(f'the index was made with {stored}, but its config and checkpoint ({checkpoint}) lead to '
+                         f'{own}. Put the weights back in their place, or build the index again.')
     return model
 
 

@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from ..atomic_folder import atomic_folder
 
-VECTORS, SHAPES, THUMBNAILS, ABOUT, CONFIG = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy', 'index.json', 'config.py'
+VECTORS, SHAPES, THUMBNAILS = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy'
+ABOUT, CONFIG = 'index.json', 'config.py'
 
 
 class ShapeIndex:

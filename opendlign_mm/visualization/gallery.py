@@ -11,8 +11,8 @@ from .figures import new_figure, save_figure
 COLUMNS = 5
 
 
-def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: Union[str, Path], query_text: Optional[str] = None,
-                 query_image: Optional[np.ndarray] = None) -> Path:
+def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: Union[str, Path],
+                 query_text: Optional[str] = None, query_image: Optional[np.ndarray] = None) -> Path:
     """Write the query on the left and the shapes that were found on the right, best first, row by row.
 
     Args:
