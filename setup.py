@@ -32,7 +32,9 @@ setup(
         'safetensors>=0.4',
         'scipy>=1.10',
         'scikit-learn>=1.3',
-        'trimesh>=4.0',
+        'trimesh>=4.6',
+        'h5py>=3.9',
+        'plyfile>=1.0',
         'matplotlib>=3.7',
         'timm>=1.0',
         'terminaltables',
@@ -40,6 +42,7 @@ setup(
     ],
     extras_require={
         'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30'],
+        'retrieval': ['faiss-cpu>=1.8'],
         'tests': ['pytest>=7.4'],
     },
     classifiers=[

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import shape_fixtures as fixtures
 import torch
-from mmdet3d.registry import DATASETS
+from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import init_default_scope
+
+import opendlign_mm  # noqa: F401
 
 LOAD = [dict(type='LoadShapePoints')]
 
@@ -351,3 +353,19 @@ def test_broken_objects_are_skipped_in_training_only(tmp_path):
     with pytest.raises(ValueError, match='of 150 objects cannot be read.*m02[01]/0.png'):
         for index in (3, 20, 21):
             training[index]
+
+
+@pytest.mark.parametrize('highest, low, fits', [(1., 0., True), (255., 0., True), (1., -.2, False), (300., 0., False),
+                                                (np.nan, 0., False)])
+def test_float_depth_maps_in_either_range(tmp_path, highest, low, fits):
+    stored = np.full((2, 8, 8, 3), highest, np.float32)
+    stored[:, 2:5] = .25 * highest
+    stored[:, 3] = low
+    np.save(tmp_path / 'a_dm.npy', stored)
+    load = TRANSFORMS.build(dict(type='LoadDepthViews'))
+    if not fits:
+        with pytest.raises(ValueError, match='a_dm.npy'):
+            load(dict(depth_path=tmp_path / 'a_dm.npy'))
+        return
+    views = load(dict(depth_path=tmp_path / 'a_dm.npy'))['depth_views']
+    assert views.max() == 1 and views.min() == 0 and views[0, 2, 0] == pytest.approx(.25)

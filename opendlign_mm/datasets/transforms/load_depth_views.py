@@ -11,8 +11,8 @@ class LoadDepthViews(BaseTransform):
     """Read an object's depth views, as the authors of OpenDlign released them.
 
     Required keys:
-        depth_path: An .npy file: array (V, H, W, 3) or (V, H, W), uint8, or float in [0, 1]; background white, near is
-            dark.
+        depth_path: An .npy file: array (V, H, W, 3) or (V, H, W), uint8, or float in [0, 1] or [0, 255];
+            background white, near is dark.
 
     Added keys:
         depth_views: float32 array (V, H, W) in [0, 1]; (V, 3, H, W) where the three channels differ.
@@ -45,12 +45,14 @@ def _unit_views(views: np.ndarray, name: str) -> np.ndarray:
     if views.dtype == np.uint8:
         views = views.astype(np.float32) / 255
     elif np.issubdtype(views.dtype, np.floating):
-        # Rounding may lead a little out of [0, 1]; NaN fails both comparisons.
-        if not (views.min() >= -1e-3 and views.max() <= 1 + 1e-3):
-            raise ValueError(f'{name}: depth views of floats must lie in [0, 1], got {views.min()} to {views.max()}')
-        views = np.clip(views.astype(np.float32), 0, 1)
+        # A white background tells the ranges apart. Rounding may lead a little out; NaN fails both comparisons.
+        white = 255 if views.max() > 2 else 1
+        if not (views.min() >= -1e-3 * white and views.max() <= (1 + 1e-3) * white):
+            raise ValueError(f'{name}: depth views of floats must lie in [0, 1] or [0, 255], got {views.min()} to '
+                             f'{views.max()}')
+        views = np.clip(views.astype(np.float32) / white, 0, 1)
     else:
-        raise ValueError(f'{name}: depth views must be uint8, or float in [0, 1], got {views.dtype}')
+        raise ValueError(f'{name}: depth views must be uint8 or float, got {views.dtype}')
     if views.ndim == 3:
         return views
     grey = np.ascontiguousarray(views[..., 0])
