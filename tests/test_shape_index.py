@@ -1,5 +1,6 @@
 """The index of shapes: equal to brute force, whole or not at all on disk, and clear about what is damaged."""
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +113,12 @@ def test_saving_replaces_an_index_and_nothing_else(tmp_path, monkeypatch):
         broken.save(tmp_path / 'index')
     assert len(ShapeIndex.load(tmp_path / 'index')) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ['index', 'photos']
+
+
+def test_without_faiss(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'faiss', None)
+    with pytest.raises(ImportError, match='retrieval needs FAISS: pip install faiss-cpu'):
+        random_index(3)
 
 
 def test_atomic_folder(tmp_path):

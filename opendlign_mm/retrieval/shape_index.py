@@ -13,6 +13,15 @@ VECTORS, SHAPES, THUMBNAILS = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy'
 ABOUT, CONFIG = 'index.json', 'config.py'
 
 
+def _faiss():
+    """The FAISS module, which is a requirement of retrieval alone."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError("retrieval needs FAISS: pip install faiss-cpu, or 'opendlign_mm[retrieval]'") from error
+    return faiss
+
+
 class ShapeIndex:
     """An exact index of N shapes by cosine.
 
@@ -33,7 +42,7 @@ class ShapeIndex:
 
     def __init__(self, vectors: np.ndarray, shapes: List[dict], thumbnails: np.ndarray, about: dict,
                  config: Config) -> None:
-        import faiss
+        faiss = _faiss()
         vectors = np.array(vectors, dtype=np.float32)
         if vectors.ndim != 2 or not vectors.size:
             raise ValueError(f'an index needs at least one vector, as an array (N, D), got {vectors.shape}')
@@ -85,7 +94,7 @@ class ShapeIndex:
         Raises:
             ValueError: ``folder`` exists and is no index.
         """
-        import faiss
+        faiss = _faiss()
         check_is_index_or_free(folder)
         with atomic_folder(folder) as unfinished:
             faiss.write_index(self._faiss, str(unfinished / VECTORS))
@@ -105,7 +114,7 @@ class ShapeIndex:
             FileNotFoundError: The folder, or a file of it, is missing.
             ValueError: A file is damaged, or does not belong to the others; the message names it.
         """
-        import faiss
+        faiss = _faiss()
         folder = Path(folder)
         missing = [name for name in (ABOUT, VECTORS, SHAPES, THUMBNAILS, CONFIG) if not (folder / name).is_file()]
         if missing:
@@ -133,7 +142,7 @@ class ShapeIndex:
 @contextmanager
 def _threads(count: Optional[int]) -> Iterator[None]:
     """Let FAISS use ``count`` threads within the block; None leaves it as it is."""
-    import faiss
+    faiss = _faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count or before)
     try:
