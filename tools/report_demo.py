@@ -113,8 +113,8 @@ def table(report: dict) -> str:
     """The report as Markdown."""
     lines = ['| unseen objects | aggregation | seed | frozen CLIP | aligned | gain | p (McNemar) |', '|---' * 7 + '|']
     for row in report['classification']:
-        lines.append('| {data} | `{aggregation}` | {seed} | {frozen:.1f} | {aligned:.1f} | {gain:+.1f} | {p:.1g} |'.format(
-            **row))
+        form = '| {data} | `{aggregation}` | {seed} | {frozen:.1f} | {aligned:.1f} | {gain:+.1f} | {p:.1g} |'
+        lines.append(form.format(**row))
     lines += ['', '| unseen objects | seed | one view, frozen | one view, tuned |', '|---|---|---|---|']
     lines += [f'| {row["data"]} | {row["seed"]} | {row["pretrained"]:.1f} | {row["tuned"]:.1f} |'
               for row in report['single_view']]
