@@ -49,7 +49,7 @@ def parse_args():
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--lr', type=float, default=1e-3)
     parser.add_argument('--depth-weight', type=float, default=4.,
-                        help='weight of the loss on the depth of the patches at the start; 0 from 60 %% of the steps on')
+                        help='weight of the loss on the depth of the patches at the start; it falls to 0 in 60 %%')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()

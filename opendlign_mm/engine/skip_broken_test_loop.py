@@ -1,50 +1,27 @@
 """A test of thousands of files that a broken one does not end."""
-from typing import Any, Dict, List, NamedTuple, Sequence, Union
+from typing import Any, Dict, List, Sequence, Union
 
 from mmdet3d.registry import DATASETS, LOOPS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import TestLoop
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+
+from ..datasets.readable import ReadableObjects, Unreadable
 
 MOST_NAMED = 20
 
 
-class _Broken(NamedTuple):
-    problem: str
-
-
-class _ReadableObjects(Dataset):
-    """Another data set, of whose objects those that cannot be read are told instead of raised."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == 'dataset':  # not there yet while a worker unpickles this
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except (OSError, ValueError, EOFError) as error:
-            return _Broken(str(error) or type(error).__name__)
-
-
 def _collate(samples: Sequence[Any]) -> Dict[str, Any]:
-    readable = [sample for sample in samples if not isinstance(sample, _Broken)]
+    readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
     return dict(batch=pseudo_collate(readable) if readable else None,
-                problems=[sample.problem for sample in samples if isinstance(sample, _Broken)])
+                problems=[sample.problem for sample in samples if isinstance(sample, Unreadable)])
 
 
 @LOOPS.register_module()
 class SkipBrokenTestLoop(TestLoop):
-    """mmengine's ``TestLoop`` that leaves out objects whose files cannot be read, counts them and lists them at the end.
+    """mmengine's ``TestLoop`` that leaves out objects whose files cannot be read and lists them at the end.
 
     The metrics are those of the others: compare ``num_samples`` before you compare accuracies.
 
@@ -62,7 +39,7 @@ class SkipBrokenTestLoop(TestLoop):
         if isinstance(dataloader, dict) and 'collate_fn' not in dataloader:
             dataset = dataloader['dataset']
             dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-            dataloader = dict(dataloader, dataset=_ReadableObjects(dataset), collate_fn=dict(type='collate_readable'))
+            dataloader = dict(dataloader, dataset=ReadableObjects(dataset), collate_fn=dict(type='collate_readable'))
         super().__init__(runner, dataloader, **kwargs)
         self.problems: List[str] = []
 

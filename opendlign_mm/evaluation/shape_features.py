@@ -7,13 +7,12 @@ import torch
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from ..datasets.readable import ReadableObjects, Unreadable
 from ..models import OpenDlign
 from ..structures import ShapeDataSample
-
-UNREADABLE = (OSError, ValueError, EOFError)
 
 
 @dataclass
@@ -30,23 +29,6 @@ class FeatureBatch:
     depth_views: Tensor
     data_samples: List[ShapeDataSample]
     indices: List[int]
-
-
-class _Readable(Dataset):
-    """Gives (index, sample), or (index, message) where the sample cannot be read."""
-
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.dataset, self.indices = dataset, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Tuple[int, Union[dict, str]]:
-        index = int(self.indices[position])
-        try:
-            return index, self.dataset[index]
-        except UNREADABLE as error:
-            return index, f'{error}' or type(error).__name__
 
 
 def feature_batches(model: OpenDlign, dataset: Union[dict, Dataset], indices: Optional[Sequence[int]] = None,
@@ -73,13 +55,14 @@ def feature_batches(model: OpenDlign, dataset: Union[dict, Dataset], indices: Op
     indices = range(len(dataset)) if indices is None else list(indices)
     skipped = {} if skipped is None else skipped
     branches = tuple(branches or model.backbone.branches)
-    loader = DataLoader(_Readable(dataset, indices), batch_size=batch_size, num_workers=num_workers, collate_fn=list)
-    broken = 0
+    loader = DataLoader(ReadableObjects(Subset(dataset, indices)), batch_size, num_workers=num_workers, collate_fn=list)
+    broken, remaining = 0, iter(indices)
     with tqdm(total=len(indices), desc=title, unit='shape', leave=False) as progress:
         for batch in loader:
             progress.update(len(batch))
-            readable = [(index, sample) for index, sample in batch if not isinstance(sample, str)]
-            failed = {index: reason for index, reason in batch if isinstance(reason, str)}
+            batch = [(index, sample) for sample, index in zip(batch, remaining)]
+            readable = [(int(index), sample) for index, sample in batch if not isinstance(sample, Unreadable)]
+            failed = {int(index): sample.problem for index, sample in batch if isinstance(sample, Unreadable)}
             broken += len(failed)
             skipped.update(failed)
             if not readable:
