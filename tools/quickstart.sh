@@ -27,10 +27,11 @@ value() { grep -o "$2: *[0-9.]*" "$logs/$1.log" | tail -n 1 | grep -o '[0-9.]*$'
 run=work_dirs/opendlign_tiny rooms=data/rooms
 step align "$python" tools/train.py configs/opendlign_tiny.py --work-dir "$run" --resume
 checkpoint=$(cat "$run/last_checkpoint")
-step classify-complete "$python" tools/test.py configs/opendlign_tiny.py "$checkpoint"
-step classify-scans "$python" tools/test.py configs/opendlign_tiny.py "$checkpoint" \
-  --cfg-options test_dataloader.dataset.scan_like=1.
-step rooms "$python" tools/make_rooms.py --out "$rooms" --num-val 6
+classify=("$python" tools/test.py configs/opendlign_tiny.py "$checkpoint"
+  --cfg-options test_dataloader.dataset.num_per_category=50)
+step classify-complete "${classify[@]}"
+step classify-scans "${classify[@]}" test_dataloader.dataset.scan_like=1.
+step rooms "$python" tools/make_rooms.py --out "$rooms" --num-val 4
 detect=("$python" tools/test.py configs/opendlign_tiny_scannet.py "$checkpoint" --cfg-options "data_root=$rooms")
 step detect-from-clusters "${detect[@]}"
 step detect-from-ground-truth "${detect[@]}" model.proposals.type=GroundTruthProposals
