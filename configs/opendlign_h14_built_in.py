@@ -1,10 +1,10 @@
 """opendlign_h14.py on the built-in objects with procedural pictures, for dry runs and as a start for data of your own.
 
-Without weights or GPU, two iterations of four objects:
+Without weights or GPU, two iterations of two objects:
 
     python tools/train.py configs/opendlign_h14_built_in.py --cfg-options model.backbone.pretrained=None \
-        train_cfg.max_epochs=1 train_dataloader.batch_size=4 train_dataloader.dataset.num_per_category=1 \
-        train_dataloader.dataset.categories=chair,table,desk,bed,sofa,lamp,cup,door
+        train_cfg.max_epochs=1 train_dataloader.batch_size=2 train_dataloader.num_workers=1 \
+        train_dataloader.dataset.num_per_category=1 train_dataloader.dataset.categories=chair,desk,bed,lamp
 """
 _base_ = ['_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py']
 
