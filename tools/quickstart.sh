@@ -21,14 +21,14 @@ step() {
   mv "$log.tmp" "$log"
 }
 
-# value LOG KEY: the last value of a metric that mmengine logged.
-value() { grep -o "$2: *[0-9.]*" "$logs/$1.log" | tail -n 1 | grep -o '[0-9.]*$' || echo '?'; }
+# value LOG KEY DIGITS: the last value of a metric that mmengine logged, rounded.
+value() { grep -o "$2: *[0-9.]*" "$logs/$1.log" | tail -n 1 | grep -o '[0-9.]*$' | xargs printf "%.$3f" || echo '?'; }
 
 run=work_dirs/opendlign_tiny rooms=data/rooms
 step align "$python" tools/train.py configs/opendlign_tiny.py --work-dir "$run" --resume
 checkpoint=$(cat "$run/last_checkpoint")
 classify=("$python" tools/test.py configs/opendlign_tiny.py "$checkpoint"
-  --cfg-options test_dataloader.dataset.num_per_category=50)
+  --cfg-options test_dataloader.dataset.num_per_category=40)
 step classify-complete "${classify[@]}"
 step classify-scans "${classify[@]}" test_dataloader.dataset.scan_like=1.
 step rooms "$python" tools/make_rooms.py --out "$rooms" --num-val 4
@@ -39,11 +39,11 @@ step detect-from-ground-truth "${detect[@]}" model.proposals.type=GroundTruthPro
 cat <<END
 
 Unseen objects, top-1 (%)    CLIP alone   aligned
-  complete                   $(printf '%10s %9s' "$(value classify-complete zero_shot/top1_frozen)" "$(value classify-complete zero_shot/top1)")
-  scan-like                  $(printf '%10s %9s' "$(value classify-scans zero_shot/top1_frozen)" "$(value classify-scans zero_shot/top1)")
+  complete                   $(printf '%10s %9s' "$(value classify-complete zero_shot/top1_frozen 1)" "$(value classify-complete zero_shot/top1 1)")
+  scan-like                  $(printf '%10s %9s' "$(value classify-scans zero_shot/top1_frozen 1)" "$(value classify-scans zero_shot/top1 1)")
 Unseen rooms                     AP25      AP50
-  proposals from clusters    $(printf '%10s %9s' "$(value detect-from-clusters mAP_0.25)" "$(value detect-from-clusters mAP_0.50)")
-  ground-truth boxes         $(printf '%10s %9s' "$(value detect-from-ground-truth mAP_0.25)" "$(value detect-from-ground-truth mAP_0.50)")
+  proposals from clusters    $(printf '%10s %9s' "$(value detect-from-clusters mAP_0.25 2)" "$(value detect-from-clusters mAP_0.50 2)")
+  ground-truth boxes         $(printf '%10s %9s' "$(value detect-from-ground-truth mAP_0.25 2)" "$(value detect-from-ground-truth mAP_0.50 2)")
 
 checkpoint: $checkpoint
 full tables: $logs/*.log
