@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Time a query among many shapes: ``python tools/benchmark_search.py --shapes 100000``. Prints a Markdown table."""
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+import numpy as np  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+
+from opendlign_mm.retrieval import ShapeIndex  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--shapes', type=int, default=100_000)
+    parser.add_argument('--dimensions', type=int, nargs='+', default=[512, 1024])
+    parser.add_argument('--queries', type=int, default=50)
+    args = parser.parse_args()
+    rng = np.random.default_rng(0)
+    print('| shapes | dimensions | FAISS, one query: median (ms) | NumPy, one query: median (ms) |\n' + '|---' * 4 + '|')
+    for dimension in args.dimensions:
+        vectors = rng.standard_normal((args.shapes, dimension), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        thumbnails = np.zeros((args.shapes, 1, 1), np.uint8)
+        index = ShapeIndex(vectors, [{}] * args.shapes, thumbnails, {}, Config({}))
+        queries = rng.standard_normal((args.queries, dimension), dtype=np.float32)
+        times = dict(faiss=[], numpy=[])
+        for query in queries:
+            began = time.perf_counter()
+            index.search(query[None], 5)
+            times['faiss'].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            np.argpartition(vectors @ query, -5)[-5:]
+            times['numpy'].append(time.perf_counter() - began)
+        print(f'| {args.shapes:,} | {dimension} | ' +
+              ' | '.join(f'{1000 * np.median(values):.1f}' for values in times.values()) + ' |')
+
+
+if __name__ == '__main__':
+    main()
