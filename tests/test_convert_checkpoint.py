@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -142,6 +143,14 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
     (tmp_path / 'broken.pt').write_bytes(content)
     with pytest.raises(ValueError, match=f'broken.pt is {message}'):
         load_foreign_checkpoint(tmp_path / 'broken.pt', 'model_state_dict')
+
+
+def test_what_others_allowed_stays_allowed(tmp_path):
+    before = set(torch.serialization.get_safe_globals())
+    contents = dict(args=argparse.Namespace(lr=np.float64(1)), model_state_dict=dict(a=torch.ones(1)))
+    torch.save(contents, tmp_path / 'a.pt')
+    assert torch.equal(load_foreign_checkpoint(tmp_path / 'a.pt', 'model_state_dict')['a'], torch.ones(1))
+    assert set(torch.serialization.get_safe_globals()) == before
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):

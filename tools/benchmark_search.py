@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument('--queries', type=int, default=50)
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    print('| shapes | dimensions | FAISS, one query: median (ms) | NumPy, one query: median (ms) |\n' + '|---' * 4 + '|')
+    print('| shapes | dimensions | one query, FAISS (median, ms) | NumPy (median, ms) |\n' + '|---' * 4 + '|')
     for dimension in args.dimensions:
         vectors = rng.standard_normal((args.shapes, dimension), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the README's picture: built-in objects as points, depth views and pictures; beside them a room with found boxes.
+"""Draw the README's picture: built-in objects as points, depth views and pictures; below them a room with named boxes.
 
     python tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of tools/visualize.py>
 """
@@ -27,11 +27,15 @@ def main():
     parser.add_argument('out', type=Path)
     parser.add_argument('--objects', nargs='+', choices=CATEGORIES, default=['chair', 'bathtub', 'lamp', 'bookshelf'])
     parser.add_argument('--views', type=float, nargs='+', default=[30, 120, 210])
-    parser.add_argument('--room', type=Path, help='picture of a room, drawn on the right')
+    parser.add_argument('--room', type=Path, help='picture of a room, drawn below')
     args = parser.parse_args()
     rows, views = len(args.objects), len(args.views)
-    figure = plt.figure(figsize=(1.25 * (1 + 2 * views) + (5 if args.room else 0), 1.35 * rows + .3))
-    grid = figure.add_gridspec(rows, 1 + 2 * views + (4 if args.room else 0), wspace=.03, hspace=.03)
+    width = 1.25 * (1 + 2 * views)
+    room = plt.imread(args.room) if args.room else None
+    room_height = 0 if room is None else width * room.shape[0] / room.shape[1]
+    figure = plt.figure(figsize=(width, 1.35 * rows + .3 + room_height))
+    ratios = [1.35] * rows + [room_height] * (room is not None)
+    grid = figure.add_gridspec(len(ratios), 1 + 2 * views, wspace=.03, hspace=.03, height_ratios=ratios)
     project = ContourAwareProjection(view_angles=args.views)
     for row, name in enumerate(args.objects):
         shape = sample_shape(name, np.random.default_rng(11), 8000)
@@ -49,11 +53,11 @@ def main():
             axis.set_axis_off()
             if row == 0 and column % views == views // 2:
                 axis.set_title('depth views' if column < views else 'pictures that agree with them', fontsize=10)
-    if args.room:
-        axis = figure.add_subplot(grid[:, 1 + 2 * views:])
-        axis.imshow(plt.imread(args.room))
+    if room is not None:
+        axis = figure.add_subplot(grid[rows, :])
+        axis.imshow(room)
         axis.set_axis_off()
-    print(save_figure(figure, args.out, dpi=110, bbox_inches='tight'))
+    print(save_figure(figure, args.out, dpi=160, bbox_inches='tight'))
 
 
 if __name__ == '__main__':

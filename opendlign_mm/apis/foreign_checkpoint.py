@@ -31,7 +31,9 @@ def load_foreign_checkpoint(path: Union[str, Path], key: str) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
+        # On leaving, PyTorch takes back all that it was given, also what others had allowed before.
+        known = torch.serialization.get_safe_globals()
+        with torch.serialization.safe_globals([item for item in _ALLOWED if item not in known]):
             contents = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

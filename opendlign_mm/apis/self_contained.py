@@ -28,7 +28,7 @@ def skip_weights_held_by(checkpoint: Optional[Union[str, Path]], cfg: Config) ->
 def _holds_clip(path: Path) -> bool:
     try:
         # Mapped, not read: only the names of the entries are looked at.
-        contents = torch.load(path, map_location='cpu', mmap=True, weights_only=False)
+        contents = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
     except Exception:
         return False  # whoever loads it says what is wrong with it
     entries = contents.get('state_dict', contents) if isinstance(contents, dict) else {}

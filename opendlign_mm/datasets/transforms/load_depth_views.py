@@ -46,7 +46,7 @@ def _unit_views(views: np.ndarray, name: str) -> np.ndarray:
         views = views.astype(np.float32) / 255
     elif np.issubdtype(views.dtype, np.floating):
         # A white background tells the ranges apart. Rounding may lead a little out; NaN fails both comparisons.
-        white = 255 if views.max() > 2 else 1
+        white = 255 if views.max() > 254 else 1
         if not (views.min() >= -1e-3 * white and views.max() <= (1 + 1e-3) * white):
             raise ValueError(f'{name}: depth views of floats must lie in [0, 1] or [0, 255], got {views.min()} to '
                              f'{views.max()}')
