@@ -4,9 +4,10 @@ from .ground_truth_proposals import GroundTruthProposals
 from .open_vocab_bbox_head import OpenVocabBBoxHead
 from .open_vocab_detector import OpenVocabDetector3D
 from .points_in_boxes import crop_points, points_in_boxes
+from .three_detr import ThreeDETR
 from .vocabulary_hook import VocabularyFromDatasetHook
 
 __all__ = [
     'ClusterProposals', 'GroundTruthProposals', 'OpenVocabBBoxHead', 'OpenVocabDetector3D',
-    'VocabularyFromDatasetHook', 'crop_points', 'points_in_boxes'
+    'ThreeDETR', 'VocabularyFromDatasetHook', 'crop_points', 'points_in_boxes'
 ]

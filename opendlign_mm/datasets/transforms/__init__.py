@@ -5,7 +5,8 @@ from .generate_images import GenerateImages
 from .load_built_in_shape import LoadBuiltInShape
 from .pack_shape_inputs import PackShapeInputs
 from .project_points_to_depth import ProjectPointsToDepth
+from .random_cuboid import RandomCuboid
 from .sample_views import SampleViews
 
 __all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape', 'PackShapeInputs',
-           'ProjectPointsToDepth', 'SampleViews']
+           'ProjectPointsToDepth', 'RandomCuboid', 'SampleViews']
