@@ -7,6 +7,9 @@ Class-agnostic boxes instead: --cfg-options model.num_classes=1 model.class_agno
 """
 _base_ = ['_base_/default_runtime.py', '_base_/datasets/scannet_3detr.py', '_base_/schedules/3detr_1080e.py']
 
+# CheckpointGuardHook asks for a CLIP, which this model does not have.
+custom_hooks = [dict(type='EpochSeedHook')]
+
 model = dict(
     type='ThreeDETR',
     num_classes=18,

@@ -5,6 +5,9 @@
 """
 _base_ = ['_base_/default_runtime.py', '_base_/datasets/sunrgbd_3detr.py', '_base_/schedules/3detr_1080e.py']
 
+# CheckpointGuardHook asks for a CLIP, which this model does not have.
+custom_hooks = [dict(type='EpochSeedHook')]
+
 model = dict(
     type='ThreeDETR',
     num_classes=10,

@@ -79,6 +79,7 @@ class ThreeDETR(Base3DDetector):
         self.branches = BoxBranches(channels, num_classes, num_angle_bins, branch_dropout)
         self.criterion = SetCriterion(**(criterion or {}))
         self.selection = BoxSelection(**(selection or {}))
+        self.register_load_state_dict_pre_hook(_refuse_other_models)
 
     def extract_feat(self, points: List[Tensor]) -> Tuple[Tensor, Tensor]:
         """Encode scenes.
@@ -179,3 +180,12 @@ class ThreeDETR(Base3DDetector):
         for number, scene in enumerate(points):
             name = getattr(samples[number], 'lidar_path', None) if samples else None
             check_points(scene, str(name or f'scene {number} of the batch'))
+
+
+def _refuse_other_models(model: ThreeDETR, state_dict: dict, prefix: str, *_) -> None:
+    """A checkpoint without a single entry of the model would leave it random, with no more than a warning."""
+    if not prefix and not any(name in state_dict for name in model.state_dict()):
+        some = ', '.join(list(state_dict)[:3]) or 'nothing'
+        raise RuntimeError(f'the checkpoint is of another model: none of its {len(state_dict)} entries ({some}, ...) '
+                           "belongs to ThreeDETR. 3DETR's released checkpoints have to be converted first: "
+                           '`python tools/convert_checkpoint.py 3detr SRC DST --config CONFIG`')
