@@ -58,7 +58,8 @@ def test_predict_boxes_shapes_and_ranges(room, masked, device):
     assert all(value.device.type == device.type for value in boxes.values())
     extent = points[:, :3].amax(0) - points[:, :3].amin(0)
     assert (boxes['size'] > 0).all() and (boxes['size'] <= extent).all()
-    assert (boxes['angle'].abs() <= math.pi + 1e-6).all() and ((boxes['objectness'] >= 0) & (boxes['objectness'] <= 1)).all()
+    assert (boxes['angle'].abs() <= math.pi + 1e-6).all()
+    assert ((boxes['objectness'] >= 0) & (boxes['objectness'] <= 1)).all()
     # Scenes of a batch do not influence each other, whether their sizes agree or not.
     shorter = points[:5000]
     mixed = model.predict_boxes([points, shorter])
@@ -90,7 +91,8 @@ def test_masks_keep_attention_near():
 @pytest.mark.parametrize('bins', [1, 12])
 def test_losses_train(room, bins):
     """A few steps of overfitting one room halve the loss; all parameters get gradients."""
-    model = tiny(num_angle_bins=bins, branch_dropout=0., decoder=dict(num_layers=2, feedforward_channels=16, dropout=0.))
+    model = tiny(num_angle_bins=bins, branch_dropout=0.,
+                 decoder=dict(num_layers=2, feedforward_channels=16, dropout=0.))
     points, sample = room
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     totals = []

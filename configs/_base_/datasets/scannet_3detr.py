@@ -22,5 +22,5 @@ train_dataloader = dict(
     batch_size=8, persistent_workers=True, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-val_evaluator = [dict(type='IndoorMetric'), dict(type='ProposalRecall', max_proposals=(16, 64, 128, 256))]
+val_evaluator = [dict(type='OpenVocabIndoorMetric'), dict(type='ProposalRecall', max_proposals=(16, 64, 128, 256))]
 test_evaluator = val_evaluator

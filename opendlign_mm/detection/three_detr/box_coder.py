@@ -68,7 +68,7 @@ def decode_angle(logits: Tensor, normalized_residual: Tensor) -> Tensor:
 
 
 def encode_angle(angle: Tensor, bins: int) -> Tuple[Tensor, Tensor]:
-    """The nearest bin and the residual in half bin widths, in [-1, 1], of angles (...) in radians; zeros for one bin."""
+    """Nearest bins, and residuals in half bin widths, in [-1, 1], of angles (...) in radians; zeros with one bin."""
     if bins == 1:
         return torch.zeros_like(angle, dtype=torch.long), torch.zeros_like(angle)
     width = 2 * math.pi / bins

@@ -1,5 +1,5 @@
 """The set loss of 3DETR (section 3.3), for every decoder layer."""
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,10 @@ class SetCriterion:
     """
     WEIGHTS = dict(cls=1., center=5., size=1., giou=1., angle_cls=0.1, angle_residual=0.5)
 
-    def __init__(self, matcher: dict = None, background_weight: float = 0.25, weights: dict = None) -> None:
+    def __init__(self,
+                 matcher: Optional[dict] = None,
+                 background_weight: float = 0.25,
+                 weights: Optional[dict] = None) -> None:
         unknown = sorted(set(weights or {}) - set(self.WEIGHTS))
         if unknown:
             raise ValueError(f'unknown losses {unknown}; there are {sorted(self.WEIGHTS)}')
@@ -38,8 +41,8 @@ class SetCriterion:
             targets: Of B scenes.
 
         Returns:
-            dict of scalars, already weighted: ``loss_cls``, ``loss_center``, ... of the last layer, and ``d0.loss_cls``,
-            ... of the layers before. ``cardinality_error``, the mean difference between the numbers of predicted and
+            dict of scalars, already weighted: ``loss_cls``, ``loss_center``, ... of the last layer, ``d0.loss_cls``, ...
+            of the layers before. ``cardinality_error``, the mean difference between the numbers of predicted and
             annotated objects, is for the log only.
         """
         predictions = {name: value.float() for name, value in predictions.items()}

@@ -31,8 +31,8 @@ class HungarianMatcher:
         probability = predictions['cls_logits'][:, scene].softmax(dim=-1)[..., targets.labels]
         cost = -self.cls * probability - self.objectness * predictions['objectness'][:, scene, :, None]
         if self.center:
-            centers = predictions['normalized_center'][:, scene]
-            cost = cost + self.center * torch.cdist(centers, targets.normalized_centers.expand(len(centers), -1, -1), p=1)
+            offsets = predictions['normalized_center'][:, scene, :, None] - targets.normalized_centers
+            cost = cost + self.center * offsets.abs().sum(dim=-1)
         if self.giou:
             boxes = predictions['boxes'][:, scene]
             cost = cost - self.giou * generalized_iou(boxes[:, :, None], targets.boxes, rotated)
