@@ -216,3 +216,16 @@ def test_checkpoint_of_another_model_is_refused():
     with pytest.raises(RuntimeError, match='of another model.*pre_encoder.x.*convert_checkpoint'):
         model.load_state_dict({'pre_encoder.x': torch.zeros(1)}, strict=False)
     model.load_state_dict(tiny(1).state_dict())
+
+
+def test_half_precision(room, device):
+    """Under autocast losses stay close to those of float32, and gradients finite."""
+    model = tiny(num_angle_bins=12).to(device).eval()
+    points, sample = room[0].to(device), room[1].to(device)
+    exact, _ = model.parse_losses(model.loss(dict(points=[points]), [sample]))
+    with torch.autocast(device.type, torch.bfloat16):
+        losses = model.loss(dict(points=[points]), [sample])
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert total.dtype == torch.float32 and total.item() == pytest.approx(exact.item(), rel=.1)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
