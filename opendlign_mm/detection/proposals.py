@@ -5,6 +5,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 
+class BrokenSceneError(ValueError):
+    """A scene whose points or boxes cannot be used; other scenes of the data set may well be."""
+
+
 def make_proposals(boxes: BaseInstance3DBoxes, objectness: Tensor) -> InstanceData:
     """Class-agnostic boxes with their objectness.
 
@@ -26,7 +30,8 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
 
     Raises:
         TypeError: if it is no floating point tensor.
-        ValueError: for another shape, no points, or non-finite coordinates; the message counts them.
+        BrokenSceneError: no points, or non-finite coordinates; the message counts them.
+        ValueError: for another shape.
     """
     if not isinstance(points, Tensor) or not points.is_floating_point():
         raise TypeError(f'{name}: points must be a floating point tensor, got '
@@ -34,8 +39,8 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
     if points.dim() != 2 or points.shape[1] < 3:
         raise ValueError(f'{name}: points must have shape (N, >=3), got {tuple(points.shape)}')
     if len(points) == 0:
-        raise ValueError(f'{name}: there are no points; check the file and the filters of the pipeline')
+        raise BrokenSceneError(f'{name}: there are no points; check the file and the filters of the pipeline')
     bad = int((~torch.isfinite(points[:, :3])).any(dim=1).sum())
     if bad:
-        raise ValueError(f'{name}: {bad} of {len(points)} points have non-finite coordinates; remove them from the '
-                         'file or in the pipeline')
+        raise BrokenSceneError(f'{name}: {bad} of {len(points)} points have non-finite coordinates; remove them from '
+                               'the file or in the pipeline')
