@@ -1,6 +1,6 @@
 """What every proposal source gives, and the checks they share."""
 import torch
-from mmdet3d.structures import BaseInstance3DBoxes
+from mmdet3d.structures import BaseInstance3DBoxes, DepthInstance3DBoxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -23,6 +23,11 @@ def make_proposals(boxes: BaseInstance3DBoxes, objectness: Tensor) -> InstanceDa
     proposals.bboxes_3d = boxes
     proposals.objectness = objectness
     return proposals
+
+
+def no_proposals(points: Tensor) -> InstanceData:
+    """Not one box, on the device of ``points``."""
+    return make_proposals(DepthInstance3DBoxes(points.new_zeros(0, 7)), points.new_zeros(0))
 
 
 def check_points(points: Tensor, name: str = 'scene') -> None:
