@@ -136,6 +136,13 @@ class OpenVocabDetector3D(Base3DDetector):
         """Depth views (K, V, H, W) -> dict branch -> (K, V, D), L2-normalised."""
         return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
 
+    def class_probabilities(self, depth_views: Tensor) -> Tensor:
+        """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share."""
+        scores = self.classifier.zero_shot(depth_views)
+        probabilities = self.bbox_head.probabilities(scores, depth_views.shape[1],
+                                                     self.classifier.zero_shot_head.aggregation)
+        return probabilities[:, :len(self.class_names)]
+
     def _forward(self,
                  batch_inputs_dict: dict,
                  batch_data_samples: Optional[List[Det3DDataSample]] = None) -> List[Tuple[InstanceData, Tensor]]:
@@ -195,16 +202,13 @@ class OpenVocabDetector3D(Base3DDetector):
                            'tools/train.py and give its checkpoint to tools/test.py with the config of this detector.')
 
     def _classify(self, crops: List[Tensor], points: Tensor) -> Tensor:
-        """Probabilities (K, C) of the vocabulary for K point sets, in one pass; the background keeps its share."""
-        head = self.classifier.zero_shot_head
+        """Probabilities (K, C) of K point sets, in one pass."""
         if self.class_names is None:
             raise RuntimeError('No vocabulary: give class_names to the zero-shot head in the config, add a '
                                'VocabularyFromDatasetHook, or call set_vocabulary([...]) first.')
         if not crops:
             return points.new_zeros(0, len(self.class_names))
-        scores = self.classifier.zero_shot(self.projection(crops))
-        probabilities = self.bbox_head.probabilities(scores, self.projection.num_views, head.aggregation)
-        return probabilities[:, :len(self.class_names)]
+        return self.class_probabilities(self.projection(crops))
 
     @staticmethod
     def _points_of_scenes(batch_inputs_dict: dict) -> List[Tensor]:

@@ -65,7 +65,7 @@ def test_boxes_from_above_of_nothing(tmp_path):
 
 
 def run_tool(*arguments):
-    return subprocess.run([sys.executable, str(REPOSITORY / 'tools' / 'visualize.py'), *map(str, arguments)],
+    return subprocess.run([sys.executable, str(REPOSITORY / 'tools' / 'visualize_detections.py'), *map(str, arguments)],
                           capture_output=True, text=True, cwd=REPOSITORY)
 
 
