@@ -37,6 +37,7 @@ def depth_contact_sheet(depth_views: Tensor,
     separated = torch.nn.functional.pad(depth_views.detach().float().cpu(), (0, 1), value=1.)
     rows = separated.permute(0, 2, 1, 3).reshape(num_objects, height, num_views * (width + 1))
     figure = new_figure((title_width + num_views * view_size, num_objects * view_size * height / width))
+    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0, wspace=0)
     axes = figure.subplots(
         num_objects, 2, squeeze=False, gridspec_kw=dict(width_ratios=[title_width, num_views * view_size]))
     for (title_axis, picture_axis), row, title in zip(axes, rows.numpy(), titles):
@@ -44,4 +45,5 @@ def depth_contact_sheet(depth_views: Tensor,
         picture_axis.imshow(row, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
         title_axis.axis('off')
         picture_axis.axis('off')
+        picture_axis.set_anchor('W')
     return save_figure(figure, path)
