@@ -37,7 +37,7 @@ def shifted(box, by):
 def test_true_boxes_are_perfect_localisation():
     scenes = [scene(TRUTH, [1.] * 3, [[1., 0, 0]] * 3)] * 2
     results = evaluate('ClassAgnosticAP', scenes)
-    assert results['class_agnostic/AP_0.25'] == pytest.approx(1) and results['class_agnostic/AP_0.50'] == pytest.approx(1)
+    assert results['class_agnostic/AP_0.25'] == results['class_agnostic/AP_0.50'] == pytest.approx(1)
 
 
 def test_average_precision_without_classes():

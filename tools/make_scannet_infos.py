@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Make the points and the info file of ScanNet for a set of classes, from the files that ScanNet publishes.
 
-    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv --split scannetv2_val.txt --out data/scannet20
+    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \\
+        --split scannetv2_val.txt --out data/scannet20
 
 OUT/points/*.bin and OUT/scannet20_infos_val.pkl are what configs/opendlign_h14_scannet20.py reads. Each scan needs
 SCAN_vh_clean_2.ply, SCAN_vh_clean_2.0.010000.segs.json, SCAN.aggregation.json and SCAN.txt; --mesh fine takes
@@ -27,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('scans', help='folder with one sub-folder for each scan')
     parser.add_argument('labels', help='scannetv2-labels.combined.tsv')
-    parser.add_argument('--split', help='text file with one name of a scan per line; without it all scans of the folder')
+    parser.add_argument('--split', help='text file with one name of a scan per line; without it: all scans')
     parser.add_argument('--name', default='val', help='of the split in the name of the info file')
     parser.add_argument('--out', required=True, help='data_root to write')
     parser.add_argument('--classes', choices=sorted(CLASS_SETS), default='ov3det20')

@@ -1,4 +1,6 @@
 """A trained detector inside another model, for its boxes alone."""
+import logging
+from collections import OrderedDict
 from pathlib import Path
 from typing import Optional, Union
 
@@ -45,8 +47,8 @@ class FrozenDetector(nn.Module):
         self.detector = MODELS.build(self.cfg.model)
         name = self.cfg.filename or self.cfg.model.type
         if checkpoint is None:
-            print_log(f'{type(self).__name__}: no checkpoint for {name}; unless the whole model\'s checkpoint holds '
-                      'it, its boxes are those of random weights', logger='current', level=30)
+            print_log(f"{type(self).__name__}: no checkpoint for {name}; unless the whole model's checkpoint holds "
+                      'it, its boxes are those of random weights', logger='current', level=logging.WARNING)
         else:
             _load(self.detector, Path(checkpoint).expanduser(), str(name))
         self.detector.requires_grad_(False)
@@ -60,10 +62,10 @@ class FrozenDetector(nn.Module):
 
 def read_config(config: Union[str, Path, dict]) -> Config:
     """A config from a file, from mmdet3d (``'mmdet3d::...'``), or as it is."""
-    if isinstance(config, dict):  # a Config's own nodes are dicts, a Config itself is none
-        return Config(config)
     if isinstance(config, Config):
         return config.copy()
+    if isinstance(config, dict):
+        return Config(config)
     if str(config).startswith(TOOLBOX_PREFIX):
         return get_config(str(config))
     path = Path(config).expanduser()
@@ -75,7 +77,9 @@ def read_config(config: Union[str, Path, dict]) -> Config:
 def _load(detector: nn.Module, checkpoint: Path, name: str) -> None:
     contents = _load_checkpoint(str(checkpoint), map_location='cpu')
     state = contents.get('state_dict', contents)
-    state = {key[len('module.'):] if key.startswith('module.') else key: value for key, value in state.items()}
+    metadata = getattr(state, '_metadata', None)
+    state = OrderedDict((key.removeprefix('module.'), value) for key, value in state.items())
+    state._metadata = metadata  # by its versions mmdet3d converts older checkpoints
     try:
         missing = detector.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:

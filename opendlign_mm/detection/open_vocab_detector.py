@@ -187,7 +187,8 @@ class OpenVocabDetector3D(Base3DDetector):
             except BrokenSceneError as error:
                 if self.broken_scenes == 'raise':
                     raise
-                print_log(f'nothing is detected in {_name_of_scene(sample, index)}: {error}', 'current', logging.WARNING)
+                print_log(f'nothing is detected in {_name_of_scene(sample, index)}: {error}', 'current',
+                          logging.WARNING)
                 proposed = no_proposals(points)
             proposals, crops = self.crop_proposals(points, proposed)
             proposals.class_probabilities = self._classify(crops, points)

@@ -57,9 +57,8 @@ class BoxClassificationAccuracy(BaseMetric):
             self.results.append(dict(overlap=overlap, rank=rank, labels=labels))
 
     def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
-        """``top1_0.25``, ``top5_0.25``, ... in [0, 1], over objects that are found, and ``found_0.25``, ..., their number.
-
-        The accuracies are 0 where nothing is found.
+        """``top1_0.25``, ``top5_0.25``, ... in [0, 1], over objects that are found, 0 where none is; and their number
+        ``found_0.25``, ...
         """
         overlap, rank, labels = (torch.cat([result[name] for result in results])
                                  for name in ('overlap', 'rank', 'labels'))

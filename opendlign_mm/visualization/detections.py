@@ -32,4 +32,4 @@ def draw_scene(detector: OpenVocabDetector3D,
         return paths
     titles = ['\n'.join([f'{number}:', *(f'{name} {value:.2f}' for name, value in classes), match]).rstrip()
               for number, (classes, match) in enumerate(zip(scene.classes, scene.matches), start=1)]
-    return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png', view_size=1.1)]
+    return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png')]
