@@ -12,5 +12,6 @@ from .version import __version__
 __all__ = ['__version__']
 
 for registry, module in ((MODELS, 'detection'), (DATASETS, 'datasets.open_vocab_scannet'),
-                         (METRICS, 'evaluation.proposal_recall'), (METRICS, 'evaluation.open_vocab_indoor_metric')):
+                         (METRICS, 'evaluation.proposal_recall'), (METRICS, 'evaluation.open_vocab_indoor_metric'),
+                         (METRICS, 'evaluation.class_agnostic_ap'), (METRICS, 'evaluation.box_classification')):
     compat.register_location(registry, f'{__name__}.{module}')

@@ -54,6 +54,8 @@ def test_model_and_evaluator_build(path):
     for backbone in backbones(config.model):
         image_size = copy.deepcopy(TINY_CLIP)
         backbone.update(clip='tiny', model_config=image_size, pretrained=None)
+    if 'checkpoint' in config.model.get('proposals', {}):
+        config.model.proposals.checkpoint = None
     model = MODELS.build(config.model)
     assert sum(parameter.numel() for parameter in model.parameters()) > 0
     for evaluator in (config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]):

@@ -57,7 +57,8 @@ def test_cluster_proposals_by_the_tool(sample_root, tmp_path):
 def test_ground_truth_proposals_by_the_tool(sample_root, tmp_path):
     output = run(tool_command('test.py', sample_root, tmp_path) + ['model.proposals.type=GroundTruthProposals'])
     assert value(output, 'proposals/recall_0.50') == 1.
-    assert value(output, 'proposals/per_scene') == 27
+    assert value(output, 'proposals/per_scene') == value(output, 'recognition/found_0.50') == 27
+    assert value(output, 'class_agnostic/AP_0.25') == value(output, 'class_agnostic/AP_0.50') == 1.
 
 
 def test_scene_has_scannets_18_classes(sample_root):

@@ -3,6 +3,7 @@
 
     python tools/convert_checkpoint.py opendlign released.pt opendlign_b32.pth --config configs/opendlign_b32.py
     python tools/convert_checkpoint.py opendlign epoch_10.pth released.pt --config configs/opendlign_b32.py --to-release
+    python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth 3detr_m.pth --config configs/3detr_m_scannet.py
 """
 import argparse
 import sys
@@ -19,6 +20,7 @@ import opendlign_mm  # noqa: E402
 from opendlign_mm.apis import init_model, load_foreign_checkpoint  # noqa: E402
 from opendlign_mm.apis.command_line import user_errors  # noqa: E402
 from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.detection.three_detr.conversion import add_3detr_parser, convert_3detr  # noqa: E402
 from opendlign_mm.models.released import from_released, load_whole, to_released, whole_state_dict  # noqa: E402
 
 
@@ -35,6 +37,7 @@ def parse_args() -> argparse.Namespace:
                            help='leave the frozen CLIP out; tools/test.py then takes it from the weights that the '
                            'config names, and refuses any that differ')
     opendlign.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
+    add_3detr_parser(kinds)
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
 
@@ -72,7 +75,10 @@ def opendlign_to_release(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
-        (opendlign_to_release if args.to_release else opendlign_from_release)(args)
+        if args.kind == '3detr':
+            convert_3detr(args, load_foreign_checkpoint)
+        else:
+            (opendlign_to_release if args.to_release else opendlign_from_release)(args)
 
 
 if __name__ == '__main__':

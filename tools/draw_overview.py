@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw the README's picture: built-in objects as points, depth views and pictures; below them a room with named boxes.
 
-    python tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of tools/visualize.py>
+    python tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of visualize_detections.py>
 """
 import argparse
 import sys

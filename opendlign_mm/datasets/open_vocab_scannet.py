@@ -6,6 +6,8 @@ import mmengine
 from mmdet3d.datasets import ScanNetDataset
 from mmdet3d.registry import DATASETS
 
+from .scannet_classes import OV3DET_NYU40_IDS
+
 
 @DATASETS.register_module()
 class OpenVocabScanNetDataset(ScanNetDataset):
@@ -39,6 +41,16 @@ class OpenVocabScanNetDataset(ScanNetDataset):
             metainfo['classes'] = tuple(categories) if categories else self.METAINFO['classes']
         unknown = sorted(set(metainfo['classes']) - set(self.METAINFO['classes']))
         if unknown or not metainfo['classes']:
-            raise ValueError(f"classes must be some of ScanNet's, got {unknown or 'none'}; ScanNet's are "
-                             f'{", ".join(self.METAINFO["classes"])}')
+            raise ValueError(f"classes must be some of ScanNet's, got {unknown or 'none'}; those of "
+                             f'{type(self).__name__} are {", ".join(self.METAINFO["classes"])}')
         super().__init__(data_root=data_root, ann_file=ann_file, metainfo=metainfo, **kwargs)
+
+
+@DATASETS.register_module()
+class OpenVocabScanNet20Dataset(OpenVocabScanNetDataset):
+    """ScanNet with the 20 classes that OV-3DET is evaluated on, from an info file of ``tools/make_scannet_infos.py``.
+
+    Arguments and errors are those of :class:`OpenVocabScanNetDataset`.
+    """
+    METAINFO = dict(ScanNetDataset.METAINFO, classes=tuple(OV3DET_NYU40_IDS),
+                    valid_class_ids=tuple(OV3DET_NYU40_IDS.values()))

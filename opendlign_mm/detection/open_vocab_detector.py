@@ -1,16 +1,19 @@
 """Open-vocabulary 3D detection: boxes from anywhere, classes from prompts (OpenDlign, section 4.4)."""
+import logging
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..models.prompts import checked_class_names
 from ..projection import build_projection
 from .points_in_boxes import crop_points
-from .proposals import check_points
+from .proposals import BrokenSceneError, check_points, no_proposals
 
 Component = Union[dict, nn.Module]
 
@@ -25,14 +28,23 @@ class OpenVocabDetector3D(Base3DDetector):
     There is nothing to train here; a checkpoint of an aligned :class:`OpenDlign` loads.
 
     Args:
-        proposals (dict | nn.Module): source of boxes: ``ClusterProposals``, ``GroundTruthProposals``, or any module
+        proposals (dict | nn.Module): source of boxes: ``ThreeDETRProposals``, ``DetectorProposals``,
+            ``ClusterProposals``, ``FileProposals``, ``GroundTruthProposals``, or any module
             ``(points, data_sample) -> InstanceData(bboxes_3d, objectness)``.
         classifier (dict | nn.Module): an ``OpenDlign`` with a zero-shot head.
         projection (dict, optional): arguments of :class:`ContourAwareProjection`; those of the classifier's alignment.
         bbox_head (dict | nn.Module, optional): an ``OpenVocabBBoxHead`` by default.
+        background (Sequence[str]): words such as wall, floor and ceiling that compete with the vocabulary for a box
+            but give no detections: they absorb what is no object. A word of the vocabulary is not background. None by
+            default, as the paper names none.
+        objectness_threshold (float): proposals with less objectness are dropped before anything is computed for them.
+        max_proposals (int, optional): most proposals per scene, by objectness.
         box_margin (float): metres by which boxes are padded before their points are taken.
         min_points (int): boxes with fewer points are dropped; their number is ``num_dropped_proposals`` of the result's
             metainfo.
+        broken_scenes (str): what :meth:`predict` does with a scene without points, with non-finite ones or without
+            usable boxes: 'raise' an error, or give an 'empty' result with a warning that names the scene, so that one
+            file does not end a test of thousands.
         data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
         init_cfg (dict, optional): mmengine initialisation config.
     """
@@ -42,8 +54,12 @@ class OpenVocabDetector3D(Base3DDetector):
                  classifier: Component,
                  projection: Optional[dict] = None,
                  bbox_head: Optional[Component] = None,
+                 background: Sequence[str] = (),
+                 objectness_threshold: float = 0.,
+                 max_proposals: Optional[int] = None,
                  box_margin: float = 0.,
                  min_points: int = 5,
+                 broken_scenes: str = 'raise',
                  data_preprocessor: Optional[dict] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
@@ -55,7 +71,18 @@ class OpenVocabDetector3D(Base3DDetector):
         self.projection = build_projection(projection)
         if min_points < 1:
             raise ValueError(f'min_points must be >= 1, got {min_points}')
-        self.box_margin, self.min_points = box_margin, min_points
+        if max_proposals is not None and max_proposals < 1:
+            raise ValueError(f'max_proposals must be None or >= 1, got {max_proposals}')
+        if box_margin < 0:
+            raise ValueError(f'box_margin must be >= 0, got {box_margin}')
+        if broken_scenes not in ('raise', 'empty'):
+            raise ValueError(f"broken_scenes must be 'raise' or 'empty', got {broken_scenes!r}")
+        self.box_margin, self.min_points, self.broken_scenes = box_margin, min_points, broken_scenes
+        self.objectness_threshold, self.max_proposals = objectness_threshold, max_proposals
+        self.background = checked_class_names(background) if len(background) else ()
+        self._num_background = 0
+        if self.class_names is not None:
+            self.set_vocabulary(self.class_names)
         self.register_load_state_dict_pre_hook(_take_entries_of_classifier)
 
     def set_vocabulary(self, class_names: Sequence[str], templates: Union[None, str, Sequence[str]] = None) -> None:
@@ -64,12 +91,32 @@ class OpenVocabDetector3D(Base3DDetector):
         Raises:
             ValueError: empty vocabulary, a name twice, or a template without ``{}``.
         """
-        self.classifier.set_vocabulary(class_names, templates)
+        class_names = checked_class_names(class_names)
+        background = tuple(name for name in self.background if name not in class_names)
+        self.classifier.set_vocabulary(class_names + background, templates)
+        self._num_background = len(background)
 
     @property
     def class_names(self) -> Optional[Tuple[str, ...]]:
-        """The vocabulary, None if none has been set."""
-        return self.classifier.zero_shot_head.class_names
+        """The vocabulary without the background, None if none has been set."""
+        names = self.classifier.zero_shot_head.class_names
+        return None if names is None else names[:len(names) - self._num_background]
+
+    def propose(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+        """Proposals of one scene above ``objectness_threshold``, best first, at most ``max_proposals``.
+
+        Args:
+            points (Tensor): float (N, >=3).
+            data_sample (Det3DDataSample, optional): the scene's sample.
+
+        Raises:
+            BrokenSceneError: a scene without points, with non-finite ones, or without usable boxes.
+        """
+        check_points(points)
+        proposals = self.proposals(points, data_sample)
+        order = proposals.objectness.argsort(descending=True, stable=True)
+        order = order[proposals.objectness[order] >= self.objectness_threshold]
+        return proposals[order[:self.max_proposals]]
 
     def crop_proposals(self, points: Tensor, proposals: InstanceData) -> Tuple[InstanceData, List[Tensor]]:
         """Drop proposals with fewer than ``min_points`` points; the points of the others, in the frame of their box.
@@ -89,6 +136,13 @@ class OpenVocabDetector3D(Base3DDetector):
         """Depth views (K, V, H, W) -> dict branch -> (K, V, D), L2-normalised."""
         return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
 
+    def class_probabilities(self, depth_views: Tensor) -> Tensor:
+        """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share."""
+        scores = self.classifier.zero_shot(depth_views)
+        probabilities = self.bbox_head.probabilities(scores, depth_views.shape[1],
+                                                     self.classifier.zero_shot_head.aggregation)
+        return probabilities[:, :len(self.class_names)]
+
     def _forward(self,
                  batch_inputs_dict: dict,
                  batch_data_samples: Optional[List[Det3DDataSample]] = None) -> List[Tuple[InstanceData, Tensor]]:
@@ -98,7 +152,7 @@ class OpenVocabDetector3D(Base3DDetector):
         results = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples)):
             check_points(points, _name_of_scene(sample, index))
-            proposals, crops = self.crop_proposals(points, self.proposals(points, sample))
+            proposals, crops = self.crop_proposals(points, self.propose(points, sample))
             results.append((proposals, self._classify(crops, points)))
         return results
 
@@ -115,20 +169,30 @@ class OpenVocabDetector3D(Base3DDetector):
 
         Returns:
             list[Det3DDataSample]: with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and
-            ``proposals_3d`` (``bboxes_3d``, ``objectness``); both are empty where nothing is proposed.
+            ``proposals_3d`` (``bboxes_3d``, ``objectness``, ``class_probabilities`` (K, C), whose rows sum to 1 less
+            the share of the background); both are empty where nothing is proposed.
 
         Raises:
-            ValueError: a scene without points or with non-finite ones.
+            BrokenSceneError: a ValueError, for a scene without points, with non-finite ones or without usable boxes,
+                if ``broken_scenes`` is 'raise'.
             RuntimeError: no vocabulary has been set.
         """
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
         samples = batch_data_samples or [Det3DDataSample() for _ in points_of_scenes]
         detections = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples)):
-            check_points(points, _name_of_scene(sample, index))
-            proposed = self.proposals(points, sample)
+            try:
+                check_points(points, _name_of_scene(sample, index))
+                proposed = self.propose(points, sample)
+            except BrokenSceneError as error:
+                if self.broken_scenes == 'raise':
+                    raise
+                print_log(f'nothing is detected in {_name_of_scene(sample, index)}: {error}', 'current',
+                          logging.WARNING)
+                proposed = no_proposals(points)
             proposals, crops = self.crop_proposals(points, proposed)
-            detections.append(self.bbox_head.predict(proposals, self._classify(crops, points)))
+            proposals.class_probabilities = self._classify(crops, points)
+            detections.append(self.bbox_head.predict(proposals, proposals.class_probabilities))
             sample.proposals_3d = proposals
             sample.set_metainfo(dict(num_dropped_proposals=len(proposed) - len(proposals)))
         return self.add_pred_to_datasample(samples, detections)
@@ -139,15 +203,13 @@ class OpenVocabDetector3D(Base3DDetector):
                            'tools/train.py and give its checkpoint to tools/test.py with the config of this detector.')
 
     def _classify(self, crops: List[Tensor], points: Tensor) -> Tensor:
-        """Class probabilities (K, C) of K point sets in one pass."""
-        head = self.classifier.zero_shot_head
+        """Probabilities (K, C) of K point sets, in one pass."""
         if self.class_names is None:
             raise RuntimeError('No vocabulary: give class_names to the zero-shot head in the config, add a '
                                'VocabularyFromDatasetHook, or call set_vocabulary([...]) first.')
         if not crops:
             return points.new_zeros(0, len(self.class_names))
-        scores = self.classifier.zero_shot(self.projection(crops))
-        return self.bbox_head.probabilities(scores, self.projection.num_views, head.aggregation)
+        return self.class_probabilities(self.projection(crops))
 
     @staticmethod
     def _points_of_scenes(batch_inputs_dict: dict) -> List[Tensor]:

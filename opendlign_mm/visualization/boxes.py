@@ -41,7 +41,7 @@ def draw_scene_from_above(points: Tensor,
         panels.insert(0, ('ground truth', truth, truth_names, 'tab:green'))
     figure = new_figure((9 * len(panels), 9))
     figure.suptitle(title)
-    xyz, colors = _visible(points)
+    xyz, colors = visible_points(points)
     for axis, (name, boxes, names, color) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         axis.scatter(xyz[:, 0], xyz[:, 1], c=colors, s=2, linewidths=0)
         count = 0 if boxes is None else len(boxes)
@@ -53,8 +53,15 @@ def draw_scene_from_above(points: Tensor,
     return save_figure(figure, path)
 
 
-def _visible(points: Tensor) -> tuple:
-    """Points in the order of their height without the ceiling, and their colours (N, 3) in [0, 1] or heights (N,)."""
+def visible_points(points: Tensor) -> tuple:
+    """Points to draw: at most ``MAX_POINTS``, by height, without the ceiling.
+
+    Args:
+        points (Tensor): float (N, >=3), see :func:`draw_scene_from_above`.
+
+    Returns:
+        tuple: array (M, >=3), and colours (M, 3) in [0, 1] or, where points have none, heights (M,).
+    """
     array = points.detach().float().cpu().numpy()
     if len(array) > MAX_POINTS:
         array = array[np.linspace(0, len(array) - 1, MAX_POINTS).astype(int)]

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .figures import new_figure, save_figure
 
+LINE_HEIGHT = 0.16  # inches, of a line of a title
+GAP = 0.08  # inches, between rows
+
 
 def depth_contact_sheet(depth_views: Tensor,
                         titles: Sequence[str],
@@ -36,12 +39,16 @@ def depth_contact_sheet(depth_views: Tensor,
     # One picture per row, with a white pixel between views, is much faster than an axis per view.
     separated = torch.nn.functional.pad(depth_views.detach().float().cpu(), (0, 1), value=1.)
     rows = separated.permute(0, 2, 1, 3).reshape(num_objects, height, num_views * (width + 1))
-    figure = new_figure((title_width + num_views * view_size, num_objects * view_size * height / width))
-    axes = figure.subplots(
-        num_objects, 2, squeeze=False, gridspec_kw=dict(width_ratios=[title_width, num_views * view_size]))
-    for (title_axis, picture_axis), row, title in zip(axes, rows.numpy(), titles):
-        title_axis.text(0, 0.5, title, va='center', fontsize=9)
-        picture_axis.imshow(row, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
-        title_axis.axis('off')
-        picture_axis.axis('off')
+    picture_width, picture_height = num_views * view_size, view_size * height / width
+    row_height = GAP + max(picture_height, LINE_HEIGHT * max(title.count('\n') + 1 for title in titles))
+    total_width, total_height = title_width + picture_width, num_objects * row_height
+    figure = new_figure((total_width, total_height))
+    figure.set_layout_engine('none')  # it would shrink the pictures to make room for long titles
+    for number, (row, title) in enumerate(zip(rows.numpy(), titles)):
+        middle = 1 - (number + 0.5) / num_objects
+        figure.text(GAP / total_width, middle, title, va='center', fontsize=9)
+        axis = figure.add_axes([title_width / total_width, middle - picture_height / total_height / 2,
+                                picture_width / total_width, picture_height / total_height])
+        axis.imshow(row, cmap='gray', vmin=0, vmax=1, interpolation='nearest', aspect='auto')
+        axis.axis('off')
     return save_figure(figure, path)

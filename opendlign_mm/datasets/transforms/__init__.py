@@ -8,7 +8,9 @@ from .load_depth_views import LoadDepthViews
 from .load_shape_points import LoadShapePoints
 from .pack_shape_inputs import PackShapeInputs
 from .project_points_to_depth import ProjectPointsToDepth
+from .random_cuboid import RandomCuboid
 from .sample_views import SampleViews
 
 __all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages',
-           'LoadDepthViews', 'LoadShapePoints', 'PackShapeInputs', 'ProjectPointsToDepth', 'SampleViews']
+           'LoadDepthViews', 'LoadShapePoints', 'PackShapeInputs', 'ProjectPointsToDepth', 'RandomCuboid',
+           'SampleViews']

@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Draw what a detector sees and finds: ``python tools/visualize.py CONFIG [CHECKPOINT] --out DIR``.
+"""Draw what a detector sees and finds: ``python tools/visualize_detections.py CONFIG [CHECKPOINT] --out DIR``.
 
-For each scene of the test set: SCENE_boxes.png, the scene from above with true and predicted boxes, and
-SCENE_views.png, the depth views of the points in each predicted box with the most probable classes. With --ground-truth
-SCENE_views.png shows the points in the true boxes.
+For each scene of the test set:
+  SCENE.html       coloured points, predicted and true boxes to turn and zoom in a browser, without a network; below,
+                   each predicted box with its most probable classes and its depth views
+  SCENE_boxes.png  the scene from above with true and predicted boxes
+  SCENE_views.png  the depth views of the points in each predicted box with the most probable classes
+With --ground-truth the points in the true boxes are classified.
 """
 import argparse
 import sys
@@ -26,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, help='directory for the pictures')
     parser.add_argument('--num-scenes', type=int, default=4, help='scenes from the start of the test set')
     parser.add_argument('--max-boxes', type=int, default=30, help='most boxes per picture, best first')
+    parser.add_argument('--num-classes', type=int, default=5, help='most probable classes shown of each box')
     parser.add_argument('--ground-truth', action='store_true', help='classify the points in the true boxes')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add_common_options(parser)
@@ -51,7 +55,8 @@ def main() -> None:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         for index in tqdm(range(min(args.num_scenes, len(dataset))), desc='scenes'):
             batch = detector.data_preprocessor(pseudo_collate([dataset[index]]))
-            for path in draw_scene(detector, batch, dataset.metainfo['classes'], args.out, args.max_boxes):
+            for path in draw_scene(detector, batch, dataset.metainfo['classes'], args.out, args.max_boxes,
+                                   args.num_classes):
                 tqdm.write(str(path))
 
 

@@ -1,0 +1,26 @@
+"""mmdet3d's ScanNet with 3DETR's augmentation: random cuboids, 40,000 points, flips, 5 degrees about z."""
+_base_ = 'mmdet3d::_base_/datasets/scannet-3d.py'
+
+load_points = dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2])
+sample_points = dict(type='PointSample', num_points=40000)
+train_pipeline = [
+    load_points,
+    dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
+    dict(type='GlobalAlignment', rotation_axis=2),
+    dict(type='RandomCuboid', min_points=30000, min_crop=0.5, max_crop=1.0, min_aspect=0.8),
+    sample_points,
+    dict(type='RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
+    dict(type='GlobalRotScaleTrans', rot_range=[-0.087266, 0.087266], scale_ratio_range=[1., 1.]),
+    dict(type='Pack3DDetInputs', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'])]
+test_pipeline = [
+    load_points,
+    dict(type='GlobalAlignment', rotation_axis=2),
+    sample_points,
+    dict(type='Pack3DDetInputs', keys=['points'])]
+
+train_dataloader = dict(
+    batch_size=8, persistent_workers=True, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_evaluator = [dict(type='OpenVocabIndoorMetric'), dict(type='ProposalRecall', max_proposals=(16, 64, 128, 256))]
+test_evaluator = val_evaluator

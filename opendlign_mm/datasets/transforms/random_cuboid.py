@@ -1,0 +1,52 @@
+"""Random crops of scenes."""
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class RandomCuboid(BaseTransform):
+    """Keep the points in a random cuboid and the boxes whose centres are among them (DepthContrast; 3DETR, section 4).
+
+    Required keys: ``points`` and ``gt_bboxes_3d``, ``gt_labels_3d``; all three are replaced. The cuboid's middle is a
+    random point, each side a random share of the scene's. If no try leaves enough points and at least one box (of
+    those that there are), the scene stays as it is.
+
+    Args:
+        min_points: Fewest points that may remain.
+        min_crop, max_crop: Range of the shares, in (0, 1].
+        min_aspect: For at least one pair of axes the smaller share is at least so much of the larger one.
+        num_tries: How many cuboids are tried.
+    """
+
+    def __init__(self, min_points: int, min_crop: float = 0.5, max_crop: float = 1.0, min_aspect: float = 0.8,
+                 num_tries: int = 100) -> None:
+        if not 0 < min_crop <= max_crop:
+            raise ValueError(f'min_crop and max_crop must satisfy 0 < min_crop <= max_crop, got {min_crop}, {max_crop}')
+        self.min_points, self.min_crop, self.max_crop = min_points, min_crop, max_crop
+        self.min_aspect, self.num_tries = min_aspect, num_tries
+
+    def transform(self, results: dict) -> dict:
+        """Crop one scene."""
+        points, boxes = results['points'], results['gt_bboxes_3d']
+        xyz, centers = points.coord.numpy(), boxes.gravity_center.numpy()
+        for _ in range(self.num_tries):
+            shares = np.random.uniform(self.min_crop, self.max_crop, 3)
+            ordered = np.sort(shares)
+            if (ordered[:-1] / ordered[1:]).max() < self.min_aspect:
+                continue
+            middle, half = xyz[np.random.randint(len(xyz))], np.ptp(xyz, axis=0) * shares / 2
+            inside = (np.abs(xyz - middle) <= half).all(axis=1)
+            if inside.sum() < self.min_points:
+                continue
+            low, high = xyz[inside].min(axis=0), xyz[inside].max(axis=0)
+            kept = ((centers >= low) & (centers <= high)).all(axis=1)
+            if len(boxes) and not kept.any():
+                continue
+            results.update(points=points[inside], gt_bboxes_3d=boxes[kept], gt_labels_3d=results['gt_labels_3d'][kept])
+            break
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(min_points={self.min_points}, min_crop={self.min_crop}, '
+                f'max_crop={self.max_crop}, min_aspect={self.min_aspect})')

@@ -1,0 +1,108 @@
+"""The boxes of any detector of mmdet3d as proposals."""
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+import torch
+from mmdet3d.registry import MODELS, TRANSFORMS
+from mmdet3d.structures import Box3DMode, Det3DDataSample, get_box_type
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .box_nms import nms_3d
+from .cpu_point_ops import run_point_ops_on_cpu
+from .frozen_detector import FrozenDetector
+from .proposals import check_points, make_proposals
+
+# Steps of a test pipeline that the scene has already been through, or that need files.
+DONE_BEFORE = ('LoadAnnotations3D', 'GlobalAlignment')
+
+
+@MODELS.register_module()
+class DetectorProposals(FrozenDetector):
+    """Boxes of a trained detector (VoteNet, GroupFree3D, H3DNet, FCAF3D, ...); its classes are not used.
+
+    The scene goes through the test pipeline of the detector's own config, from the points on: the columns that its
+    ``LoadPointsFromFile`` keeps, height above the floor, sampling, colour. Of boxes of several classes in one place the
+    best one remains.
+
+    Args:
+        config (str | Path | dict): config of the detector with its ``test_dataloader``, see :class:`FrozenDetector`.
+        checkpoint (str | Path, optional): its weights.
+        score_threshold (float): boxes with no higher score are dropped.
+        nms_threshold (float): 3D IoU above which the lower scored of two boxes is dropped, whatever their classes.
+        max_proposals (int): most boxes per scene.
+        seed (int): of the pipeline's random choices (sampling); the same scene always gives the same boxes.
+        cfg_options (dict, optional): see :class:`FrozenDetector`.
+
+    Raises:
+        ValueError: the config has no test pipeline that loads points.
+    """
+
+    def __init__(self,
+                 config: Union[str, Path, dict],
+                 checkpoint: Union[None, str, Path] = None,
+                 score_threshold: float = 0.,
+                 nms_threshold: float = 0.5,
+                 max_proposals: int = 256,
+                 seed: int = 0,
+                 cfg_options: Optional[dict] = None) -> None:
+        run_point_ops_on_cpu()
+        super().__init__(config, checkpoint, cfg_options)
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        self.max_proposals, self.seed = max_proposals, seed
+        dataset = (self.cfg.get('test_dataloader') or {}).get('dataset') or {}
+        steps = [dict(step) for step in dataset.get('pipeline', ()) if step['type'] not in DONE_BEFORE]
+        if not steps or steps[0]['type'] != 'LoadPointsFromFile':
+            raise ValueError("DetectorProposals: the detector's config needs a test_dataloader.dataset.pipeline that "
+                             'begins with LoadPointsFromFile')
+        self.used_columns = max(steps[0]['use_dim']) + 1 if not isinstance(
+            steps[0]['use_dim'], int) else steps[0]['use_dim']
+        steps[0]['type'] = 'LoadPointsFromDict'
+        self.kept_columns = steps[0]['use_dim']
+        self.box_type_3d, self.box_mode_3d = get_box_type(dataset.get('box_type_3d', 'Depth'))
+        if self.box_mode_3d != Box3DMode.DEPTH:
+            raise ValueError("DetectorProposals: only detectors of indoor scenes (box_type_3d='Depth') propose boxes, "
+                             f"got box_type_3d={dataset.get('box_type_3d')!r}")
+        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+
+    @torch.no_grad()
+    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+        """Propose boxes for one scene.
+
+        Args:
+            points (Tensor): float (N, >=3): x y z in metres, z up; a detector that uses colour needs r g b after them,
+                in [0, 255].
+            data_sample (Det3DDataSample, optional): not used.
+
+        Returns:
+            InstanceData: ``bboxes_3d`` and ``objectness`` (K,), the detector's score, descending, on the device of
+            ``points``.
+
+        Raises:
+            ValueError: points lack columns that the detector uses.
+        """
+        check_points(points)
+        if points.shape[1] < self.used_columns:
+            raise ValueError(f'the detector uses {self.used_columns} columns of the points, which have '
+                             f'{points.shape[1]}: load them with use_dim=[0, 1, 2, 3, 4, 5]')
+        batch = self.detector.data_preprocessor(pseudo_collate([self._prepared(points)]))
+        batch['inputs']['points'] = [scene.to(points.device) for scene in batch['inputs']['points']]
+        found = self.detector.predict(batch['inputs'], batch['data_samples'])[0].pred_instances_3d
+        found = found[found.scores_3d > self.score_threshold]
+        kept = nms_3d(found.bboxes_3d, found.scores_3d, self.nms_threshold, max_num=self.max_proposals)
+        return make_proposals(found.bboxes_3d[kept].to(points.device), found.scores_3d[kept].to(points.device))
+
+    def _prepared(self, points: Tensor) -> dict:
+        """The detector's test pipeline on one scene, with random numbers of its own."""
+        columns = self.kept_columns if not isinstance(self.kept_columns, int) else list(range(self.kept_columns))
+        results = dict(
+            points=points.detach().float().cpu().numpy()[:, columns], box_type_3d=self.box_type_3d,
+            box_mode_3d=self.box_mode_3d, timestamp=1, axis_align_matrix=np.eye(4))
+        state = np.random.get_state()
+        np.random.seed(self.seed)
+        try:
+            return self.pipeline(results)
+        finally:
+            np.random.set_state(state)

@@ -1,0 +1,76 @@
+"""Box parameters relative to a query and to the scene, and back."""
+import math
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+import torch
+from torch import Tensor
+
+# Metres; a flatter scene (a single point, a bare floor) is taken to be this thick.
+MIN_EXTENT = 0.1
+
+
+@dataclass
+class SceneBounds:
+    """Lower corners and extents of B scenes, float (B, 3) each, in metres."""
+    low: Tensor
+    extent: Tensor
+
+    @classmethod
+    def of(cls, scenes: List[Tensor]) -> 'SceneBounds':
+        """Bounds of B point sets (N_i, 3)."""
+        low = torch.stack([xyz.amin(dim=0) for xyz in scenes])
+        high = torch.stack([xyz.amax(dim=0) for xyz in scenes])
+        return cls(low, (high - low).clamp(min=MIN_EXTENT))
+
+    def normalize(self, xyz: Tensor) -> Tensor:
+        """Coordinates (..., B, K, 3) in metres -> in [0, 1] within the bounds."""
+        return (xyz - self.low[:, None]) / self.extent[:, None]
+
+
+def decode_boxes(raw: Dict[str, Tensor], query_xyz: Tensor, bounds: SceneBounds) -> Dict[str, Tensor]:
+    """What the branches say, in metres and radians.
+
+    Args:
+        raw: Of :class:`BoxBranches`, (L, B, K, outputs) each.
+        query_xyz: (B, K, 3) in metres.
+        bounds: Of the B scenes.
+
+    Returns:
+        dict, (L, B, K, ...) each: ``cls_logits`` (classes + 1, the background last), ``center`` (3; gravity centre),
+        ``size`` (3), ``angle`` (radians in (-pi, pi], from +x towards +y, 0 with one bin), ``objectness`` in [0, 1];
+        for the loss ``normalized_center``, ``normalized_size``, ``angle_logits`` and ``normalized_residual`` (bins).
+    """
+    # A box is at most half a metre from its query along each axis.
+    center = query_xyz + raw['center'].sigmoid() - .5
+    normalized_size = raw['size'].sigmoid()
+    return dict(
+        cls_logits=raw['cls'],
+        center=center,
+        size=normalized_size * bounds.extent[:, None],
+        angle=decode_angle(raw['angle_cls'], raw['angle_residual']),
+        objectness=1 - raw['cls'].softmax(dim=-1)[..., -1],
+        normalized_center=bounds.normalize(center),
+        normalized_size=normalized_size,
+        angle_logits=raw['angle_cls'],
+        normalized_residual=raw['angle_residual'])
+
+
+def decode_angle(logits: Tensor, normalized_residual: Tensor) -> Tensor:
+    """Angles (...) from the logits (..., bins) of bins and residuals (..., bins) in half bin widths."""
+    bins = logits.shape[-1]
+    if bins == 1:
+        return torch.zeros_like(logits[..., 0])
+    chosen = logits.argmax(dim=-1)
+    residual = normalized_residual.gather(-1, chosen[..., None])[..., 0] * (math.pi / bins)
+    angle = chosen * (2 * math.pi / bins) + residual
+    return torch.where(angle > math.pi, angle - 2 * math.pi, angle)
+
+
+def encode_angle(angle: Tensor, bins: int) -> Tuple[Tensor, Tensor]:
+    """Nearest bins, and residuals in half bin widths, in [-1, 1], of angles (...) in radians; zeros with one bin."""
+    if bins == 1:
+        return torch.zeros_like(angle, dtype=torch.long), torch.zeros_like(angle)
+    width = 2 * math.pi / bins
+    nearest = (angle / width).round()
+    return nearest.long() % bins, (angle - nearest * width) / (width / 2)

@@ -1,0 +1,191 @@
+"""3DETR as a detector of mmdet3d."""
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from mmdet3d.models import Base3DDetector
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...point_ops import furthest_point_sample, gather_points
+from ..proposals import check_points
+from .box_branches import BoxBranches
+from .box_coder import SceneBounds, decode_boxes
+from .criterion import SetCriterion
+from .decoder import QueryDecoder
+from .encoder import PointEncoder
+from .fourier_positions import FourierPositions
+from .pointwise_mlp import pointwise_mlp
+from .selection import BoxSelection, detections_of
+from .set_abstraction import SetAbstraction
+from .targets import SceneTargets
+
+
+@MODELS.register_module()
+class ThreeDETR(Base3DDetector):
+    """3DETR and, with a masked encoder, 3DETR-m (Misra et al., "An End-to-End Transformer Model for 3D Object
+    Detection", ICCV 2021).
+
+    Points -> set abstraction -> encoder -> queries at furthest points -> decoder -> classes and boxes. Only x, y, z are
+    used, in metres as they are: no mean, height or colour.
+
+    Args:
+        num_classes (int): without the background.
+        num_angle_bins (int): 1: axis-aligned boxes (ScanNet); 12: boxes turned about z (SUN RGB-D).
+        class_agnostic (bool): all annotated boxes are of class 0; ``num_classes`` must be 1.
+        num_queries (int): most boxes per scene.
+        set_abstraction (dict, optional): arguments of :class:`SetAbstraction`; its last width is that of the model.
+        encoder (dict, optional): arguments of :class:`PointEncoder`.
+        decoder (dict, optional): arguments of :class:`QueryDecoder`.
+        memory_layers (int): of the projection from encoder to decoder: 3, in 3DETR-m 2.
+        branch_dropout (float): probability, in the networks that give boxes.
+        criterion (dict, optional): arguments of :class:`SetCriterion`.
+        selection (dict, optional): arguments of :class:`BoxSelection`.
+        data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
+        init_cfg (dict, optional): mmengine initialisation config.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 num_angle_bins: int = 1,
+                 class_agnostic: bool = False,
+                 num_queries: int = 256,
+                 set_abstraction: Optional[dict] = None,
+                 encoder: Optional[dict] = None,
+                 decoder: Optional[dict] = None,
+                 memory_layers: int = 3,
+                 branch_dropout: float = 0.3,
+                 criterion: Optional[dict] = None,
+                 selection: Optional[dict] = None,
+                 data_preprocessor: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
+        if min(num_classes, num_angle_bins, num_queries, memory_layers) < 1:
+            raise ValueError('num_classes, num_angle_bins, num_queries and memory_layers must be >= 1, '
+                             f'got {num_classes}, {num_angle_bins}, {num_queries} and {memory_layers}')
+        if class_agnostic and num_classes != 1:
+            raise ValueError(f'a class-agnostic model has num_classes=1, got {num_classes}')
+        self.num_classes, self.num_angle_bins, self.class_agnostic = num_classes, num_angle_bins, class_agnostic
+        self.num_queries = num_queries
+        defaults = dict(num_points=2048, radius=0.2, num_samples=64, channels=(64, 128, 256))
+        self.set_abstraction = SetAbstraction(**dict(defaults, **(set_abstraction or {})))
+        channels = self.set_abstraction.out_channels
+        self.encoder = PointEncoder(channels, **(encoder or {}))
+        self.memory_projection = pointwise_mlp([channels] * (memory_layers + 1))
+        self.position_features = FourierPositions(channels)
+        self.query_projection = pointwise_mlp([channels] * 3, norm=False)
+        self.decoder = QueryDecoder(channels, **(decoder or {}))
+        self.branches = BoxBranches(channels, num_classes, num_angle_bins, branch_dropout)
+        self.criterion = SetCriterion(**(criterion or {}))
+        self.selection = BoxSelection(**(selection or {}))
+        self.register_load_state_dict_pre_hook(_refuse_other_models)
+
+    def extract_feat(self, points: List[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Encode scenes.
+
+        Args:
+            points (list[Tensor]): B scenes, float (N_i, >=3).
+
+        Returns:
+            tuple: xyz (B, M, 3) in metres and features (B, M, C) of the encoded points.
+        """
+        scenes = [scene[:, :3] for scene in points]
+        if len({len(scene) for scene in scenes}) == 1:
+            centers, groups = self.set_abstraction.group(torch.stack(scenes))
+        else:  # scenes of different sizes are sampled one by one; the networks see them as one batch
+            pairs = [self.set_abstraction.group(scene[None]) for scene in scenes]
+            centers, groups = (torch.cat(values) for values in zip(*pairs))
+        return self.encoder(centers, self.set_abstraction.pool(groups))
+
+    def predict_layers(self, points: List[Tensor]) -> Tuple[Dict[str, Tensor], SceneBounds]:
+        """Boxes after each of L decoder layers, (L, B, K, ...) each, see :func:`decode_boxes`; and scene bounds."""
+        bounds = SceneBounds.of([scene[:, :3] for scene in points])
+        xyz, features = self.extract_feat(points)
+        memory = self.memory_projection(features.transpose(1, 2)).transpose(1, 2)
+        chosen = furthest_point_sample(xyz, self.num_queries, self.set_abstraction.skip_near_origin)
+        query_xyz = gather_points(xyz, chosen)
+        query_positions = self.position_features(bounds.normalize(query_xyz))
+        query_positions = self.query_projection(query_positions.transpose(1, 2)).transpose(1, 2)
+        queries = self.decoder(memory, query_positions, self.position_features(bounds.normalize(xyz)))
+        return decode_boxes(self.branches(queries), query_xyz, bounds), bounds
+
+    def predict_boxes(self, points: Tensor) -> Dict[str, Tensor]:
+        """Boxes of the last decoder layer before any is dropped.
+
+        Args:
+            points (Tensor): float (B, N, >=3), x y z first, in metres, z up; or a list of B tensors (N_i, >=3).
+
+        Returns:
+            dict: ``cls_logits`` (B, K, classes + 1), the background last; ``center`` (B, K, 3), the gravity centre, and
+            ``size`` (B, K, 3), in metres; ``angle`` (B, K), radians in (-pi, pi] from +x towards +y; ``objectness``
+            (B, K) in [0, 1].
+
+        Raises:
+            TypeError, ValueError: a scene that is no float (N, >=3) tensor, is empty or has non-finite points.
+        """
+        self._check(points)
+        predictions, _ = self.predict_layers(list(points))
+        return {name: predictions[name][-1] for name in ('cls_logits', 'center', 'size', 'angle', 'objectness')}
+
+    def _forward(self, batch_inputs_dict: dict, batch_data_samples: Optional[List[Det3DDataSample]] = None) -> dict:
+        """Mode ``'tensor'``: :meth:`predict_boxes`."""
+        return self.predict_boxes(batch_inputs_dict['points'])
+
+    def loss(self, batch_inputs_dict: dict, batch_data_samples: List[Det3DDataSample], **kwargs) -> Dict[str, Tensor]:
+        """Losses of a batch, see :class:`SetCriterion`.
+
+        Args:
+            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3).
+            batch_data_samples (list[Det3DDataSample]): with ``gt_instances_3d``: ``bboxes_3d`` and ``labels_3d``.
+        """
+        points = batch_inputs_dict['points']
+        self._check(points, batch_data_samples)
+        predictions, bounds = self.predict_layers(points)
+        targets = [SceneTargets.of(sample.gt_instances_3d, bounds, scene, self.num_classes, self.num_angle_bins,
+                                   self.class_agnostic) for scene, sample in enumerate(batch_data_samples)]
+        return self.criterion(predictions, targets)
+
+    @torch.no_grad()
+    def propose(self, points: List[Tensor]) -> List[InstanceData]:
+        """Boxes that survive :class:`BoxSelection`, with ``objectness`` and ``class_probabilities``, of B scenes."""
+        predicted = self.predict_boxes(points)
+        return [self.selection(scene, {name: value[number] for name, value in predicted.items()},
+                               with_yaw=self.num_angle_bins > 1) for number, scene in enumerate(points)]
+
+    def predict(self,
+                batch_inputs_dict: dict,
+                batch_data_samples: Optional[List[Det3DDataSample]] = None,
+                **kwargs) -> List[Det3DDataSample]:
+        """Detect objects.
+
+        Args:
+            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3).
+            batch_data_samples (list[Det3DDataSample], optional): B samples; new ones are made if absent.
+
+        Returns:
+            list[Det3DDataSample]: with ``pred_instances_3d``: each box once for every class, and ``proposals_3d``: each
+            box once (``bboxes_3d``, ``objectness``, ``class_probabilities``). Both may be empty.
+        """
+        points = batch_inputs_dict['points']
+        samples = batch_data_samples or [Det3DDataSample() for _ in points]
+        self._check(points, samples)
+        selected = self.propose(points)
+        for sample, proposals in zip(samples, selected):
+            sample.proposals_3d = proposals
+        return self.add_pred_to_datasample(samples, [detections_of(proposals) for proposals in selected])
+
+    @staticmethod
+    def _check(points: List[Tensor], samples: Optional[List[Det3DDataSample]] = None) -> None:
+        for number, scene in enumerate(points):
+            name = getattr(samples[number], 'lidar_path', None) if samples else None
+            check_points(scene, str(name or f'scene {number} of the batch'))
+
+
+def _refuse_other_models(model: ThreeDETR, state_dict: dict, prefix: str, *_) -> None:
+    """A checkpoint without a single entry of the model would leave it random, with no more than a warning."""
+    if not prefix and not any(name in state_dict for name in model.state_dict()):
+        some = ', '.join(list(state_dict)[:3]) or 'nothing'
+        raise RuntimeError(f'the checkpoint is of another model: none of its {len(state_dict)} entries ({some}, ...) '
+                           "belongs to ThreeDETR. 3DETR's released checkpoints have to be converted first: "
+                           '`python tools/convert_checkpoint.py 3detr SRC DST --config CONFIG`')

@@ -1,0 +1,60 @@
+"""Set abstraction of PointNet++: fewer points, each with a feature of its neighbourhood."""
+from typing import Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ...point_ops import ball_query, furthest_point_sample, gather_points, group_points
+from .pointwise_mlp import pointwise_mlp
+
+
+class SetAbstraction(nn.Module):
+    """Furthest points, the points around each, a network for every point, the maximum.
+
+    Args:
+        num_points (int): M, points that remain. A set with fewer points repeats some.
+        radius (float): metres, of the neighbourhood; offsets from its centre are divided by it.
+        num_samples (int): S, most points of a neighbourhood.
+        channels (Sequence[int]): of the network's layers.
+        in_channels (int): C, of the points' features beside their offsets.
+        skip_near_origin (bool): see :func:`furthest_point_sample`; published weights were trained so.
+    """
+
+    def __init__(self,
+                 num_points: int,
+                 radius: float,
+                 num_samples: int,
+                 channels: Sequence[int],
+                 in_channels: int = 0,
+                 skip_near_origin: bool = True) -> None:
+        super().__init__()
+        self.num_points, self.radius, self.num_samples = num_points, radius, num_samples
+        self.skip_near_origin = skip_near_origin
+        self.out_channels = channels[-1]
+        self.mlp = pointwise_mlp([3 + in_channels, *channels], dims=2)
+
+    def group(self, xyz: Tensor, features: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """The centres (B, M, 3) and their neighbourhoods (B, 3 + C, M, S): offsets first, then features."""
+        centers = gather_points(xyz, furthest_point_sample(xyz, self.num_points, self.skip_near_origin))
+        indices = ball_query(xyz, centers, self.radius, self.num_samples)
+        groups = (group_points(xyz, indices) - centers[:, :, None]) / self.radius
+        if features is not None:
+            groups = torch.cat([groups, group_points(features, indices)], dim=-1)
+        return centers, groups.permute(0, 3, 1, 2)
+
+    def pool(self, groups: Tensor) -> Tensor:
+        """Features (B, M, C') of neighbourhoods (B, 3 + C, M, S)."""
+        return self.mlp(groups).max(dim=3).values.transpose(1, 2)
+
+    def forward(self, xyz: Tensor, features: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Abstract a batch of sets.
+
+        Args:
+            xyz (Tensor): float (B, N, 3) in metres.
+            features (Tensor, optional): (B, N, C).
+
+        Returns:
+            tuple: centres (B, M, 3) and their features (B, M, C').
+        """
+        centers, groups = self.group(xyz, features)
+        return centers, self.pool(groups)

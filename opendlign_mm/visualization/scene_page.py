@@ -1,0 +1,127 @@
+"""A page for the browser: a scene to turn and zoom, and below it each found box with its depth views."""
+import base64
+import html
+import io
+from pathlib import Path
+from typing import List, Sequence, Union
+
+import numpy as np
+import torch
+from mmdet3d.structures import BaseInstance3DBoxes
+from PIL import Image
+from torch import Tensor
+
+from ..atomic_write import atomic_write
+from .boxes import visible_points
+from .scene_detections import SceneDetections
+
+SCRIPT = 'plotly.min.js'
+PREDICTED, TRUE = '#d62728', '#2ca02c'
+# A walk along all edges of a box; None lifts the pen. Corners 0, 3, 7, 4 are the bottom, 1, 2, 6, 5 above them.
+EDGES = (0, 3, 7, 4, 0, 1, 2, 6, 5, 1, None, 3, 2, None, 7, 6, None, 4, 5, None)
+STYLE = '''body {font: 14px sans-serif; margin: 1em auto; max-width: 1280px; padding: 0 1em}
+h1 {font-size: 1.3em} .plot {height: 75vh; border: 1px solid #ddd}
+.box {display: flex; gap: 1em; align-items: center; border-top: 1px solid #ddd; padding: .6em 0}
+.classes {flex: 0 0 250px} .classes b {color: #d62728} .views {min-width: 0} .views img {max-width: 100%}
+.bar {position: relative; margin: 1px 0; padding: 1px 4px}
+.bar i {position: absolute; left: 0; top: 0; bottom: 0; background: #f7c8c8; z-index: -1} .match {color: #2a7a2a}'''
+
+
+def write_scene_page(scene: SceneDetections, path: Union[str, Path]) -> Path:
+    """Write an HTML page of one scene.
+
+    The page shows the coloured points, the predicted and the true boxes with their classes and scores; each group can
+    be switched off in the legend. Each predicted box follows with its most probable classes and its depth views.
+    ``plotly.min.js`` is written beside the page, which needs no network.
+
+    Args:
+        scene (SceneDetections): what to show.
+        path (str | Path): HTML to write.
+
+    Returns:
+        Path: of the page.
+    """
+    from plotly.offline import get_plotlyjs  # plotly takes half a second to import
+    path = Path(path)
+    script = path.with_name(SCRIPT)
+    if not script.is_file():
+        with atomic_write(script) as unfinished:
+            unfinished.write_text(get_plotlyjs(), encoding='utf-8')
+    plot = _figure(scene).to_html(full_html=False, include_plotlyjs=False, default_height='100%',
+                                  config=dict(displaylogo=False, responsive=True))
+    title = f'{html.escape(scene.name)}: {len(scene.boxes)} predicted boxes'
+    if scene.true_boxes is not None:
+        title += f', {len(scene.true_boxes)} true ones'
+    page = [
+        '<!DOCTYPE html>', '<html lang="en"><head><meta charset="utf-8">', f'<title>{title}</title>',
+        f'<style>{STYLE}</style>', f'<script src="{SCRIPT}"></script></head><body>', f'<h1>{title}</h1>',
+        f'<div class="plot">{plot}</div>', *_rows(scene), '</body></html>'
+    ]
+    with atomic_write(path) as unfinished:
+        unfinished.write_text('\n'.join(page), encoding='utf-8')
+    return path
+
+
+def _figure(scene: SceneDetections):
+    import plotly.graph_objects as go
+    xyz, colors = visible_points(scene.points)
+    if colors.ndim == 2:
+        colors = ['rgb(%d,%d,%d)' % tuple(row) for row in (colors * 255).round().astype(int)]
+    figure = go.Figure(go.Scatter3d(
+        x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], mode='markers', name='points', hoverinfo='skip',
+        marker=dict(size=1.6, color=colors, colorscale='Viridis')))
+    numbered = [f'{number} {label}' for number, label in enumerate(scene.labels, start=1)]
+    groups = [('predicted', scene.boxes, numbered, scene.matches, PREDICTED, True)]
+    if scene.true_boxes is not None:
+        groups.append(('true', scene.true_boxes, scene.true_labels, scene.true_labels, TRUE, 'legendonly'))
+    for name, boxes, labels, details, color, visible in groups:
+        for trace in _traces(boxes, labels, details):
+            figure.add_trace(trace(go, name=f'{name} boxes', legendgroup=name, visible=visible, color=color))
+    figure.update_layout(
+        margin=dict(l=0, r=0, t=0, b=0), legend=dict(x=0, y=1, itemsizing='constant'), uirevision='keep',
+        scene=dict(aspectmode='data', xaxis_title='x in m', yaxis_title='y in m', zaxis_title='z in m',
+                   camera=dict(eye=dict(x=.9, y=-.9, z=1.1))))
+    return figure
+
+
+def _traces(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence[str]) -> list:
+    """Outlines, and texts above the boxes, as functions that make the trace."""
+    corners = boxes.corners.detach().cpu().numpy() if len(boxes) else np.zeros((0, 8, 3))
+    x, y, z = ([None if place is None else float(box[place, axis]) for box in corners for place in EDGES]
+               for axis in range(3))
+    tops = np.stack([corners[..., 0].mean(axis=1), corners[..., 1].mean(axis=1), corners[..., 2].max(axis=1)]
+                    ) if len(boxes) else np.zeros((3, 0))
+
+    def outlines(go, color, **options):
+        return go.Scatter3d(x=x, y=y, z=z, mode='lines', line=dict(color=color, width=4), hoverinfo='skip', **options)
+
+    def texts(go, color, **options):
+        hover = [f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details)]
+        return go.Scatter3d(
+            x=tops[0], y=tops[1], z=tops[2], mode='text', text=[html.escape(label) for label in labels],
+            hovertext=hover, hoverinfo='text', textfont=dict(color=color, size=12), showlegend=False, **options)
+
+    return [outlines, texts]
+
+
+def _rows(scene: SceneDetections) -> List[str]:
+    """A piece of HTML for each predicted box."""
+    rows = []
+    for number, (label, classes, match) in enumerate(zip(scene.labels, scene.classes, scene.matches), start=1):
+        bars = ''.join(
+            f'<div class="bar"><i style="width:{100 * value:.1f}%"></i>{html.escape(name)} {value:.2f}</div>'
+            for name, value in classes)
+        rows.append(
+            f'<div class="box"><div class="classes"><b>{number} {html.escape(label)}</b>{bars}'
+            f'<span class="match">{html.escape(match)}</span></div><div class="views">'
+            f'<img alt="depth views of box {number}" src="data:image/png;base64,'
+            f'{_views_png(scene.depth_views[number - 1])}"></div></div>')
+    return rows
+
+
+def _views_png(depth_views: Tensor) -> str:
+    """Views (V, H, W) in [0, 1] side by side, as base64 of a PNG."""
+    row = torch.cat(list(torch.nn.functional.pad(depth_views.detach().float().cpu(), (0, 2), value=.85)), dim=1)
+    contents = io.BytesIO()
+    Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()).save(contents, 'PNG')
+    return base64.b64encode(contents.getvalue()).decode('ascii')

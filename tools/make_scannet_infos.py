@@ -1,0 +1,104 @@
+#!/usr/bin/env python
+"""Make the points and the info file of ScanNet for a set of classes, from the files that ScanNet publishes.
+
+    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \\
+        --split scannetv2_val.txt --out data/scannet20
+
+OUT/points/*.bin and OUT/scannet20_infos_val.pkl are what configs/opendlign_h14_scannet20.py reads. Each scan needs
+SCAN_vh_clean_2.ply, SCAN_vh_clean_2.0.010000.segs.json, SCAN.aggregation.json and SCAN.txt; --mesh fine takes
+SCAN_vh_clean.ply, SCAN_vh_clean.segs.json and SCAN_vh_clean.aggregation.json instead.
+"""
+import argparse
+import pickle
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+import numpy as np  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.datasets.scannet_classes import CLASS_SETS  # noqa: E402
+from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('scans', help='folder with one sub-folder for each scan')
+    parser.add_argument('labels', help='scannetv2-labels.combined.tsv')
+    parser.add_argument('--split', help='text file with one name of a scan per line; without it: all scans')
+    parser.add_argument('--name', default='val', help='of the split in the name of the info file')
+    parser.add_argument('--out', required=True, help='data_root to write')
+    parser.add_argument('--classes', choices=sorted(CLASS_SETS), default='ov3det20')
+    parser.add_argument('--mesh', choices=sorted(MESHES), default='coarse')
+    parser.add_argument('--max-points', type=int, help='keep so many points of a scan, at random')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    return parser.parse_args()
+
+
+def write_scan(name: str, args: argparse.Namespace, nyu40_ids: dict) -> dict:
+    """Write the points of a scan and return its entry in the info file."""
+    scan, classes = read_scan(Path(args.scans) / name, args.mesh), CLASS_SETS[args.classes]
+    boxes, labels = scan.boxes(classes, nyu40_ids)
+    points = scan.points
+    if args.max_points and len(points) > args.max_points:
+        points = points[np.random.default_rng(args.seed).choice(len(points), args.max_points, replace=False)]
+    with atomic_write(Path(args.out) / 'points' / f'{name}.bin') as unfinished:
+        points.tofile(unfinished)
+    return dict(
+        lidar_points=dict(num_pts_feats=6, lidar_path=f'{name}.bin'),
+        pts_semantic_mask_path=f'{name}.bin',
+        pts_instance_mask_path=f'{name}.bin',
+        axis_align_matrix=scan.axis_align_matrix.tolist(),
+        instances=[dict(bbox_3d=box.tolist(), bbox_label_3d=int(label)) for box, label in zip(boxes, labels)])
+
+
+def scan_names(args: argparse.Namespace) -> list:
+    scans = Path(args.scans)
+    if not scans.is_dir():
+        raise FileNotFoundError(f'there is no folder {scans} of scans')
+    if args.split is None:
+        names = sorted(path.name for path in scans.iterdir() if path.is_dir())
+    else:
+        names = [line.strip() for line in Path(args.split).read_text().splitlines() if line.strip()]
+    if not names:
+        raise ValueError(f'{args.split or scans} names no scans')
+    missing = [name for name in names if not (scans / name).is_dir()]
+    if missing:
+        raise FileNotFoundError(f'{len(missing)} of {len(names)} scans of {args.split} are not in {scans}: '
+                                f'{", ".join(missing[:5])}')
+    return names
+
+
+def main() -> None:
+    """Convert the scans, the info file last; scans that cannot be read are left out, counted and listed."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        names, nyu40_ids, infos, problems = scan_names(args), read_label_map(Path(args.labels)), [], []
+        for name in tqdm(names, desc='scans'):
+            try:
+                infos.append(write_scan(name, args, nyu40_ids))
+            except (OSError, ValueError) as error:
+                problems.append(str(error))
+        if not infos:
+            raise ValueError(f'not one of {len(names)} scans can be read, the first: {problems[0]}')
+        classes = CLASS_SETS[args.classes]
+        metainfo = dict(dataset='scannet', categories={name: label for label, name in enumerate(classes)},
+                        info_version='1.1')
+        prefix = 'scannet20' if args.classes == 'ov3det20' else 'scannet'
+        path = Path(args.out) / f'{prefix}_infos_{args.name}.pkl'
+        with atomic_write(path) as unfinished:
+            unfinished.write_bytes(pickle.dumps(dict(metainfo=metainfo, data_list=infos)))
+        counts = [sum(box['bbox_label_3d'] == label for info in infos for box in info['instances'])
+                  for label in range(len(classes))]
+        print(f'{path}: {len(infos)} scans, {sum(counts)} boxes: '
+              + ', '.join(f'{count} {name}' for name, count in zip(classes, counts)))
+        if problems:
+            print(f'{len(problems)} of {len(names)} scans are left out:\n  ' + '\n  '.join(problems))
+
+
+if __name__ == '__main__':
+    main()
