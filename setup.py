@@ -36,6 +36,7 @@ setup(
         'h5py>=3.9',
         'plyfile>=1.0',
         'matplotlib>=3.7',
+        'plotly>=5.15',
         'timm>=1.0',
         'terminaltables',
         'tqdm',

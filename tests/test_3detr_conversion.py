@@ -1,6 +1,8 @@
 """Checkpoints of 3DETR's release and back."""
 import argparse
+import importlib.util
 import math
+import sys
 
 import pytest
 import torch
@@ -11,7 +13,6 @@ from test_three_detr import tiny
 from tiny_runs import REPOSITORY
 
 from opendlign_mm.detection.three_detr import from_released_3detr, to_released_3detr
-from opendlign_mm.detection.three_detr.conversion import add_3detr_parser, convert_3detr
 
 CONFIG = REPOSITORY / 'configs/3detr_m_scannet.py'
 SMALL = {'model.set_abstraction.channels': [8, 8, 16], 'model.encoder.downsampling.channels': [16, 16],
@@ -64,20 +65,22 @@ def test_every_problem_is_named():
         to_released_3detr({'backbone.weight': torch.zeros(1)})
 
 
-def test_command(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    add_3detr_parser(parser.add_subparsers(dest='kind'))
+def test_command(tmp_path, capsys, monkeypatch):
+    spec = importlib.util.spec_from_file_location('convert_checkpoint', REPOSITORY / 'tools/convert_checkpoint.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
 
     def run(*arguments):
         options = [f'{key}={value}'.replace(' ', '') for key, value in SMALL.items()]
-        convert_3detr(parser.parse_args(['3detr', *map(str, arguments), '--config', str(CONFIG),
-                                         '--cfg-options', *options]),
-                      lambda path, key: torch.load(path, weights_only=True)[key])
+        monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', '3detr', *map(str, arguments), '--config',
+                                          str(CONFIG), '--cfg-options', *options])
+        tool.main()
 
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict(SMALL)
     released = to_released_3detr(MODELS.build(cfg.model).state_dict())
-    torch.save(dict(model=dict(released, optimizer_step=torch.ones(1)), epoch=3), tmp_path / 'released.pth')
+    contents = dict(model=dict(released, optimizer_step=torch.ones(1)), epoch=3, args=argparse.Namespace(nqueries=256))
+    torch.save(contents, tmp_path / 'released.pth')
     run(tmp_path / 'released.pth', tmp_path / 'ours.pth')
     output = capsys.readouterr().out
     assert 'not placed: optimizer_step' in output and f'{len(released)} entries placed, 1 not placed' in output

@@ -20,24 +20,25 @@ import opendlign_mm  # noqa: E402
 from opendlign_mm.apis import init_model, load_foreign_checkpoint  # noqa: E402
 from opendlign_mm.apis.command_line import user_errors  # noqa: E402
 from opendlign_mm.atomic_write import atomic_write  # noqa: E402
-from opendlign_mm.detection.three_detr.conversion import add_3detr_parser, convert_3detr  # noqa: E402
 from opendlign_mm.models.released import from_released, load_whole, to_released, whole_state_dict  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)
-    opendlign = kinds.add_parser('opendlign', help="the authors' OpenDlign release: {'model_state_dict': ...}")
-    opendlign.add_argument('source', help='the checkpoint to read')
-    opendlign.add_argument('destination', help='the checkpoint to write')
-    opendlign.add_argument('--config', required=True, help='config of the model, e.g. configs/opendlign_b32.py')
-    opendlign.add_argument('--to-release', action='store_true',
-                           help="write the release's layout from a checkpoint of this project")
-    opendlign.add_argument('--trained-only', action='store_true',
-                           help='leave the frozen CLIP out; tools/test.py then takes it from the weights that the '
-                           'config names, and refuses any that differ')
-    opendlign.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
-    add_3detr_parser(kinds)
+    for name, layout, example in (('opendlign', "OpenDlign's release: {'model_state_dict': ...}", 'opendlign_b32'),
+                                  ('3detr', "3DETR's release: {'model': ...}", '3detr_m_scannet')):
+        kind = kinds.add_parser(name, help=layout)
+        kind.add_argument('source', help='the checkpoint to read')
+        kind.add_argument('destination', help='the checkpoint to write')
+        kind.add_argument('--config', required=True, help=f'config of the model, e.g. configs/{example}.py')
+        kind.add_argument('--to-release', action='store_true',
+                          help="write the release's layout from a checkpoint of this project")
+        kind.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
+    kinds.choices['opendlign'].add_argument(
+        '--trained-only', action='store_true',
+        help='leave the frozen CLIP out; tools/test.py then takes it from the weights that the config names, and '
+        'refuses any that differ')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
 
@@ -76,6 +77,8 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         if args.kind == '3detr':
+            # With it come mmdet3d's models, for which the other conversion need not wait.
+            from opendlign_mm.detection.three_detr.conversion import convert_3detr
             convert_3detr(args, load_foreign_checkpoint)
         else:
             (opendlign_to_release if args.to_release else opendlign_from_release)(args)

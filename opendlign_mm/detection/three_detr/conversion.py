@@ -5,7 +5,7 @@ from typing import Callable
 
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ...atomic_write import atomic_write
@@ -13,22 +13,11 @@ from ...version import __version__
 from .released import from_released_3detr, to_released_3detr
 
 
-def add_3detr_parser(kinds) -> None:
-    """Add the sub-command ``3detr`` to the sub-parsers of an ``argparse.ArgumentParser``."""
-    parser = kinds.add_parser('3detr', help="3DETR's release: {'model': ...}")
-    parser.add_argument('source', help='the checkpoint to read')
-    parser.add_argument('destination', help='the checkpoint to write')
-    parser.add_argument('--config', required=True, help='config of the model, e.g. configs/3detr_m_scannet.py')
-    parser.add_argument('--to-release', action='store_true',
-                        help="write the release's layout from a checkpoint of this project")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
-
-
 def convert_3detr(args: argparse.Namespace, load_checkpoint: Callable[[str, str], dict]) -> None:
     """Convert one checkpoint; every entry of the model must be there, what has no place is named.
 
     Args:
-        args: What :func:`add_3detr_parser` declares.
+        args: ``source``, ``destination``, ``config``, ``cfg_options`` and ``to_release``, as the command has them.
         load_checkpoint: ``(path, key) -> state dict``, reads files of others safely.
 
     Raises:
