@@ -1,7 +1,7 @@
 """Zero-shot detection on ScanNet's 18 classes (the paper's table 3): boxes of a trained 3DETR-m, classes by OpenDlign
 on ViT-H-14. Nothing is trained here.
 
-    python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth checkpoints/3detr_m_scannet.pth \\
+    python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth checkpoints/3detr_m_scannet.pth \
         --config configs/3detr_m_scannet.py
     python tools/test.py configs/opendlign_h14_scannet.py CHECKPOINT --cfg-options data_root=data/scannet
 
