@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.visualization import Visualizer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -15,6 +16,17 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no reference data at {folder}; set OPENDLIGN_SHARED to its folder')
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_visualizer_of_another_test():
+    """mmengine keeps visualizers by name for the life of the process: a later run would log into an earlier one's."""
+    yield
+    kinds = [Visualizer]
+    while kinds:
+        kind = kinds.pop()
+        kind._instance_dict.clear()
+        kinds += kind.__subclasses__()
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_open_vocab_dataset_takes_the_classes_of_the_info_file(data_root):
 def test_open_vocab_dataset_errors(data_root, tmp_path):
     with pytest.raises(FileNotFoundError, match='make_rooms.py'):
         dataset(tmp_path / 'nowhere', cls='OpenVocabScanNetDataset')
-    with pytest.raises(ValueError, match=r"\['spaceship'\]; ScanNet's are cabinet"):
+    with pytest.raises(ValueError, match=r"\['spaceship'\]; those of OpenVocabScanNetDataset are cabinet"):
         dataset(data_root, cls='OpenVocabScanNetDataset', metainfo=dict(classes=('door', 'spaceship')))
     with pytest.raises(ValueError, match='none'):
         dataset(data_root, cls='OpenVocabScanNetDataset', metainfo=dict(classes=()))
