@@ -78,3 +78,40 @@ class SlowStandIn:
         size = depth_views.shape[-1]
         return torch.stack([torch.randint(0, 256, (size, size, 3), dtype=torch.uint8,
                                           generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def image_worker(config: dict, rank: int, port: int, mark: str, rename: int = -1) -> None:
+    """One of two processes of the image stage, as torchrun starts them.
+
+    Args:
+        config: Of the stage.
+        rank: 0 or 1.
+        port: Where the processes meet.
+        mark: File to write when the work begins.
+        rename: The process kills itself with SIGKILL at this renaming of a file, before it or, if odd, after it.
+    """
+    import os
+    import signal
+
+    from opendlign_mm.generation.image_stage import generate_images
+    from opendlign_mm.generation.work_split import join_processes, leave_processes
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+                      MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='')
+    join_processes('pytorch')
+    Path(mark).touch()
+    if rename >= 0:
+        replace, calls = os.replace, []
+
+        def replace_or_die(*paths):
+            calls.append(paths)
+            if len(calls) - 1 == rename // 2 and rename % 2 == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(*paths)
+            if len(calls) - 1 == rename // 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.replace = replace_or_die
+    init_default_scope('mmdet3d')
+    generate_images(config)
+    leave_processes()

@@ -109,6 +109,8 @@ class DepthAlignDataset(IterableDataset):
     def __iter__(self) -> Iterator[dict]:
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        # A loader always asks its first worker first: it takes the part of the one whose turn it would be.
+        worker = (worker + self.batches_done) % num_workers
         reading, giving = self.part(worker, num_workers)
         done = batches_given(self.batches_done, worker, num_workers) * self.batch_size
         for entry, shape in self._in_order(reading, giving, done):

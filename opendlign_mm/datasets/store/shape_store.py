@@ -10,7 +10,7 @@ from ..source_files import read_json
 from .folder_layout import folder_files, read_folder_shard, write_folder_metadata, write_folder_shard
 from .manifest import Row, manifest_row, problem_row, read_facts, read_manifest, write_manifest
 from .packed_shape import PackedShape
-from .tar_shards import read_tar_shard, write_tar_shard
+from .tar_shards import has_its_end, read_tar_shard, write_tar_shard
 
 LAYOUTS = ('shards', 'folder')
 DESCRIPTION = 'store.json'
@@ -161,7 +161,8 @@ class ShapeStore:
             if self.shard_path(shard).stat().st_size == int(self.facts(shard)['bytes']):
                 return True
             # Killed between a filtered shard and its manifest: the objects are all there.
-            return [shape.sample_id for shape in self.read(shard)] == [row['sample_id'] for row in rows]
+            return has_its_end(self.shard_path(shard)) and [shape.sample_id for shape in self.read(shard)] == [
+                row['sample_id'] for row in rows]
         except (OSError, ValueError, KeyError):
             return False
 

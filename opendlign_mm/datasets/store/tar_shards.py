@@ -41,6 +41,16 @@ def read_tar_shard(path: Path) -> Iterator[PackedShape]:
                          'damaged shards anew') from error
 
 
+def has_its_end(path: Path) -> bool:
+    """Whether a tar file ends as tar files do: whole records, the last two blocks empty."""
+    size = path.stat().st_size
+    if not size or size % tarfile.RECORDSIZE:
+        return False
+    with open(path, 'rb') as stream:
+        stream.seek(-2 * tarfile.BLOCKSIZE, 2)
+        return not any(stream.read())
+
+
 def _members(shape: PackedShape) -> dict:
     members = {'__key__': file_key(shape.sample_id)}
     members.update({f'depth_{view}.png': file for view, file in enumerate(shape.depth_files)})
