@@ -1,4 +1,4 @@
-"""The image stage killed, cut off, out of space and fed with broken input: nothing is lost, and running again mends it."""
+"""The image stage killed, out of space and fed with broken input: nothing is lost, and running again mends it."""
 import multiprocessing
 import os
 import random

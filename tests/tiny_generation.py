@@ -26,8 +26,8 @@ _WORDS = ['<|startoftext|>', '<|endoftext|>', *(letter + end for letter in strin
 def diffusion_config(**options) -> dict:
     """A Stable Diffusion with a ControlNet of 30,000 random weights; no download."""
     vocabulary = {word: index for index, word in enumerate(_WORDS)}
-    text = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=len(_WORDS),
-                bos_token_id=0, eos_token_id=1, pad_token_id=1)
+    text = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                vocab_size=len(_WORDS), bos_token_id=0, eos_token_id=1, pad_token_id=1)
     coder = dict(_BLOCKS, down_block_types=['DownEncoderBlock2D'] * 2, up_block_types=['UpDecoderBlock2D'] * 2,
                  latent_channels=4)
     unet = dict(_BLOCKS, **_CROSS, up_block_types=['CrossAttnUpBlock2D', 'UpBlock2D'], sample_size=16)

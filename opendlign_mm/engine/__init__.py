@@ -9,4 +9,5 @@ from .streaming_train_loop import StreamingTrainLoop
 from .vocabulary_hook import VocabularyFromDatasetHook
 
 __all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook', 'SkipBrokenTestLoop',
-           'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']
+           'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'require_clip_checkpoint', 'scale_peak_learning_rate',
+           'select_autocast']

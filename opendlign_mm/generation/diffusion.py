@@ -32,8 +32,8 @@ class DiffusionImageGenerator:
         control_strength: Weight of the ControlNet.
         median_kernel: Of the median filter before the depth views are inverted.
         pass_size: Images that the networks see at a time; memory and speed depend on it.
-        prompt_outputs: Names, as arguments of the pipeline, of what its ``encode_prompt`` returns for a prompt; None for
-            what is not used. SDXL: ('prompt_embeds', None, 'pooled_prompt_embeds', None).
+        prompt_outputs: Names, as arguments of the pipeline, of what its ``encode_prompt`` returns for a prompt; None
+            for what is not used. SDXL: ('prompt_embeds', None, 'pooled_prompt_embeds', None).
         dtype: 'float32', 'float16', 'bfloat16' or 'auto': float16 on a GPU, float32 elsewhere.
         max_cached_texts: Distinct texts whose embeddings are kept; with more, the longest unused one is dropped.
         call_options: Further arguments of the pipeline's call.

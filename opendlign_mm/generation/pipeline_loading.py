@@ -10,9 +10,9 @@ def load_pipeline(config: dict, dtype: torch.dtype) -> Any:
     """Build the pipeline of a config.
 
     Args:
-        config: ``type``: the pipeline's class in diffusers. ``pretrained``: a local folder or a name on the Hugging Face
-            hub, or absent if all components are given. ``components``: name -> None (left out) or a component: ``type``,
-            a class of diffusers or transformers, with ``pretrained`` (and e.g. ``subfolder``, ``variant``) or with
+        config: ``type``: the pipeline's class in diffusers. ``pretrained``: a local folder or a name on the Hugging
+            Face hub, or absent if all components are given. ``components``: name -> None (left out) or a component:
+            ``type``, a class of diffusers or transformers, with ``pretrained`` (and e.g. ``subfolder``, ``variant``) or with
             ``config``, its configuration, for random weights. A scheduler with neither takes the configuration of the
             pretrained pipeline's own. Other keys are arguments of the pipeline.
         dtype: Of the weights.

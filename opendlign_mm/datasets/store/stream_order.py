@@ -1,4 +1,4 @@
-"""The order in which a data set streams: shards shuffled, then objects through a shuffle buffer, without reading any."""
+"""In which order a data set streams: shards shuffled, then objects through a shuffle buffer, without reading any."""
 from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
