@@ -113,8 +113,8 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
 def _check_complete(store: ShapeStore, shard: int, shapes: Sequence[PackedShape]) -> None:
     expected = [row['sample_id'] for row in store.rows(shard) if not row['problem']]
     if [shape.sample_id for shape in shapes] != expected:
-        raise ValueError(f'{store.shard_path(shard)} has {len(shapes)} of {len(expected)} objects; it is damaged or cut '
-                         'off. Run tools/generate_images.py again.')
+        raise ValueError(f'{store.shard_path(shard)} has {len(shapes)} of {len(expected)} objects; it is damaged or '
+                         'cut off. Run tools/generate_images.py again.')
 
 
 def summary(store: ShapeStore) -> str:
