@@ -54,7 +54,7 @@ def allow_checkpoint_contents() -> None:
 
 # --- distributed runs without CUDA, mmengine <= 0.10.7 ----------------------------------------------------------------
 
-def prepare_cpu_distributed(cfg: Config, launcher: str) -> None:
+def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None:
     """Make ``launcher`` work where there is no CUDA device; do nothing where there is one or without a launcher.
 
     mmengine's launchers call ``torch.cuda.set_device`` unconditionally. Its Runner leaves an existing process group
@@ -64,6 +64,7 @@ def prepare_cpu_distributed(cfg: Config, launcher: str) -> None:
     Args:
         cfg: The run's config; ``model_wrapper_cfg`` is filled in.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        group_options: Further arguments of ``torch.distributed.init_process_group``, e.g. ``timeout``.
 
     Raises:
         RuntimeError: The launcher's environment variables are missing, that is, the script was started without it.
@@ -91,7 +92,7 @@ def prepare_cpu_distributed(cfg: Config, launcher: str) -> None:
         several_hosts = launcher == 'slurm' and 'SLURM_NODELIST' in os.environ
         os.environ['MASTER_ADDR'] = _first_slurm_host() if several_hosts else '127.0.0.1'
     os.environ.setdefault('MASTER_PORT', '29500')
-    dist.init_process_group('gloo')
+    dist.init_process_group('gloo', **group_options)
 
 
 def _first_slurm_host() -> str:

@@ -1,6 +1,7 @@
 """Data sets of objects and rooms."""
 from .built_in_shapes import BuiltInShapes
 from .depth_align import DepthAlignedShapes
+from .depth_align_stream import DepthAlignDataset
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D
 from .openshape import ObjaverseLVIS, OpenShapeModelNet40
@@ -10,6 +11,6 @@ from .shape_dataset import ShapeDataset
 from .shape_folder import ShapeFolder
 from .shapenet55 import ShapeNet55
 
-__all__ = ['BuiltInShapes', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes', 'ModelNet40Resampled',
-           'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'ReleasedDepthMaps', 'ScanObjectNN', 'ShapeDataset',
-           'ShapeFolder', 'ShapeNet55']
+__all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
+           'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'ReleasedDepthMaps',
+           'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55']

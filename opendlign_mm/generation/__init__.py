@@ -1,4 +1,5 @@
-"""Depth views to pictures that agree with them."""
+"""Depth views to pictures that agree with them. Stages over whole data sets are imported where they are run."""
+from .diffusion import DiffusionImageGenerator
 from .shaded_texture import ShadedTextureGenerator
 
-__all__ = ['ShadedTextureGenerator']
+__all__ = ['DiffusionImageGenerator', 'ShadedTextureGenerator']

@@ -32,13 +32,15 @@ class ShadedTextureGenerator:
             raise ValueError(f'clutter must lie in [0, 1], got {clutter}')
         self.clutter = float(clutter)
 
-    def __call__(self, depth_views: Tensor, seeds: Sequence[int], colors: Optional[np.ndarray] = None) -> Tensor:
+    def __call__(self, depth_views: Tensor, seeds: Sequence[int], colors: Optional[np.ndarray] = None,
+                 prompts: Optional[Sequence] = None) -> Tensor:
         """Make one picture of each depth view.
 
         Args:
             depth_views: (N, H, H) float in [0, 1], white background 1.0, near is dark.
             seeds: N whole numbers >= 0, one an image.
             colors: Optional (N, 2, 3) RGB in [0, 255], the two main colours of each object; random without it.
+            prompts: Not looked at; what takes the place of a diffusion model is handed its prompts, too.
 
         Returns:
             uint8 (N, H, H, 3), RGB, on the CPU.

@@ -1,5 +1,6 @@
 """CLIP's image tower with OpenDlign's residual trainable blocks beside its last ones."""
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -211,6 +212,12 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         """
         weights = self.clip_identity().sha256
         return None if weights is None else json.dumps([weights, self.clip_name, self.clip_config], sort_keys=True)
+
+    def frozen_branch_identity(self) -> dict:
+        """What decides the features of the pretrained branch, as JSON holds it: weights by their hash, and pixels."""
+        pixels = None if self.pixel_mean is None else [self.pixel_mean.flatten().tolist(),
+                                                       self.pixel_std.flatten().tolist()]
+        return dict(asdict(self.clip_identity()), pixels=pixels)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:

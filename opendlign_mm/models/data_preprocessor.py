@@ -11,8 +11,8 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
     """Stacks the views of the samples of a batch; pixel normalisation is the backbone's.
 
     Takes what a data loader gives of packed samples: ``inputs`` with ``depth_views`` (V, H, W) and optionally
-    ``images`` (V, 3, H, W) per sample, each float in [0, 1] or uint8, and ``data_samples``. Gives
-    ``inputs=dict(depth_views=(B, V, H, W), images=(B, V, 3, H, W))``, float32 in [0, 1].
+    ``images`` (V, 3, H, W) per sample, each float in [0, 1] or uint8, or ``image_features`` float (V, D), and
+    ``data_samples``. Gives ``inputs=dict(depth_views=(B, V, H, W), images=(B, V, 3, H, W))``, float32 in [0, 1].
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:

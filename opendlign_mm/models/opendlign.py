@@ -163,7 +163,7 @@ class OpenDlign(BaseModel):
 
         Args:
             inputs: ``depth_views`` float (B, V, H, W) in [0, 1]; for mode ``'loss'`` also ``images``
-                (B, V, 3, H, W) in [0, 1].
+                (B, V, 3, H, W) in [0, 1], or their features by the pretrained branch, ``image_features`` (B, V, D).
             data_samples: B samples, for mode ``'predict'``; new ones are made if absent.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
@@ -185,11 +185,13 @@ class OpenDlign(BaseModel):
     def loss(self, inputs: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
         """Alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`."""
         head = self._needs('alignment_head', "mode 'loss'")
-        if 'images' not in inputs:
+        if not {'images', 'image_features'} & set(inputs):
             raise ValueError("alignment needs 'images' beside 'depth_views': the pipeline has to make or load them")
         depth = object_features(self.encode_views(inputs['depth_views'], 'tuned'))
         with torch.no_grad():
-            image = object_features(self.encode_views(inputs['images'], 'pretrained'))
+            features = inputs.get('image_features')
+            image = object_features(self.encode_views(inputs['images'], 'pretrained') if features is None
+                                    else F.normalize(features.float(), dim=-1))
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ class PackShapeInputs(BaseTransform):
         depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in colour.
     Optional keys:
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
+        image_features: float array (V, D): features of such images by the frozen branch, in their place.
         gt_label: int, index of the class.
 
     The result is ``dict(inputs=dict(depth_views=float tensor of that shape, images=uint8 tensor (V, 3, H, W)),
@@ -47,6 +48,12 @@ class PackShapeInputs(BaseTransform):
                 raise ValueError(f"{name}: 'images' must be a uint8 array ({len(depth_views)}, H, W, 3), one image for "
                                  f'each depth view, got {_describe(images)}')
             inputs['images'] = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        if 'image_features' in results:
+            features = results['image_features']
+            if getattr(features, 'ndim', 0) != 2 or len(features) != len(depth_views):
+                raise ValueError(f"{name}: 'image_features' must be a float array ({len(depth_views)}, D), got "
+                                 f'{_describe(features)}')
+            inputs['image_features'] = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
         data_sample = ShapeDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
         if 'gt_label' in results:
             data_sample.set_gt_label(results['gt_label'])

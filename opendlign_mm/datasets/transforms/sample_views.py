@@ -15,6 +15,7 @@ class SampleViews(BaseTransform):
         depth_views: array (V, H, W).
     Optional keys:
         images: array (V, H, W, 3).
+        image_features: array (V, D).
 
     Args:
         num_views: Views to keep, 1 <= num_views <= V.
@@ -29,12 +30,12 @@ class SampleViews(BaseTransform):
         self.num_views = num_views
 
     def transform(self, results: dict) -> dict:
-        """Reduce ``depth_views`` and ``images``."""
+        """Reduce ``depth_views``, ``images`` and ``image_features``."""
         available = len(results['depth_views'])
         if available < self.num_views:
             raise ValueError(f'SampleViews(num_views={self.num_views}) got only {available} depth views')
         kept = np.sort(np.random.choice(available, self.num_views, replace=False))
-        for key in ('depth_views', 'images'):
+        for key in ('depth_views', 'images', 'image_features'):
             if key in results:
                 results[key] = results[key][kept]
         return results

@@ -1,0 +1,52 @@
+"""What a shard holds, as a small Parquet file that is written after the shard: where it is, the shard is done."""
+import json
+from pathlib import Path
+from typing import Dict, List, Sequence, Union
+
+from ...atomic_write import atomic_write
+
+Row = Dict[str, Union[str, int, float, bool, None]]
+
+
+def manifest_row(metadata: dict, num_bytes: int = 0) -> Row:
+    """Row of a stored object."""
+    return dict(sample_id=metadata['sample_id'], text=metadata.get('text', ''), score=metadata.get('score'),
+                rank=metadata.get('rank'), kept=metadata.get('kept'), bytes=num_bytes, problem='',
+                metadata=json.dumps(metadata, sort_keys=True))
+
+
+def problem_row(sample_id: str, problem: str) -> Row:
+    """Row of an object that could not be made, and why."""
+    return dict(sample_id=sample_id, text='', score=None, rank=None, kept=None, bytes=0, problem=problem,
+                metadata='{}')
+
+
+def write_manifest(path: Path, rows: Sequence[Row], facts: Dict[str, str]) -> None:
+    """Write the rows of a shard and facts about all of it; the same rows always give the same bytes."""
+    import pyarrow as pa
+    from pyarrow import parquet
+    schema = pa.schema([
+        ('sample_id', pa.string()), ('text', pa.string()), ('score', pa.float64()), ('rank', pa.int64()),
+        ('kept', pa.bool_()), ('bytes', pa.int64()), ('problem', pa.string()), ('metadata', pa.string())])
+    table = pa.Table.from_pylist(list(rows), schema).replace_schema_metadata(facts)
+    with atomic_write(path) as unfinished:
+        parquet.write_table(table, unfinished)
+
+
+def read_manifest(path: Path) -> List[Row]:
+    """Rows of a shard. Raises ``ValueError`` that names the file if it is damaged."""
+    return _read(path).to_pylist()
+
+
+def read_facts(path: Path) -> Dict[str, str]:
+    """Facts about a shard. Raises ``ValueError`` that names the file if it is damaged."""
+    return {key.decode(): value.decode() for key, value in (_read(path).schema.metadata or {}).items()}
+
+
+def _read(path: Path):
+    import pyarrow as pa
+    from pyarrow import parquet
+    try:
+        return parquet.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f'the manifest {path} cannot be read: {error}') from error

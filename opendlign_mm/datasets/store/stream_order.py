@@ -1,0 +1,85 @@
+"""In which order a data set streams: shards shuffled, then objects through a shuffle buffer, without reading any."""
+from typing import List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+# (shard, position in it)
+Entry = Tuple[int, int]
+
+
+class StreamPart(NamedTuple):
+    """What one data worker streams in an epoch.
+
+    Attributes:
+        reading: Entries in the order in which shards are read.
+        giving: The same entries in the order in which they are given.
+    """
+    reading: List[Entry]
+    giving: List[Entry]
+
+
+def shuffled_entries(entries: Sequence[Sequence[int]], seed: Tuple[int, ...]) -> List[Entry]:
+    """All entries of an epoch, whole shards in random order.
+
+    Args:
+        entries: Of each shard the positions to use.
+        seed: Numbers that decide the order, e.g. (run seed, epoch).
+    """
+    order = np.random.default_rng(seed).permutation(len(entries))
+    return [(int(shard), int(position)) for shard in order for position in entries[shard]]
+
+
+def buffer_order(reading: Sequence[Entry], buffer_size: int, seed: Tuple[int, ...]) -> List[Entry]:
+    """In which order a shuffle buffer gives back what is put into it.
+
+    At each step a random entry of the full buffer leaves, and the next one read takes its place, so an entry never
+    leaves more than ``buffer_size`` - 1 entries before its turn.
+    """
+    rng = np.random.default_rng(seed)
+    buffer, order = [], []
+    for entry in reading:
+        buffer.append(entry)
+        if len(buffer) >= buffer_size:
+            order.append(_take(buffer, rng))
+    while buffer:
+        order.append(_take(buffer, rng))
+    return order
+
+
+def _take(buffer: list, rng: np.random.Generator) -> Entry:
+    chosen = int(rng.integers(len(buffer)))
+    buffer[chosen], buffer[-1] = buffer[-1], buffer[chosen]
+    return buffer.pop()
+
+
+def share_of_process(entries: Sequence[Entry], rank: int, world_size: int) -> List[Entry]:
+    """Consecutive entries of one of ``world_size`` processes, as many for each; the first ones fill up the last."""
+    length = -(-len(entries) // world_size)
+    padded = list(entries) + list(entries[:length * world_size - len(entries)])
+    return padded[rank * length:(rank + 1) * length]
+
+
+def num_batches(length: int, batch_size: int, drop_last: bool) -> int:
+    """Batches of ``length`` entries."""
+    return length // batch_size if drop_last else -(-length // batch_size)
+
+
+def share_of_worker(entries: Sequence[Entry], worker: int, num_workers: int, batch_size: int,
+                    drop_last: bool) -> List[Entry]:
+    """Consecutive entries of a data worker: those of its batches.
+
+    PyTorch takes batch b from worker b modulo ``num_workers``; each worker gets whole batches, and what does not fill
+    one goes to the worker whose turn comes last.
+    """
+    batches = num_batches(len(entries), batch_size, drop_last)
+    counts = [len(range(index, batches, num_workers)) for index in range(num_workers)]
+    last = (batches - 1) % num_workers if batches else 0
+    short = batches * batch_size - len(entries) if not drop_last else 0
+    lengths = [count * batch_size - (short if index == last else 0) for index, count in enumerate(counts)]
+    begin = sum(lengths[:worker])
+    return list(entries[begin:begin + lengths[worker]])
+
+
+def batches_given(skip: int, worker: int, num_workers: int) -> int:
+    """How many of the first ``skip`` batches of a loader came from one worker."""
+    return len(range(worker, skip, num_workers))

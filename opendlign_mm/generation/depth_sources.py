@@ -1,0 +1,138 @@
+"""Where the image stage takes depth views and texts from."""
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Union
+
+from ..datasets.released_depth_maps import DEPTH_SUFFIX
+from ..datasets.source_files import read_json, required
+from ..datasets.store import PackedShape, ShapeStore, encode_image
+from ..datasets.store.file_keys import sample_id_of
+from ..datasets.store.folder_layout import read_depth_map
+
+
+class Broken(NamedTuple):
+    """In the place of an object that cannot be read: which, and why."""
+    sample_id: str
+    problem: str
+
+
+class StoredDepthViews:
+    """Depth views that ``tools/project_depth.py`` wrote.
+
+    Args:
+        store: A store of depth views.
+
+    Raises:
+        FileNotFoundError: Shards are missing.
+    """
+
+    def __init__(self, store: ShapeStore) -> None:
+        self.store, self.num_shapes, self.shapes_per_shard = store, store.num_shapes, store.shapes_per_shard
+
+    def texts(self) -> Dict[str, str]:
+        """sample_id -> text of every object that could be projected."""
+        return {row['sample_id']: row['text'] for shard in range(self.store.num_shards)
+                for row in self.store.rows(shard) if not row['problem']}
+
+    def read(self, shard: int) -> Iterator[Union[PackedShape, Broken]]:
+        """The objects of a shard."""
+        expected = [row['sample_id'] for row in self.store.rows(shard) if not row['problem']]
+        shapes, problem = self.store.read(shard), 'it is not in its shard'
+        for position, sample_id in enumerate(expected):
+            try:
+                shape = next(shapes)
+            except StopIteration:
+                problem = f'{self.store.shard_path(shard)} ends before it; run tools/project_depth.py again'
+            except (OSError, ValueError) as error:
+                problem = str(error)
+            else:
+                yield shape
+                continue
+            # After an error a stream has nothing more to give.
+            yield from (Broken(later, problem) for later in expected[position:])
+            return
+
+    def settings(self) -> dict:
+        return dict(num_shapes=self.num_shapes, **self.store.settings)
+
+
+class ReleasedDepthFolder:
+    """A folder of ``<id>_dm.npy`` files, as OpenDlign's authors released them, with a JSON file of texts.
+
+    Args:
+        folder: The folder ``depth_map``.
+        shapes_per_shard: Objects of a shard.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It has no depth map.
+    """
+
+    def __init__(self, folder: Path, shapes_per_shard: int) -> None:
+        self.folder = required(folder, 'Give the folder that tools/project_depth.py wrote, or one of _dm.npy files.')
+        self.keys = sorted(path.name[:-len(DEPTH_SUFFIX)] for path in folder.glob(f'*{DEPTH_SUFFIX}'))
+        if not self.keys:
+            raise ValueError(f'{folder} has no file *{DEPTH_SUFFIX}')
+        self.num_shapes, self.shapes_per_shard = len(self.keys), shapes_per_shard
+
+    def texts(self) -> Dict[str, str]:
+        """The category of a file named ``<id>+<category>_dm.npy``; none for others."""
+        return {sample_id_of(key): sample_id_of(key.rpartition('+')[2]) if '+' in key else '' for key in self.keys}
+
+    def read(self, shard: int) -> Iterator[Union[PackedShape, Broken]]:
+        """The objects of a shard."""
+        begin = shard * self.shapes_per_shard
+        for key in self.keys[begin:begin + self.shapes_per_shard]:
+            try:
+                grey = read_depth_map(self.folder / f'{key}{DEPTH_SUFFIX}')
+            except (OSError, ValueError) as error:
+                yield Broken(sample_id_of(key), str(error))
+            else:
+                yield PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in grey])
+
+    def settings(self) -> dict:
+        return dict(num_shapes=self.num_shapes)
+
+
+DepthSource = Union[StoredDepthViews, ReleasedDepthFolder]
+
+
+def open_depth_source(path: Union[str, Path], shapes_per_shard: int = 64) -> DepthSource:
+    """The depth views at ``path``: a store, ``depth_map`` itself, or a folder that has one.
+
+    Raises:
+        FileNotFoundError, ValueError: There is none.
+    """
+    path = required(path, 'Make depth views with tools/project_depth.py, or give a folder of _dm.npy files: '
+                    '--cfg-options source=DIR.')
+    if (path / 'store.json').is_file():
+        return StoredDepthViews(ShapeStore(path))
+    return ReleasedDepthFolder(path / 'depth_map' if (path / 'depth_map').is_dir() else path, shapes_per_shard)
+
+
+def texts_of(source: DepthSource, metadata: Optional[Union[str, Path]] = None) -> Dict[str, str]:
+    """The text of each object.
+
+    Args:
+        source: The depth views; texts that they come with are the default.
+        metadata: JSON file ``{sample_id: text}`` or ``{sample_id: {"text": text, ...}}``.
+
+    Raises:
+        ValueError: Objects have no text; the message names them.
+    """
+    texts = source.texts()
+    if metadata is not None:
+        given = read_json(metadata, 'It must be {sample_id: text}.')
+        if not isinstance(given, dict):
+            raise ValueError(f'{metadata} must be a JSON object {{sample_id: text}}, got a {type(given).__name__}')
+        texts = {name: _text(given.get(name)) or text for name, text in texts.items()}
+    missing: List[str] = sorted(name for name, text in texts.items() if not text)
+    if missing:
+        raise ValueError(f'{len(missing)} of {len(texts)} objects have no text to make prompts of: '
+                         f'{", ".join(missing[:5])}{", ..." * (len(missing) > 5)}. Give a JSON file '
+                         f'{{sample_id: text}} that has them: --cfg-options metadata=FILE'
+                         f'{f" (now {metadata})" if metadata else ""}.')
+    return texts
+
+
+def _text(entry) -> str:
+    return str(entry.get('text') or '').strip() if isinstance(entry, dict) else str(entry or '').strip()

@@ -1,0 +1,120 @@
+"""Clouds and meshes of a data set to depth views, shard by shard."""
+from pathlib import Path
+from typing import Dict, List, Optional, Union
+
+import numpy as np
+import torch
+from mmdet3d.registry import DATASETS
+from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from ..datasets.readable import ReadableObjects, Unreadable
+from ..datasets.shape_dataset import spoken
+from ..datasets.store import PackedShape, ShapeStore, encode_image
+from .work_split import missing_shards, on_first_process, only_run, own_share, say
+
+
+def view_angles(num_views: int) -> List[float]:
+    """Angles about the vertical axis in degrees, from 30 on in equal steps below 330; 10 views are the paper's."""
+    if num_views < 1:
+        raise ValueError(f'the number of views must be >= 1, got {num_views}')
+    return [30 + 300 * view / num_views for view in range(num_views)]
+
+
+def shapes_to_project(source: str, num_points: int = 10000) -> dict:
+    """The data set config that ``SRC`` of tools/project_depth.py stands for, without its projection.
+
+    Args:
+        source: A folder with one sub-folder of clouds or meshes for each class; 'built-in', or 'built-in:N' for N
+            objects of each kind; or a config file with ``dataset``, whose pipeline gives ``points``.
+        num_points: Points taken of each object, where ``source`` is no config.
+    """
+    if source.split(':')[0] == 'built-in':
+        number = source.partition(':')[2] or '50'
+        if not number.isdigit() or not int(number):
+            raise ValueError(f"'built-in:N' wants a number of objects of each kind, got {source!r}")
+        return dict(type='BuiltInShapes', num_per_category=int(number), num_points=num_points,
+                    pipeline=[dict(type='LoadBuiltInShape')])
+    if source.endswith('.py'):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f'config {source} does not exist')
+        dataset = Config.fromfile(source).get('dataset')
+        if dataset is None:
+            raise ValueError(f'{source} has no `dataset`, the data set to project')
+        return dataset.to_dict()
+    return dict(type='ShapeFolder', data_root=source, pipeline=[dict(type='LoadShapePoints', num_points=num_points)])
+
+
+class _DepthViews(Dataset):
+    """Objects of a data set as packed depth views."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> PackedShape:
+        results = self.dataset[index]
+        category = results.get('category', '')
+        metadata = dict(sample_id=results['sample_id'], category=category, text=results.get('text', spoken(category)))
+        grey = np.rint(np.asarray(results['depth_views']) * 255).astype(np.uint8)
+        return PackedShape(metadata, [encode_image(view) for view in grey])
+
+
+def project_depth(dataset: Union[dict, Dataset], out_dir: Union[str, Path], num_views: int = 10,
+                  projection: Optional[dict] = None, layout: str = 'shards', shapes_per_shard: int = 64,
+                  num_workers: int = 0) -> Dict[str, str]:
+    """Run this process's part of the depth stage.
+
+    Objects that cannot be read are left out of their shards; the next run tries them again.
+
+    Args:
+        dataset: Config of a data set whose pipeline gives ``points`` (N, 3), z up.
+        out_dir: Folder of the store.
+        num_views: V.
+        projection: Further arguments of the projection; see :func:`build_projection`.
+        layout: 'shards' (WebDataset) or 'folder' (as released).
+        shapes_per_shard: Objects of a shard.
+        num_workers: Processes that read and project.
+
+    Returns:
+        sample_id -> why the object has no depth views, of this process.
+    """
+    projection = dict(projection or {}, view_angles=view_angles(num_views))
+    dataset = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
+    settings = dict(stage='depth views', dataset=dataset)
+    # In test mode an object that cannot be read is an error, and no other takes its place.
+    dataset = DATASETS.build(dict(dataset, test_mode=True))
+    out_dir, problems = Path(out_dir), {}
+    with only_run(out_dir):
+        store = on_first_process(
+            lambda: ShapeStore.create(out_dir, layout, len(dataset), shapes_per_shard, settings))
+        views = ReadableObjects(_DepthViews(dataset))
+        own = own_share(missing_shards(store, lambda shard: any(row['problem'] for row in store.rows(shard))))
+        say(f'{store.num_shapes} objects in {store.num_shards} shards of {out_dir}; this process makes {len(own)}')
+        indices = [index for shard in own for index in store.indices(shard)]
+        made = iter(DataLoader(Subset(views, indices), batch_size=None, num_workers=num_workers, collate_fn=_as_is,
+                               worker_init_fn=_one_thread))
+        with tqdm(total=len(indices), desc='depth views', unit='shape', leave=False) as progress:
+            for shard in own:
+                shapes, broken = [], {}
+                for index in store.indices(shard):
+                    shape = next(made)
+                    progress.update()
+                    if isinstance(shape, Unreadable):
+                        broken[dataset.get_data_info(index)['sample_id']] = shape.problem
+                    else:
+                        shapes.append(shape)
+                store.write(shard, shapes, broken)
+                problems.update(broken)
+    return problems
+
+
+def _as_is(shape):
+    return shape
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

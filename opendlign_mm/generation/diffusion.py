@@ -1,0 +1,153 @@
+"""Depth-aligned images by a depth-conditioned diffusion model (method, section 2), through diffusers."""
+import inspect
+from collections import OrderedDict
+from typing import Any, Dict, Optional, Sequence, Union
+
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from torch import Tensor
+
+from .control_images import control_images
+from .image_prompts import ImagePrompt
+from .pipeline_loading import load_pipeline
+
+DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
+
+
+@MODELS.register_module()
+class DiffusionImageGenerator:
+    """Any ControlNet pipeline of diffusers as a generator of images.
+
+    The image of a seed is always the same, whatever is generated beside it: each image has its own random generator,
+    and the networks always see ``pass_size`` images, the last pass filled up, because the same arithmetic in a batch of
+    another size rounds differently. Nothing is loaded before the first call or :meth:`load`.
+
+    Args:
+        pipeline: Config of the pipeline; see :func:`load_pipeline`.
+        size: Height and width in pixels at which images are generated.
+        output_size: Those of the result, which is resized (bicubic).
+        num_steps: Denoising steps.
+        guidance_scale: Of classifier-free guidance.
+        control_strength: Weight of the ControlNet.
+        median_kernel: Of the median filter before the depth views are inverted.
+        pass_size: Images that the networks see at a time; memory and speed depend on it.
+        prompt_outputs: Names, as arguments of the pipeline, of what its ``encode_prompt`` returns for a prompt; None
+            for what is not used. SDXL: ('prompt_embeds', None, 'pooled_prompt_embeds', None).
+        dtype: 'float32', 'float16', 'bfloat16' or 'auto': float16 on a GPU, float32 elsewhere.
+        max_cached_texts: Distinct texts whose embeddings are kept; with more, the longest unused one is dropped.
+        call_options: Further arguments of the pipeline's call.
+    """
+
+    def __init__(self,
+                 pipeline: dict,
+                 size: int = 256,
+                 output_size: int = 224,
+                 num_steps: int = 20,
+                 guidance_scale: float = 9.,
+                 control_strength: float = 1.,
+                 median_kernel: int = 7,
+                 pass_size: int = 16,
+                 prompt_outputs: Sequence[Optional[str]] = ('prompt_embeds', None),
+                 dtype: str = 'auto',
+                 max_cached_texts: int = 8192,
+                 call_options: Optional[dict] = None) -> None:
+        if dtype != 'auto' and dtype not in DTYPES:
+            raise ValueError(f"dtype must be 'auto' or one of {', '.join(DTYPES)}, got {dtype!r}")
+        if min(pass_size, num_steps, size, output_size, max_cached_texts) < 1:
+            raise ValueError('pass_size, num_steps, size, output_size and max_cached_texts must be >= 1')
+        self.pipeline_config, self.dtype = dict(pipeline), dtype
+        self.size, self.output_size, self.median_kernel, self.pass_size = size, output_size, median_kernel, pass_size
+        self.prompt_outputs, self.max_cached_texts = tuple(prompt_outputs), max_cached_texts
+        self.call_options = dict(num_inference_steps=num_steps, guidance_scale=guidance_scale,
+                                 controlnet_conditioning_scale=control_strength, **(call_options or {}))
+        self.device = torch.device('cpu')
+        self.texts_encoded = 0
+        self._pipeline: Any = None
+        self._texts: Dict[str, Dict[str, Tensor]] = OrderedDict()
+
+    def to(self, device: Union[str, torch.device]) -> 'DiffusionImageGenerator':
+        """Where the networks run; call it before anything is generated."""
+        self.device = torch.device(device)
+        if self._pipeline is not None:
+            self._pipeline.to(self.device)
+            self._texts.clear()
+        return self
+
+    def load(self) -> 'DiffusionImageGenerator':
+        """Load the pipeline. Raises what :func:`load_pipeline` does."""
+        if self._pipeline is None:
+            automatic = torch.float16 if self.device.type == 'cuda' else torch.float32
+            self._pipeline = load_pipeline(self.pipeline_config, DTYPES.get(self.dtype, automatic)).to(self.device)
+            self._pipeline.set_progress_bar_config(disable=True)
+            self._arguments = set(inspect.signature(self._pipeline.__call__).parameters)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, depth_views: Tensor, seeds: Sequence[int], prompts: Sequence[ImagePrompt]) -> Tensor:
+        """Generate one image for each depth view.
+
+        Args:
+            depth_views: float (N, H, H) in [0, 1], background white, near is dark.
+            seeds: N whole numbers in [0, 2**63).
+            prompts: N prompts.
+
+        Returns:
+            uint8 (N, output_size, output_size, 3), RGB, on the CPU.
+
+        Raises:
+            ValueError: Shapes that do not fit together.
+        """
+        if depth_views.dim() != 3 or not len(depth_views) == len(seeds) == len(prompts):
+            raise ValueError(f'depth_views must be (N, H, H) with N seeds and N prompts, got '
+                             f'{tuple(depth_views.shape)}, {len(seeds)} and {len(prompts)}')
+        if not len(seeds):
+            return torch.zeros(0, self.output_size, self.output_size, 3, dtype=torch.uint8)
+        self.load()
+        controls = control_images(depth_views, self.size, self.median_kernel)
+        images = []
+        for begin in range(0, len(seeds), self.pass_size):
+            chosen = list(range(begin, min(begin + self.pass_size, len(seeds))))
+            filled = chosen + chosen[-1:] * (self.pass_size - len(chosen))
+            result = self._one_pass(controls[filled], [seeds[i] for i in filled], [prompts[i] for i in filled])
+            images.append(result[:len(chosen)])
+        return torch.cat(images)
+
+    def _one_pass(self, controls: Tensor, seeds: Sequence[int], prompts: Sequence[ImagePrompt]) -> Tensor:
+        options = dict(self.call_options, **self._embeddings(prompts))
+        options['control_image' if 'control_image' in self._arguments else 'image'] = controls.to(self.device)
+        # On the CPU, whose random numbers are the same on every machine.
+        options['generator'] = [torch.Generator('cpu').manual_seed(int(seed)) for seed in seeds]
+        images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images
+        images = images.float().cpu()
+        if self.output_size != images.shape[-1]:
+            images = F.interpolate(images, (self.output_size, ) * 2, mode='bicubic', antialias=True)
+        return (images.clamp(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def _embeddings(self, prompts: Sequence[ImagePrompt]) -> Dict[str, Tensor]:
+        """What the pipeline is to be called with instead of texts."""
+        positive = [self._encoded(prompt.positive) for prompt in prompts]
+        inputs = {name: torch.cat([text[name] for text in positive]) for name in positive[0]}
+        if self.call_options['guidance_scale'] > 1:
+            negative = [self._encoded(prompt.negative) for prompt in prompts]
+            inputs.update({f'negative_{name}': torch.cat([text[name] for text in negative]) for name in negative[0]
+                           if f'negative_{name}' in self._arguments})
+        return inputs
+
+    def _encoded(self, text: str) -> Dict[str, Tensor]:
+        """Embeddings (1, ...) of a text, computed once. Each text is a batch of its own: see the class's note."""
+        if text in self._texts:
+            self._texts.move_to_end(text)
+            return self._texts[text]
+        encode = self._pipeline.encode_prompt
+        options = dict(prompt=text, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False)
+        known = inspect.signature(encode).parameters
+        outputs = encode(**{name: value for name, value in options.items() if name in known})
+        if len(outputs) != len(self.prompt_outputs):
+            raise ValueError(f'{type(self._pipeline).__name__}.encode_prompt gives {len(outputs)} values, '
+                             f'prompt_outputs names {len(self.prompt_outputs)}: {self.prompt_outputs}')
+        self.texts_encoded += 1
+        self._texts[text] = {name: value for name, value in zip(self.prompt_outputs, outputs) if name is not None}
+        if len(self._texts) > self.max_cached_texts:
+            self._texts.popitem(last=False)
+        return self._texts[text]

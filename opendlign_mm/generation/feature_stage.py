@@ -1,0 +1,45 @@
+"""Features of generated images by a model's frozen branch, computed once for all epochs."""
+from pathlib import Path
+from typing import Union
+
+import torch
+from tqdm import tqdm
+
+from ..datasets.store import ShapeStore
+from ..datasets.store.image_features import ImageFeatures
+from ..models import OpenDlign
+from .work_split import on_first_process, only_run, own_share, say
+
+
+def encode_images(model: OpenDlign, store: ShapeStore, out_dir: Union[str, Path]) -> None:
+    """Run this process's part: a file of features for each shard; those that are there stay.
+
+    Args:
+        model: In evaluation mode.
+        store: A finished store of images.
+        out_dir: Folder of the features.
+
+    Raises:
+        FileNotFoundError, ValueError: Shards are missing or damaged, or ``out_dir`` has the features of another model.
+    """
+    out_dir = Path(out_dir)
+    identity = model.backbone.frozen_branch_identity()
+    device = model.backbone.logit_scale.device
+
+    def wanted(shard: int):
+        return [row['sample_id'] for row in store.rows(shard) if not row['problem']]
+
+    with only_run(out_dir):
+        features = on_first_process(lambda: ImageFeatures.create(out_dir, identity))
+        shards = on_first_process(lambda: [shard for shard in range(store.num_shards)
+                                           if not features.is_done(shard, wanted(shard))])
+        say(f'{len(shards)} of {store.num_shards} shards are to be encoded')
+        for shard in tqdm(own_share(shards), desc='features', unit='shard', leave=False):
+            encoded = {}
+            for shape in store.read(shard):
+                images = torch.from_numpy(shape.images()).to(device).permute(0, 3, 1, 2).float() / 255
+                with torch.no_grad():
+                    encoded[shape.sample_id] = model.encode_views(images[None], 'pretrained')[0].cpu().numpy()
+            if list(encoded) != wanted(shard):
+                raise ValueError(f'{store.shard_path(shard)} is damaged or cut off; run tools/generate_images.py again')
+            features.write(shard, encoded)

@@ -1,0 +1,157 @@
+"""Which generated images show what they should (the paper's open problem): CLIP scores among the data set's texts."""
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from torch import Tensor
+from tqdm import tqdm
+
+from ..datasets.store import PackedShape, ShapeStore
+from .work_split import missing_shards, only_run, own_share, say
+
+
+class KeepRule(NamedTuple):
+    """Which objects, and which single images, are kept.
+
+    Attributes:
+        max_rank: Keep where the own text is among so many best of the distinct texts; the release's rule with 3. None:
+            any rank.
+        min_score: Keep where the cosine with the own text is at least this; None: any.
+    """
+    max_rank: Optional[int] = 3
+    min_score: Optional[float] = None
+
+    def __call__(self, rank: int, score: float) -> bool:
+        return (self.max_rank is None or rank <= self.max_rank) and (self.min_score is None or score >= self.min_score)
+
+
+class ImageFilter:
+    """Scores images against the distinct texts of a data set.
+
+    Args:
+        clip: Config or module of a ``CLIPDepthBackbone``; its pretrained branch sees the images.
+        texts: The data set's texts; each counts once.
+        template: Sentence around a text, with one {}.
+        rule: What is kept.
+        device: Where CLIP runs.
+    """
+
+    def __init__(self, clip: Union[dict, torch.nn.Module], texts: Sequence[str], template: str = 'a photo of a {}.',
+                 rule: KeepRule = KeepRule(), device: Union[str, torch.device] = 'cpu') -> None:
+        if template.count('{}') != 1:
+            raise ValueError(f'template must have one {{}} for the text of the object, got {template!r}')
+        self.rule, self.device = rule, torch.device(device)
+        self.clip = (clip if isinstance(clip, torch.nn.Module) else MODELS.build(clip)).to(self.device).eval()
+        self.texts = sorted(set(texts))
+        self._index = {text: index for index, text in enumerate(self.texts)}
+        sentences = [template.replace('{}', text) for text in self.texts]
+        self.text_features = torch.cat([F.normalize(self.clip.encode_text(sentences[begin:begin + 256]), dim=-1)
+                                        for begin in range(0, len(sentences), 256)])
+
+    @torch.no_grad()
+    def score(self, images: np.ndarray, text: str) -> Dict[str, Union[float, int, bool, List]]:
+        """Judge the images of an object.
+
+        Args:
+            images: uint8 (V, H, W, 3), RGB.
+            text: The object's own.
+
+        Returns:
+            dict: ``scores``, ``ranks``, ``images_kept``: of each image the cosine with its own text, the place of that
+            text among all (1 is best) and the decision; ``score``, ``rank``, ``kept``: the same of the object, by the
+            normalised mean of its image features.
+        """
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
+        features = F.normalize(self.clip(pixels, ('pretrained', ))['pretrained'].float(), dim=-1)
+        scores, ranks = self._placed(features, text)
+        (score, ), (rank, ) = self._placed(F.normalize(features.mean(0, keepdim=True), dim=-1), text)
+        return dict(scores=scores, ranks=ranks, images_kept=[self.rule(*pair) for pair in zip(ranks, scores)],
+                    score=score, rank=rank, kept=self.rule(rank, score))
+
+    def _placed(self, features: Tensor, text: str):
+        cosines = features @ self.text_features.T
+        own = cosines[:, self._index[text]]
+        ranks = 1 + (cosines > own[:, None]).sum(1)
+        return [round(value, 6) for value in own.tolist()], ranks.tolist()
+
+
+def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}.', max_rank: Optional[int] = 3,
+                 min_score: Optional[float] = None, device: Union[str, torch.device] = 'cpu') -> None:
+    """Run this process's part of the filter stage: add scores and decisions to the metadata. Nothing is deleted.
+
+    Shards that were filtered with the same CLIP, template and rule are left alone.
+
+    Args:
+        store: A finished store of images.
+        clip, template, device: See :class:`ImageFilter`.
+        max_rank, min_score: See :class:`KeepRule`.
+
+    Raises:
+        FileNotFoundError: Shards are missing.
+        ValueError: A shard is damaged.
+    """
+    rule = KeepRule(max_rank, min_score)
+    texts = sorted({row['text'] for shard in range(store.num_shards) for row in store.rows(shard)
+                    if not row['problem']})
+    with only_run(store.root):
+        judge = ImageFilter(clip, texts, template, rule, device)
+        weights = judge.clip.clip_identity().sha256
+        fact = dict(filter=repr((weights, template, tuple(rule), texts if len(texts) < 100 else len(texts))))
+        shards = missing_shards(store, lambda shard: store.facts(shard).get('filter') != fact['filter'])
+        say(f'{len(texts)} distinct texts; {len(shards)} of {store.num_shards} shards are to be filtered')
+        for shard in tqdm(own_share(shards), desc='filter', unit='shard', leave=False):
+            shapes: List[PackedShape] = list(store.read(shard))
+            _check_complete(store, shard, shapes)
+            for shape in shapes:
+                shape.metadata = dict(shape.metadata, **judge.score(shape.images(), shape.metadata['text']))
+            store.rewrite_metadata(shard, shapes, fact)
+
+
+def _check_complete(store: ShapeStore, shard: int, shapes: Sequence[PackedShape]) -> None:
+    expected = [row['sample_id'] for row in store.rows(shard) if not row['problem']]
+    if [shape.sample_id for shape in shapes] != expected:
+        raise ValueError(f'{store.shard_path(shard)} has {len(shapes)} of {len(expected)} objects; it is damaged or '
+                         'cut off. Run tools/generate_images.py again.')
+
+
+def summary(store: ShapeStore) -> str:
+    """One line on what was kept."""
+    rows = [row for shard in range(store.num_shards) for row in store.rows(shard) if not row['problem']]
+    kept = sum(row['kept'] is not False for row in rows)
+    ranks = [row['rank'] for row in rows if row['rank'] is not None]
+    first = f', own text first for {100 * np.mean(np.array(ranks) == 1):.1f} %' if ranks else ''
+    return f'{kept} of {len(rows)} objects are kept{first}'
+
+
+def contact_sheet(store: ShapeStore, path: Union[str, Path], each: int = 8) -> Path:
+    """Draw the objects with the lowest and the highest scores, all their images in a row.
+
+    Args:
+        store: A filtered store.
+        path: PNG to write.
+        each: Objects of either kind.
+
+    Raises:
+        ValueError: No object has a score.
+    """
+    from ..visualization.image_sheet import draw_image_sheet
+    rows = sorted(((row['score'], shard, row['sample_id']) for shard in range(store.num_shards)
+                   for row in store.rows(shard) if row['score'] is not None))
+    if not rows:
+        raise ValueError(f'no object of {store.root} has a score; filter it first')
+    each = min(each, max(len(rows) // 2, 1))
+    chosen = rows[:each] + rows[max(len(rows) - each, each):]
+    wanted, found = {sample_id for _, _, sample_id in chosen}, {}
+    for shard in sorted({shard for _, shard, _ in chosen}):
+        found.update({shape.sample_id: shape for shape in store.read(shard) if shape.sample_id in wanted})
+    images, titles = [], []
+    for _, _, sample_id in chosen:
+        shape = found[sample_id]
+        facts = shape.metadata
+        images.append(shape.images())
+        titles.append(f'{facts["text"]}\n{sample_id[-28:]}\nscore {facts["score"]:.3f}, rank {facts["rank"]}, '
+                      f'{"kept" if facts["kept"] else "left out"}')
+    return draw_image_sheet(images, titles, path)

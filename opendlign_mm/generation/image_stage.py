@@ -1,0 +1,190 @@
+"""Depth views of a data set to depth-aligned images, shard by shard."""
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from tqdm import tqdm
+
+from ..datasets.store import PackedShape, ShapeStore, encode_image
+from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
+from .image_prompts import PromptStyle
+from .image_seeds import image_seed
+from .throughput import Throughput
+from .work_split import missing_shards, on_first_process, only_run, own_share, process_name, say
+
+
+class ImageStage:
+    """Makes the images of a store.
+
+    Args:
+        source: Depth views.
+        texts: sample_id -> text.
+        store: Where the images go; its shards are those of the source.
+        generator: ``(depth_views (N, H, H), seeds, prompts=prompts) -> uint8 (N, H', H', 3)``.
+        prompts: Text -> prompt.
+        seed: Of the run.
+        batch_size: Images that are handed to the generator at a time, of one object or several. It changes the speed
+            only.
+        depth_shape: (V, H, W) that depth views must have; None allows any square ones.
+        image_format, image_quality: See :func:`encode_image`.
+        device: Where the generator runs, for the measurement.
+    """
+
+    def __init__(self, source: DepthSource, texts: Dict[str, str], store: ShapeStore, generator: Callable,
+                 prompts: PromptStyle, seed: int = 0, batch_size: int = 64,
+                 depth_shape: Optional[Sequence[int]] = None, image_format: str = 'jpg', image_quality: int = 95,
+                 device: torch.device = torch.device('cpu')) -> None:
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be >= 1, got {batch_size}')
+        self.source, self.texts, self.store, self.generator = source, texts, store, generator
+        self.prompts, self.seed, self.batch_size = prompts, seed, batch_size
+        self.depth_shape = None if depth_shape is None else tuple(depth_shape)
+        self.image_format, self.image_quality = image_format, image_quality
+        self.throughput = Throughput(device)
+        self.problems: Dict[str, str] = {}
+
+    def run(self, shards: Sequence[int]) -> Dict[str, str]:
+        """Make shards.
+
+        While the generator works on a shard, threads read the next one and encode and write the last one.
+
+        Returns:
+            sample_id -> why an object has no images.
+        """
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(4) as encoder, \
+                tqdm(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images', unit='shape',
+                     leave=False) as progress:
+            written: Optional[Future] = None
+            upcoming = [reader.submit(self._read, shard) for shard in shards[:1]]
+            for position, shard in enumerate(shards):
+                shapes, views, problems = upcoming.pop().result()
+                upcoming = [reader.submit(self._read, following) for following in shards[position + 1:position + 2]]
+                self._generate(shapes, views, encoder)
+                self.problems.update(problems)
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._write, shard, shapes, problems)
+                progress.update(len(self.store.indices(shard)))
+            if written is not None:
+                written.result()
+        self.throughput.stop()
+        return self.problems
+
+    def can_be_mended(self, shard: int) -> bool:
+        """Whether objects that a finished shard lacks can be read by now."""
+        absent = {row['sample_id'] for row in self.store.rows(shard) if row['problem']}
+        return bool(absent) and bool(absent & {shape.sample_id for shape in self._read(shard)[0]})
+
+    def _read(self, shard: int) -> Tuple[List[PackedShape], List[torch.Tensor], Dict[str, str]]:
+        shapes, views, problems = [], [], {}
+        for shape in self.source.read(shard):
+            if isinstance(shape, Broken):
+                problems[shape.sample_id] = shape.problem
+                continue
+            try:
+                views.append(self._checked_views(shape))
+                shapes.append(shape)
+            except ValueError as error:
+                problems[shape.sample_id] = str(error)
+        return shapes, views, problems
+
+    def _checked_views(self, shape: PackedShape) -> torch.Tensor:
+        views = shape.depth_views()
+        if self.depth_shape is not None and views.shape != self.depth_shape or views.shape[1] != views.shape[2]:
+            expected = 'square views' if self.depth_shape is None else f'{self.depth_shape} (depth_shape)'
+            raise ValueError(f'the depth views of {shape.sample_id} are {views.shape} (views, height, width), but must '
+                             f'be {expected}. Project it anew or correct the config.')
+        if shape.sample_id not in self.texts:
+            raise ValueError(f'{shape.sample_id} has no text')
+        return torch.from_numpy(views)
+
+    def _generate(self, shapes: List[PackedShape], views: List[torch.Tensor], encoder: ThreadPoolExecutor) -> None:
+        """Fill in the images, encoded by threads, and what they were made with."""
+        prompts, seeds, pending = [], [], []
+        for shape, own in zip(shapes, views):
+            text = self.texts[shape.sample_id]
+            prompt = self.prompts(text)
+            own_seeds = [image_seed(shape.sample_id, view, self.seed) for view in range(len(own))]
+            shape.metadata = dict(shape.metadata, text=text, prompt=prompt.positive, negative_prompt=prompt.negative,
+                                  seeds=own_seeds)
+            shape.image_format, shape.image_files = self.image_format, []
+            prompts += [prompt] * len(own)
+            seeds += own_seeds
+        depth = torch.cat(views) if views else torch.zeros(0, 8, 8, dtype=torch.uint8)
+        for begin in range(0, len(seeds), self.batch_size):
+            chosen = slice(begin, begin + self.batch_size)
+            start = time.perf_counter()
+            images = self.generator(depth[chosen].float() / 255, seeds[chosen], prompts=prompts[chosen])
+            self.throughput.generating += time.perf_counter() - start
+            pending += [encoder.submit(encode_image, image.numpy(), self.image_format, self.image_quality)
+                        for image in images]
+        encoded = iter(pending)
+        for shape, own in zip(shapes, views):
+            shape.image_files = [next(encoded) for _ in range(len(own))]
+        self.throughput.images += len(pending)
+        self.throughput.shapes += len(shapes)
+
+    def _write(self, shard: int, shapes: List[PackedShape], problems: Dict[str, str]) -> None:
+        for shape in shapes:
+            shape.image_files = [future.result() for future in shape.image_files]
+        self.store.write(shard, shapes, problems)
+
+
+def generate_images(cfg: Union[dict, Config], device: torch.device = torch.device('cpu')) -> Dict[str, str]:
+    """Run this process's part of the image stage of a config; see configs/generation/.
+
+    Args:
+        cfg: ``source``, ``out_dir``, ``generator``; optional ``metadata``, ``prompt``, ``layout``, ``seed``,
+            ``batch_size``, ``shapes_per_shard``, ``depth_shape``, ``image_format``, ``image_quality``.
+        device: Of the generator.
+
+    Returns:
+        sample_id -> why an object has no images, of this process.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError, RuntimeError: Input or output is not as it must be; one message says
+            what to do. What is done stays, and running again does the rest.
+    """
+    cfg = Config(dict(cfg)) if not isinstance(cfg, Config) else cfg
+    out_dir, layout = Path(cfg.out_dir), cfg.get('layout', 'shards')
+    image_format = 'png' if layout == 'folder' else cfg.get('image_format', 'jpg')
+    options = dict(seed=cfg.get('seed', 0), depth_shape=cfg.get('depth_shape'), image_format=image_format,
+                   image_quality=cfg.get('image_quality', 95))
+    prompts = PromptStyle(**cfg.get('prompt', {}))
+
+    def begin():
+        source = open_depth_source(cfg.source, cfg.get('shapes_per_shard', 64))
+        texts = texts_of(source, cfg.get('metadata'))
+        settings = dict(options, stage='images', generator=_plain(cfg.generator), prompt=vars(prompts),
+                        source=source.settings())
+        ShapeStore.create(out_dir, layout, source.num_shapes, source.shapes_per_shard, settings)
+        return source, texts
+
+    with only_run(out_dir):
+        source, texts = on_first_process(begin)
+        store = ShapeStore(out_dir)
+        generator = MODELS.build(dict(_plain(cfg.generator)))
+        if hasattr(generator, 'to'):
+            generator.to(device)
+        stage = ImageStage(source, texts, store, generator, prompts, batch_size=cfg.get('batch_size', 64),
+                           device=device, **options)
+        shards = missing_shards(store, stage.can_be_mended)
+        say(f'{len(shards)} of {store.num_shards} shards of {out_dir} are to be made')
+        own = own_share(shards)
+        if own and hasattr(generator, 'load'):
+            generator.load()
+        stage.throughput = Throughput(device)
+        problems = stage.run(own)
+        print(f'{process_name()}: {stage.throughput.line()}', flush=True)
+    return problems
+
+
+def _plain(node):
+    """Dicts of mmengine's Config as plain ones."""
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    return [_plain(value) for value in node] if isinstance(node, (list, tuple)) else node

@@ -1,0 +1,120 @@
+"""Which process makes which shards."""
+import datetime
+import fcntl
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List
+
+import torch
+import torch.distributed as torch_dist
+from mmengine import dist
+from mmengine.config import Config
+
+from ..compat import prepare_cpu_distributed
+from ..datasets.store import ShapeStore
+
+# Processes finish hours apart, and the first ones wait for the last.
+_PATIENCE = datetime.timedelta(days=60)
+
+
+def join_processes(launcher: str) -> torch.device:
+    """Join the processes that a launcher started.
+
+    They exchange a few Python objects on the CPU (gloo), whatever they compute on.
+
+    Args:
+        launcher: 'none', 'pytorch' (torchrun) or 'slurm'.
+
+    Returns:
+        The device of this process.
+    """
+    if launcher != 'none' and not dist.is_distributed():
+        if torch.cuda.is_available():
+            dist.init_dist(launcher, backend='gloo', timeout=_PATIENCE)
+        else:
+            prepare_cpu_distributed(Config(), launcher, timeout=_PATIENCE)
+    return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
+
+
+def on_first_process(action):
+    """Call ``action`` on process 0 and give its result to all; an error there is an error everywhere."""
+    outcome = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            outcome[0] = action()
+        except Exception as error:
+            outcome[1] = error
+            if dist.get_world_size() == 1:
+                raise
+    dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def own_share(shards: List[int]) -> List[int]:
+    """The shards of this process: every n-th of those that are missing, so that a resumed run is balanced, too."""
+    return shards[dist.get_rank()::dist.get_world_size()]
+
+
+@contextmanager
+def only_run(root: Path) -> Iterator[None]:
+    """Let one run at a time write to a folder. A killed process frees it.
+
+    Raises:
+        RuntimeError: Another run is writing to it.
+    """
+    def lock():
+        root.mkdir(parents=True, exist_ok=True)
+        stream = open(root / '.lock', 'w')
+        held.append(stream)
+        for _ in range(20):  # the helpers of a killed process outlive it by seconds
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(1)
+            except OSError:
+                return  # a file system without locks
+        raise RuntimeError(f'another run is writing to {root}; wait until it ends or stop it')
+
+    held: list = []
+    try:
+        on_first_process(lock)
+        yield
+    finally:
+        for stream in held:
+            stream.close()
+
+
+def missing_shards(store: ShapeStore, retry) -> List[int]:
+    """The shards that this run has to make, the same list in each process.
+
+    Args:
+        store: Leftovers of killed processes in it are removed.
+        retry: ``retry(shard)`` says whether a finished shard that lacks broken objects is worth another try.
+    """
+    def look() -> List[int]:
+        store.remove_unfinished()
+        return [shard for shard in range(store.num_shards) if not store.is_done(shard) or retry(shard)]
+
+    return on_first_process(look)
+
+
+def leave_processes() -> None:
+    """End the process group, if there is one."""
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
+def say(text: str) -> None:
+    """Print a line on process 0."""
+    if dist.get_rank() == 0:
+        print(text, file=sys.stdout, flush=True)
+
+
+def process_name() -> str:
+    return f'process {dist.get_rank() + 1} of {dist.get_world_size()} ({os.uname().nodename})'

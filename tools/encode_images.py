@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Encode a store's images once with the frozen branch of a model, for training without images.
+
+    python tools/encode_images.py CONFIG data/depth_aligned data/depth_aligned_features
+    python tools/train.py CONFIG --cfg-options train_dataloader.dataset.image_features=data/depth_aligned_features
+
+Run it again after an interruption: it encodes only what is missing.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+from mmengine.config import DictAction  # noqa: E402
+
+from opendlign_mm.apis import init_model  # noqa: E402
+from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config of an OpenDlign model')
+    parser.add_argument('store', help='folder of tools/generate_images.py')
+    parser.add_argument('out', help='folder of the features')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Encode."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        from opendlign_mm.datasets.store import ShapeStore
+        from opendlign_mm.generation.feature_stage import encode_images
+        from opendlign_mm.generation.work_split import join_processes, leave_processes
+        device = join_processes(args.launcher)
+        encode_images(init_model(args.config, None, device, args.cfg_options), ShapeStore(args.store), args.out)
+        leave_processes()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Project the clouds or meshes of a data set to depth views.
+
+    python tools/project_depth.py shapes/ data/my_depth --workers 8
+    python tools/project_depth.py built-in:20 data/built_in_depth --resolution 112
+    python tools/project_depth.py my_data.py data/my_depth            # a config with `dataset = dict(type=...)`
+
+Run it again after an interruption: it makes only what is missing.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+
+from mmengine.config import DictAction  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+
+from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', metavar='SRC', help="folder with one sub-folder of files for each class, 'built-in', "
+                        "'built-in:N' (N objects of each kind), or a config file with `dataset`")
+    parser.add_argument('out', metavar='DST', help='folder to write')
+    parser.add_argument('--views', type=int, default=10)
+    parser.add_argument('--workers', type=int, default=2, help='processes that read and project')
+    parser.add_argument('--resolution', type=int, default=224, help='height and width of a depth view')
+    parser.add_argument('--projection', nargs='+', action=DictAction, default={},
+                        help='further arguments of the projection, e.g. depth_bins=32')
+    parser.add_argument('--num-points', type=int, default=10000, help='points taken of each object')
+    parser.add_argument('--layout', choices=['shards', 'folder'], default='shards',
+                        help="WebDataset shards or the released data set's folders")
+    parser.add_argument('--shapes-per-shard', type=int, default=64)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the depth stage."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        from opendlign_mm.generation.depth_stage import project_depth, shapes_to_project
+        from opendlign_mm.generation.work_split import join_processes, leave_processes
+        init_default_scope('mmdet3d')
+        join_processes(args.launcher)
+        problems = project_depth(shapes_to_project(args.source, args.num_points), args.out, args.views,
+                                 dict(args.projection, resolution=args.resolution), args.layout,
+                                 args.shapes_per_shard, args.workers)
+        leave_processes()
+        if problems:
+            raise ValueError('\n  '.join([f'{len(problems)} objects are left out:', *list(problems.values())[:10]] +
+                                         ['...'] * (len(problems) > 10) + ['Mend them and run the command again.']))
+
+
+if __name__ == '__main__':
+    main()
