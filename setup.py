@@ -42,7 +42,8 @@ setup(
         'tqdm',
     ],
     extras_require={
-        'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30'],
+        'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30', 'webdataset>=0.2.100',
+                       'pyarrow>=14'],
         'retrieval': ['faiss-cpu>=1.8'],
         'tests': ['pytest>=7.4'],
     },
