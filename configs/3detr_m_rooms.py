@@ -1,8 +1,8 @@
 """A small class-agnostic 3DETR-m for the built-in rooms: trains on a CPU, and proposes boxes to OpenVocabDetector3D.
 
-    python tools/make_rooms.py --out data/rooms --num-train 300 --num-val 12
+    python tools/make_rooms.py --out data/rooms --num-train 300 --num-val 24
     python tools/train.py configs/3detr_m_rooms.py
-    python tools/test.py configs/3detr_m_rooms.py work_dirs/3detr_m_rooms/epoch_30.pth
+    python tools/test.py configs/3detr_m_rooms.py work_dirs/3detr_m_rooms/epoch_18.pth
 """
 _base_ = '3detr_m_scannet.py'
 
@@ -48,5 +48,5 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=7e-4, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, end=30, T_max=29, by_epoch=True, convert_to_iter_based=True)]
-train_cfg = dict(max_epochs=30, val_interval=5)
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, end=18, T_max=17, by_epoch=True, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=18, val_interval=3)
