@@ -43,7 +43,7 @@ setup(
     ],
     extras_require={
         'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30', 'webdataset>=0.2.100',
-                       'pyarrow>=14'],
+                       'pyarrow>=14,<26'],
         'retrieval': ['faiss-cpu>=1.8'],
         'tests': ['pytest>=7.4'],
     },
