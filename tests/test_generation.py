@@ -81,6 +81,11 @@ def test_training_on_generated_data_lowers_the_loss(images, tmp_path):
     assert len(losses) == 24 and np.mean(losses[-4:]) < np.mean(losses[:4]) - .05
 
 
+def differ(images, others) -> int:
+    """The largest difference of a pixel; 1 is rounding, as images beside others are computed in another order."""
+    return int((images.int() - others.int()).abs().max())
+
+
 def test_images_depend_on_seed_text_and_depth_only():
     """Not on the size of a batch, on the order or on what is generated beside."""
     one = generator()
@@ -93,18 +98,18 @@ def test_images_depend_on_seed_text_and_depth_only():
     assert one.texts_encoded == 4, 'three texts and the negative one, each once'
     order = [4, 0, 6, 2, 5, 1, 3]
     shuffled = one(views[order], [seeds[i] for i in order], [prompts[i] for i in order])
-    assert torch.equal(shuffled, together[order])
+    assert differ(shuffled, together[order]) <= 1
     again = generator()
     single = torch.cat([again(views[i:i + 1], seeds[i:i + 1], prompts[i:i + 1]) for i in range(7)])
-    assert torch.equal(single, together)
-    assert not torch.equal(one(views[:1], [seeds[1]], prompts[:1]), together[:1])
-    assert not torch.equal(one(views[:1], seeds[:1], prompts[1:2]), together[:1])
+    assert differ(single, together) <= 1
+    assert differ(one(views[:1], [seeds[1]], prompts[:1]), together[:1]) > 20
+    assert differ(one(views[:1], seeds[:1], prompts[1:2]), together[:1]) > 1
     # The last layers of a new ControlNet are zero: it has no influence before it is trained.
     for weight in one._pipeline.controlnet.parameters():
         weight.data += torch.randn(weight.shape, generator=random) * .1
     controlled = one(views[:2], [seeds[0]] * 2, [prompts[0]] * 2)
-    assert not torch.equal(controlled[0], controlled[1])
-    assert torch.equal(one(views[:1], seeds[:1], prompts[:1]), controlled[:1])
+    assert differ(controlled[0], controlled[1]) > 1
+    assert differ(one(views[:1], seeds[:1], prompts[:1]), controlled[:1]) <= 1
 
 
 def test_the_pipeline_gets_the_papers_settings():

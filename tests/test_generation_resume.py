@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_generation import (SHAPES, SIZE, VIEWS, depth_store, files_of, generation_config, image_worker)
+from tiny_generation import (SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, generation_config,
+                             image_worker)
 from tiny_runs import REPOSITORY  # noqa: F401
 
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
@@ -122,7 +123,7 @@ def test_one_and_three_workers_make_the_same_bytes(depth, tmp_path, monkeypatch)
 
 
 def test_diffusion_resumed_in_other_batches(depth, tmp_path):
-    """The diffusion model itself, a shard removed, another batch size: the same bytes."""
+    """The diffusion model itself, shards removed, another batch size: the same bytes; another pass: but for rounding."""
     config = generation_config(depth.root, tmp_path / 'images')
     generate_images(config)
     expected = files_of(tmp_path / 'images')
@@ -131,6 +132,10 @@ def test_diffusion_resumed_in_other_batches(depth, tmp_path):
     store.shard_path(2).unlink()
     generate_images(dict(config, batch_size=1))
     assert files_of(tmp_path / 'images') == expected
+    generate_images(generation_config(depth.root, tmp_path / 'other', generator=diffusion_config(pass_size=2)))
+    for shard in range(store.num_shards):
+        for one, other in zip(store.read(shard), ShapeStore(tmp_path / 'other').read(shard)):
+            assert np.abs(one.images().astype(int) - other.images().astype(int)).max() <= 1
 
 
 def test_running_again_does_nothing(depth, tmp_path):

@@ -14,7 +14,7 @@ shapes_per_shard = 64
 # (views, height, width) that depth views must have; None allows any.
 depth_shape = (10, 224, 224)
 seed = 0
-# Images handed over at a time; the networks' own batch is generator.pass_size.
+# Images handed over at a time, in whole passes of generator.pass_size, which is the networks' own batch.
 batch_size = 64
 
 prompt = dict(

@@ -19,9 +19,9 @@ DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloa
 class DiffusionImageGenerator:
     """Any ControlNet pipeline of diffusers as a generator of images.
 
-    The image of a seed is always the same, whatever is generated beside it: each image has its own random generator,
-    and the networks always see ``pass_size`` images, the last pass filled up, because the same arithmetic in a batch of
-    another size rounds differently. Nothing is loaded before the first call or :meth:`load`.
+    The image of a seed is the same, whatever is generated beside it, up to rounding: each image has its own random
+    generator. The same call gives the same bytes; the networks always see ``pass_size`` images, the last pass filled up.
+    Nothing is loaded before the first call or :meth:`load`.
 
     Args:
         pipeline: Config of the pipeline; see :func:`load_pipeline`.

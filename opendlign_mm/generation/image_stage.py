@@ -27,8 +27,9 @@ class ImageStage:
         generator: ``(depth_views (N, H, H), seeds, prompts=prompts) -> uint8 (N, H', H', 3)``.
         prompts: Text -> prompt.
         seed: Of the run.
-        batch_size: Images that are handed to the generator at a time, of one object or several. It changes the speed
-            only.
+        batch_size: Images that are handed to the generator at a time, of one object or several; rounded up to whole
+            passes of its networks (``generator.pass_size``), so that it decides about the speed only: an image rounds
+            differently beside other images.
         depth_shape: (V, H, W) that depth views must have; None allows any square ones.
         image_format, image_quality: See :func:`encode_image`.
         device: Where the generator runs, for the measurement.
@@ -41,7 +42,8 @@ class ImageStage:
         if batch_size < 1:
             raise ValueError(f'batch_size must be >= 1, got {batch_size}')
         self.source, self.texts, self.store, self.generator = source, texts, store, generator
-        self.prompts, self.seed, self.batch_size = prompts, seed, batch_size
+        pass_size = getattr(generator, 'pass_size', 1)
+        self.prompts, self.seed, self.batch_size = prompts, seed, -(-batch_size // pass_size) * pass_size
         self.depth_shape = None if depth_shape is None else tuple(depth_shape)
         self.image_format, self.image_quality = image_format, image_quality
         self.throughput = Throughput(device)
