@@ -14,6 +14,7 @@ from opendlign_mm.detection.three_detr.box_coder import SceneBounds, decode_angl
 from opendlign_mm.detection.three_detr.matching import HungarianMatcher
 from opendlign_mm.detection.three_detr.selection import BoxSelection, detections_of
 from opendlign_mm.detection.three_detr.targets import SceneTargets
+from opendlign_mm.point_ops import furthest_point_sample
 
 TINY = dict(
     type='ThreeDETR',
@@ -65,6 +66,21 @@ def test_predict_boxes_shapes_and_ranges(room, masked, device):
     mixed = model.predict_boxes([points, shorter])
     torch.testing.assert_close(mixed['center'][0], boxes['center'][0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(mixed['size'][1], model.predict_boxes(shorter[None])['size'][0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('encoded', [False, True])
+def test_what_queries_begin_with(room, encoded):
+    """Zeros as published, or the encoded features of the points at which the queries are."""
+    model = tiny(encoded_queries=encoded, num_queries=4).eval()
+    for layer in model.decoder.layers:  # queries keep what they begin with
+        for block in (layer.self_attention.out_proj, layer.cross_attention.out_proj, layer.linear2):
+            torch.nn.init.zeros_(block.weight), torch.nn.init.zeros_(block.bias)
+    xyz, features = model.extract_feat([room[0]])
+    memory = model.memory_projection(features.transpose(1, 2)).transpose(1, 2)
+    chosen = furthest_point_sample(xyz, 4, True)[0]
+    begun = memory[:, chosen] if encoded else torch.zeros(1, 4, 32)
+    expected = model.branches(model.decoder.norm(begun)[None])['cls'][0]
+    torch.testing.assert_close(model.predict_boxes(room[0][None])['cls_logits'], expected)
 
 
 def test_masks_keep_attention_near():

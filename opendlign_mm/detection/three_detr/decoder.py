@@ -1,4 +1,6 @@
 """Decoder of 3DETR: queries attend to each other and to the encoded points."""
+from typing import Optional
+
 import torch
 from torch import Tensor, nn
 
@@ -52,18 +54,24 @@ class QueryDecoder(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, memory: Tensor, query_positions: Tensor, memory_positions: Tensor) -> Tensor:
-        """Decode from queries of zeros.
+    def forward(self,
+                memory: Tensor,
+                query_positions: Tensor,
+                memory_positions: Tensor,
+                queries: Optional[Tensor] = None) -> Tensor:
+        """Decode.
 
         Args:
             memory (Tensor): (B, M, C), encoded points.
             query_positions (Tensor): (B, K, C).
             memory_positions (Tensor): (B, M, C).
+            queries (Tensor, optional): (B, K, C), what the queries know at first; zeros by default.
 
         Returns:
             Tensor: (L, B, K, C), the queries after each of L layers.
         """
-        queries = torch.zeros_like(query_positions)
+        if queries is None:
+            queries = torch.zeros_like(query_positions)
         outputs = []
         for layer in self.layers:
             queries = layer(queries, memory, query_positions, memory_positions)
