@@ -1,8 +1,9 @@
-"""A small class-agnostic 3DETR-m for the built-in rooms: trains on a CPU, and proposes boxes to OpenVocabDetector3D.
+"""A small class-agnostic 3DETR-m for the built-in rooms: trains on a CPU, and proposes boxes to OpenVocabDetector3D
+(configs/opendlign_tiny_rooms_3detr.py). Unlike the published ones its queries begin with encoded features.
 
     python tools/make_rooms.py --out data/rooms --num-train 300 --num-val 24
     python tools/train.py configs/3detr_m_rooms.py
-    python tools/test.py configs/3detr_m_rooms.py work_dirs/3detr_m_rooms/epoch_18.pth
+    python tools/test.py configs/3detr_m_rooms.py work_dirs/3detr_m_rooms/epoch_48.pth
 """
 _base_ = '3detr_m_scannet.py'
 
@@ -11,12 +12,13 @@ data_root = 'data/rooms'
 model = dict(
     num_classes=1,
     class_agnostic=True,
-    num_queries=64,
-    set_abstraction=dict(num_points=512, radius=0.2, num_samples=16, channels=(32, 64, 128)),
+    num_queries=128,
+    encoded_queries=True,
+    set_abstraction=dict(num_points=512, radius=0.3, num_samples=16, channels=(32, 64, 128)),
     encoder=dict(
         dropout=0.,
         masking_radii=(0.4, 0.8, 1.2),
-        downsampling=dict(num_points=256, radius=0.4, num_samples=16, channels=(128, 128, 128))),
+        downsampling=dict(num_points=256, radius=0.6, num_samples=32, channels=(128, 128, 128))),
     decoder=dict(num_layers=4, feedforward_channels=128, dropout=0.),
     branch_dropout=0.)
 
@@ -42,11 +44,11 @@ train_dataloader = dict(
     batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline, **rooms)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **rooms))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **rooms))
-val_evaluator = [dict(type='ProposalRecall', max_proposals=(16, 32, 64))]
+val_evaluator = [dict(type='ProposalRecall', max_proposals=(16, 64, 128)), dict(type='ClassAgnosticAP')]
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(optimizer=dict(lr=7e-4, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, end=18, T_max=17, by_epoch=True, convert_to_iter_based=True)]
-train_cfg = dict(max_epochs=18, val_interval=3)
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, end=48, T_max=47, by_epoch=True, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=48, val_interval=6)

@@ -7,9 +7,7 @@ Without a checkpoint CLIP is used as it is. Another data set, real ScanNet or a 
     --cfg-options data_root=data/scannet
 The true boxes instead of clusters, to see what the classifier alone does:
     --cfg-options model.proposals.type=GroundTruthProposals
-A 3DETR-m trained on rooms (configs/3detr_m_rooms.py) instead:
-    --cfg-options model.proposals.type=ThreeDETRProposals model.proposals.config=configs/3detr_m_rooms.py \
-        model.proposals.checkpoint=work_dirs/3detr_m_rooms/epoch_30.pth model.proposals.num_points=10000
+Those of a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
 
 The classes are those of the data set: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never
 told of six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
