@@ -16,6 +16,8 @@ from tiny_runs import REPOSITORY, TINY_CLIP
 
 from opendlign_mm.datasets.room_writer import write_rooms
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
+from opendlign_mm.visualization.boxes import _draw_boxes, _spread
+from opendlign_mm.visualization.figures import new_figure
 from opendlign_mm.visualization.scene_detections import SceneDetections
 from opendlign_mm.visualization.scene_page import write_scene_page
 
@@ -60,6 +62,19 @@ def test_boxes_from_above(tmp_path, columns):
     red = (np.abs(picture - [214, 39, 40]).sum(axis=2) < 30) & ~(np.abs(without - [214, 39, 40]).sum(axis=2) < 30)
     half = picture.shape[1] // 2
     assert red[:, half:].sum() > 500 and red[:, :half].sum() < 50
+
+
+def test_names_of_boxes_in_one_place_do_not_cover_each_other():
+    figure = new_figure((5, 5))
+    axis = figure.subplots()
+    axis.set(xlim=(-2, 2), ylim=(-2, 2))
+    labels = _draw_boxes(axis, DepthInstance3DBoxes(torch.tensor([[0., 0, 0, 1, 1, 1, 0]] * 6)), ['chair'] * 6, 'red')
+    figure.draw_without_rendering()
+    _spread(labels, 72 / figure.dpi)
+    figure.draw_without_rendering()
+    bounds = [label.get_bbox_patch().get_window_extent() for label in labels]
+    middles = sorted((box.y0 + box.y1) / 2 for box in bounds)
+    assert np.diff(middles).min() > .95 * bounds[0].height and np.ptp([box.x0 for box in bounds]) < 1
 
 
 def test_boxes_from_above_of_nothing(tmp_path):
@@ -124,8 +139,12 @@ def test_page_of_a_scene(tmp_path):
     cloud, outlines, texts, true_outlines, true_texts = plotted(path)
     assert cloud['name'] == 'points' and len(cloud['marker']['color']) > 5000
     assert {'rgb(200,30,30)', 'rgb(30,200,30)'} <= set(cloud['marker']['color'])
-    assert outlines['name'] == 'predicted boxes' and true_outlines['visible'] == 'legendonly'
-    assert true_texts['text'] == ['sofa', 'bed'] and 'IoU 0.90' in texts['hovertext'][0]
+    named = [trace['name'] for trace in (outlines, texts, true_outlines, true_texts)]
+    assert named == ['predicted boxes', 'predicted classes', 'true boxes', 'true classes'], 'each has its switch'
+    assert true_texts['visible'] == 'legendonly' and 'visible' not in true_outlines
+    assert outlines['line']['color'] != true_outlines['line']['color']
+    assert texts['text'][0] == '<b>1 chair &amp; 0 0.50</b>' and 'IoU 0.90' in texts['hovertext'][0]
+    assert true_texts['text'] == ['<b>sofa</b>', '<b>bed</b>'] and 'markers' in true_texts['mode']
     # The walk passes all twelve edges of each box, each once, and jumps along none.
     corners = np.array([[np.nan if value is None else value for value in outlines[axis]] for axis in 'xyz']).T
     lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1).reshape(-1)
