@@ -1,7 +1,9 @@
 """Contact sheets, boxes from above, pages for the browser, and the tool that makes them."""
 import base64
+import importlib.util
 import io
 import json
+import pickle
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -186,3 +188,22 @@ def test_tool_names_a_config_without_detector(tmp_path):
     result = run_tool('configs/opendlign_tiny.py', '--out', tmp_path / 'pictures')
     assert result.returncode == 2
     assert 'OpenVocabDetector3D' in result.stderr and 'Traceback' not in result.stderr
+
+
+def test_projection_sheet_takes_one_object_of_each_class(tmp_path):
+    write_rooms(tmp_path, num_val=1, num_points=8000)
+    spec = importlib.util.spec_from_file_location('projection_sheet', REPOSITORY / 'tools/projection_sheet.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    infos = pickle.loads((tmp_path / 'scannet_infos_val.pkl').read_bytes())
+    name_of = {label: name for name, label in infos['metainfo']['categories'].items()}
+    instances = infos['data_list'][0]['instances']
+    present = {name_of[box['bbox_label_3d']] for box in instances}
+    objects = {name.split(' (')[0]: points for name, points in tool.scene_objects(tmp_path)}
+    assert objects and set(objects) <= present
+    for name, points in objects.items():  # within the size of one of the boxes of that class
+        sizes = [np.array(box['bbox_3d'][3:6]) for box in instances if name_of[box['bbox_label_3d']] == name]
+        extent = np.ptp(points.numpy(), axis=0)
+        assert len(points) >= 50 and any((extent <= size + 1e-3).all() for size in sizes)
+    chosen = next(iter(objects))
+    assert [name.split(' (')[0] for name, _ in tool.scene_objects(tmp_path, [chosen])] == [chosen]

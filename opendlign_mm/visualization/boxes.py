@@ -1,6 +1,6 @@
 """A scene from above, with boxes."""
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import List, Sequence, Union
 
 import numpy as np
 import torch

@@ -95,8 +95,8 @@ def _traces(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence
     tops = np.stack([corners[..., 0].mean(axis=1), corners[..., 1].mean(axis=1), corners[..., 2].max(axis=1)]
                     ) if len(boxes) else np.zeros((3, 0))
 
-    def outlines(go, color, width=4, **options):
-        return go.Scatter3d(x=x, y=y, z=z, mode='lines', line=dict(color=color, width=width), hoverinfo='skip', **options)
+    def outlines(go, color, **options):
+        return go.Scatter3d(x=x, y=y, z=z, mode='lines', line=dict(color=color, width=4), hoverinfo='skip', **options)
 
     def texts(go, color, **options):
         hover = [f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details)]
