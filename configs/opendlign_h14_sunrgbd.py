@@ -22,8 +22,3 @@ test_dataloader = dict(dataset=dict(
     pipeline=test_pipeline,
     test_mode=True,
     box_type_3d='Depth'))
-test_evaluator = [
-    dict(type='OpenVocabIndoorMetric'),
-    dict(type='ProposalRecall', max_proposals=(16, 64, 128)),
-    dict(type='ClassAgnosticAP'),
-    dict(type='BoxClassificationAccuracy')]

@@ -128,6 +128,15 @@ def test_a_defect_keeps_its_traceback():
         init_model('nowhere.py')
 
 
+def test_an_error_of_a_library_in_words_of_this_project_is_a_message(tmp_path, capfd):
+    from opendlign_mm.detection.file_proposals import read_boxes
+    (tmp_path / 'boxes.json').write_text('{"boxes": [')
+    with pytest.raises(SystemExit) as stop, user_errors():
+        read_boxes(tmp_path / 'boxes.json')
+    errors = capfd.readouterr().err
+    assert stop.value.code == 2 and 'boxes.json cannot be read as boxes' in errors and 'Traceback' not in errors
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_nan_points_are_counted(fails, workers):
     """Through the whole pipeline, in this process and in data workers: a transform spoils two points."""

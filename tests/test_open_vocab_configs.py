@@ -88,12 +88,13 @@ def test_an_epoch_with_broken_scenes_ends(tmp_path, source):
     with_nan[7, 1] = np.nan
     outside = boxes + [40, 0, 0, 0, 0, 0]
     write_scenes(tmp_path / 'data', dict(
-        good=(points, boxes), empty=(points[:0], boxes), single=(points[:1], boxes), nan=(with_nan, boxes),
+        cut_off=(points.flatten()[:-1], boxes), good=(points, boxes), empty=(points[:0], boxes),
+        single=(points[:1], boxes), nan=(with_nan, boxes),
         outside=(points, outside), unannotated=(points, [])))
     proposals = source and dict(type=source)
     if source == 'FileProposals':
         (tmp_path / 'boxes').mkdir()
-        for name in ('good', 'empty', 'nan', 'outside', 'single'):
+        for name in ('cut_off', 'good', 'empty', 'nan', 'outside', 'single'):
             (tmp_path / 'boxes' / f'{name}.json').write_text(json.dumps(dict(boxes=boxes.tolist())))
         (tmp_path / 'boxes/single.json').write_text('{"boxes": [[')
         proposals['folder'] = str(tmp_path / 'boxes')
@@ -101,6 +102,18 @@ def test_an_epoch_with_broken_scenes_ends(tmp_path, source):
     assert is_complete(metrics)
     if source == 'GroundTruthProposals':  # of 20 objects 4 hold points of a readable scene
         assert metrics['proposals/recall_0.50'] == pytest.approx(4 / 20)
+
+
+def test_no_proposal_in_any_scene_is_a_result_of_zero(tmp_path):
+    points, boxes = (tensor.numpy() for tensor in furnished_room())
+    write_scenes(tmp_path / 'data', dict(scene0000_00=(points, boxes), scene0001_00=(points, boxes)))
+    (tmp_path / 'boxes').mkdir()
+    (tmp_path / 'boxes/scene0000_00.json').write_text('{"boxes": []}')
+    (tmp_path / 'boxes/scene0001_00.json').write_text('{"boxes": [[50, 50, 50, 1, 1, 1]]}')
+    metrics = run('opendlign_h14_scannet', tmp_path / 'data', tmp_path / 'run',
+                  dict(type='FileProposals', folder=str(tmp_path / 'boxes')))
+    assert is_complete(metrics) and metrics['mAP_0.25'] == metrics['class_agnostic/AP_0.25'] == 0
+    assert metrics['proposals/per_scene'] == 0 and metrics['proposals/dropped_per_scene'] == .5
 
 
 def test_missing_weights_of_the_boxes_are_named(tmp_path):

@@ -1,6 +1,8 @@
 """Boxes from 3DETR, from mmdet3d's detectors and from files, and what OpenVocabDetector3D makes of them."""
+import importlib.util
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 
+from opendlign_mm.apis.command_line import user_errors
 from opendlign_mm.detection import BrokenSceneError, DetectorProposals, FileProposals, ThreeDETRProposals
 from opendlign_mm.detection.box_nms import box_overlaps
 
@@ -110,6 +113,39 @@ def test_a_detector_of_mmdet3d_proposes_boxes_through_its_own_pipeline(tmp_path)
     again = DetectorProposals(name, tmp_path / 'votenet.pth', max_proposals=7)(points)
     assert torch.equal(again.bboxes_3d.tensor, found.bboxes_3d.tensor)
     assert len(DetectorProposals(name, score_threshold=1.)(points)) == 0
+
+
+@pytest.mark.parametrize('name, with_yaw', [
+    ('groupfree3d/groupfree3d_head-L6-O256_4xb8_scannet-seg.py', False), ('h3dnet/h3dnet_8xb3_scannet-seg.py', False),
+    ('votenet/votenet_8xb16_sunrgbd-3d.py', True)])
+def test_other_detectors_of_mmdet3d_run_on_the_cpu(name, with_yaw):
+    """Those that README.md says do, from points to boxes."""
+    points, _ = furnished_room()
+    torch.manual_seed(0)
+    found = DetectorProposals(f'mmdet3d::{name}', max_proposals=7)(points)
+    assert 0 < len(found) <= 7 and torch.isfinite(found.bboxes_3d.tensor).all()
+    assert isinstance(found.bboxes_3d, DepthInstance3DBoxes) and bool(found.bboxes_3d.yaw.any()) is with_yaw
+    assert (found.objectness.diff() <= 0).all()
+
+
+@pytest.mark.skipif(importlib.util.find_spec('MinkowskiEngine') is not None, reason='MinkowskiEngine is installed')
+def test_a_missing_package_of_a_detector_is_one_message(capfd):
+    with pytest.raises(SystemExit) as stop, user_errors():
+        DetectorProposals('mmdet3d::fcaf3d/fcaf3d_2xb8_scannet-3d-18class.py')
+    errors = capfd.readouterr().err
+    assert stop.value.code == 2 and 'Traceback' not in errors
+    assert re.search(r'error: \S+fcaf3d_2xb8_scannet-3d-18class.py needs the Python package MinkowskiEngine.*VoteNet',
+                     errors)
+
+
+def test_a_project_of_mmdet3d_without_its_repository_is_one_message(tmp_path, capfd):
+    config = tmp_path / 'tr3d.py'
+    config.write_text("custom_imports = dict(imports=['projects.NoSuchProject'])\nmodel = dict(type='VoteNet')\n")
+    with pytest.raises(SystemExit), user_errors():
+        DetectorProposals(config)
+    errors = capfd.readouterr().err
+    assert 'Traceback' not in errors and 'tr3d.py' in errors and 'PYTHONPATH' in errors
+    assert "projects" in errors and len(errors) < 600
 
 
 def test_point_operations_of_mmcv_on_the_cpu():

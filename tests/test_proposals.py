@@ -167,6 +167,8 @@ def test_proposal_recall():
     expected = {'recall_0.25': 2 / 3, 'recall_0.50': 1 / 3, 'recall_0.25@1': 1 / 3, 'recall_0.50@1': 0.,
                 'per_scene': 1.}
     assert results == pytest.approx({f'proposals/{key}': value for key, value in expected.items()})
+    metric.process({}, [dict(sample, num_dropped_proposals=3), dict(empty, num_dropped_proposals=0)])
+    assert metric.evaluate(2)['proposals/dropped_per_scene'] == 1.5
     with pytest.raises(ValueError, match='proposals_3d'):
         ProposalRecall().process({}, [dict(eval_ann_info=dict(gt_bboxes_3d=truth))])
     with pytest.raises(ValueError, match='iou_thr'):

@@ -1,7 +1,9 @@
 """Contact sheets, boxes from above, pages for the browser, and the tool that makes them."""
 import base64
+import importlib.util
 import io
 import json
+import pickle
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,6 +18,8 @@ from tiny_runs import REPOSITORY, TINY_CLIP
 
 from opendlign_mm.datasets.room_writer import write_rooms
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
+from opendlign_mm.visualization.boxes import _draw_boxes, _spread
+from opendlign_mm.visualization.figures import new_figure
 from opendlign_mm.visualization.scene_detections import SceneDetections
 from opendlign_mm.visualization.scene_page import write_scene_page
 
@@ -60,6 +64,19 @@ def test_boxes_from_above(tmp_path, columns):
     red = (np.abs(picture - [214, 39, 40]).sum(axis=2) < 30) & ~(np.abs(without - [214, 39, 40]).sum(axis=2) < 30)
     half = picture.shape[1] // 2
     assert red[:, half:].sum() > 500 and red[:, :half].sum() < 50
+
+
+def test_names_of_boxes_in_one_place_do_not_cover_each_other():
+    figure = new_figure((5, 5))
+    axis = figure.subplots()
+    axis.set(xlim=(-2, 2), ylim=(-2, 2))
+    labels = _draw_boxes(axis, DepthInstance3DBoxes(torch.tensor([[0., 0, 0, 1, 1, 1, 0]] * 6)), ['chair'] * 6, 'red')
+    figure.draw_without_rendering()
+    _spread(labels, 72 / figure.dpi)
+    figure.draw_without_rendering()
+    bounds = [label.get_bbox_patch().get_window_extent() for label in labels]
+    middles = sorted((box.y0 + box.y1) / 2 for box in bounds)
+    assert np.diff(middles).min() > .95 * bounds[0].height and np.ptp([box.x0 for box in bounds]) < 1
 
 
 def test_boxes_from_above_of_nothing(tmp_path):
@@ -124,8 +141,12 @@ def test_page_of_a_scene(tmp_path):
     cloud, outlines, texts, true_outlines, true_texts = plotted(path)
     assert cloud['name'] == 'points' and len(cloud['marker']['color']) > 5000
     assert {'rgb(200,30,30)', 'rgb(30,200,30)'} <= set(cloud['marker']['color'])
-    assert outlines['name'] == 'predicted boxes' and true_outlines['visible'] == 'legendonly'
-    assert true_texts['text'] == ['sofa', 'bed'] and 'IoU 0.90' in texts['hovertext'][0]
+    named = [trace['name'] for trace in (outlines, texts, true_outlines, true_texts)]
+    assert named == ['predicted boxes', 'predicted classes', 'true boxes', 'true classes'], 'each has its switch'
+    assert true_texts['visible'] == 'legendonly' and 'visible' not in true_outlines
+    assert outlines['line']['color'] != true_outlines['line']['color']
+    assert texts['text'][0] == '<b>1 chair &amp; 0 0.50</b>' and 'IoU 0.90' in texts['hovertext'][0]
+    assert true_texts['text'] == ['<b>sofa</b>', '<b>bed</b>'] and 'markers' in true_texts['mode']
     # The walk passes all twelve edges of each box, each once, and jumps along none.
     corners = np.array([[np.nan if value is None else value for value in outlines[axis]] for axis in 'xyz']).T
     lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1).reshape(-1)
@@ -167,3 +188,22 @@ def test_tool_names_a_config_without_detector(tmp_path):
     result = run_tool('configs/opendlign_tiny.py', '--out', tmp_path / 'pictures')
     assert result.returncode == 2
     assert 'OpenVocabDetector3D' in result.stderr and 'Traceback' not in result.stderr
+
+
+def test_projection_sheet_takes_one_object_of_each_class(tmp_path):
+    write_rooms(tmp_path, num_val=1, num_points=8000)
+    spec = importlib.util.spec_from_file_location('projection_sheet', REPOSITORY / 'tools/projection_sheet.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    infos = pickle.loads((tmp_path / 'scannet_infos_val.pkl').read_bytes())
+    name_of = {label: name for name, label in infos['metainfo']['categories'].items()}
+    instances = infos['data_list'][0]['instances']
+    present = {name_of[box['bbox_label_3d']] for box in instances}
+    objects = {name.split(' (')[0]: points for name, points in tool.scene_objects(tmp_path)}
+    assert objects and set(objects) <= present
+    for name, points in objects.items():  # within the size of one of the boxes of that class
+        sizes = [np.array(box['bbox_3d'][3:6]) for box in instances if name_of[box['bbox_label_3d']] == name]
+        extent = np.ptp(points.numpy(), axis=0)
+        assert len(points) >= 50 and any((extent <= size + 1e-3).all() for size in sizes)
+    chosen = next(iter(objects))
+    assert [name.split(' (')[0] for name, _ in tool.scene_objects(tmp_path, [chosen])] == [chosen]

@@ -8,7 +8,6 @@ of the first scene in ``scannet_infos_val.pkl`` (mmdet3d's format), one of each 
 """
 import argparse
 import json
-import pickle
 import sys
 from pathlib import Path
 
@@ -16,11 +15,14 @@ import matplotlib
 import numpy as np
 import torch
 import trimesh
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))  # works from a clone that is not installed
 
 from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
@@ -41,28 +43,22 @@ def parse_args():
 
 
 def scene_objects(root: Path, classes=None):
-    """One object of each class, or of those given: (name, (N, 3)) with the points inside its axis-aligned box."""
-    with open(root / 'scannet_infos_val.pkl', 'rb') as file:
-        infos = pickle.load(file)
-    info = infos['data_list'][0]
-    points = np.fromfile(root / 'points' / info['lidar_points']['lidar_path'], dtype=np.float32).reshape(-1, 6)[:, :3]
-    align = np.asarray(info['axis_align_matrix'])
-    points = points @ align[:3, :3].T + align[:3, 3]
-    if 'categories' in infos['metainfo']:
-        names = {label: name for name, label in infos['metainfo']['categories'].items()}
-    else:
-        from mmdet3d.datasets import ScanNetDataset
-        names = ScanNetDataset.METAINFO['classes']
-    seen = set()
-    for instance in info['instances']:
-        name = names[instance['bbox_label_3d']]
-        if name in seen or classes and name not in classes:
+    """One object of each class, or of those given: (name, (N, 3)) with the points inside its box."""
+    from mmdet3d.registry import DATASETS
+
+    from opendlign_mm.detection import crop_points  # with it come mmdet3d's models
+    init_default_scope('mmdet3d')
+    config = Config.fromfile(REPOSITORY / 'configs/_base_/datasets/scannet_open_vocab.py').test_dataloader.dataset
+    dataset = DATASETS.build(dict(config, data_root=str(root)))
+    scene, names, seen = dataset[0], dataset.metainfo['classes'], set()
+    truth = scene['data_samples'].eval_ann_info
+    crops = crop_points(scene['inputs']['points'][:, :3], truth['gt_bboxes_3d'], in_box_frame=False)
+    for label, crop in zip(truth['gt_labels_3d'], crops):
+        if label < 0 or names[label] in seen or classes and names[label] not in classes:
             continue
-        seen.add(name)
-        box = np.asarray(instance['bbox_3d'])
-        inside = (np.abs(points - box[:3]) <= box[3:6] / 2).all(1)
-        if inside.sum() >= 50:
-            yield f'{name} ({inside.sum()} points)', points[inside]
+        seen.add(names[label])
+        if len(crop) >= 50:
+            yield f'{names[label]} ({len(crop)} points)', crop
 
 
 def main():
@@ -88,7 +84,7 @@ def main():
             if row == 0:
                 axis.set_title(', '.join(f'{key}={value}' for key, value in settings.items()) or 'defaults', fontsize=8)
     figure.tight_layout(pad=.3)
-    print(save_figure(figure, args.out, dpi=110))
+    print(save_figure(figure, args.out, dpi=110, bbox_inches='tight'))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import sys
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Tuple
 
 import mmengine
 from mmengine.config import Config, DictAction
@@ -16,9 +16,10 @@ from ..compat import prepare_cpu_distributed
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MMENGINE = Path(mmengine.__file__).resolve().parent
+_OWN = (_PACKAGE, _PACKAGE.parent / 'tools')
 # mmengine raises from these where a name, a file or an option of the user's is wrong.
-_USER_FACING = (_PACKAGE, _PACKAGE.parent / 'tools', _MMENGINE / 'config', _MMENGINE / 'registry',
-                _MMENGINE / 'runner' / 'checkpoint.py', _MMENGINE / 'fileio')
+_USER_FACING = (*_OWN, _MMENGINE / 'config', _MMENGINE / 'registry', _MMENGINE / 'runner' / 'checkpoint.py',
+                _MMENGINE / 'fileio')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +97,8 @@ def user_errors(show_traceback: bool = False) -> Iterator[None]:
     """Print an error that was raised for the user (a missing file, a wrong argument) as one message and exit with 2.
 
     An error counts as such when it is about a file that is not there, or was raised by this project's own checks or by
-    mmengine's on configs, names and checkpoints. Any other error keeps its traceback: it is a defect to report.
+    mmengine's on configs, names and checkpoints. An error of a library that this project words anew (``raise ... from
+    error``) counts, too. Any other error keeps its traceback: it is a defect to report.
 
     Args:
         show_traceback: Print the traceback of those, too.
@@ -121,8 +123,19 @@ def _message_for_the_user(error: BaseException) -> Optional[str]:
     elif isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)):
         return message
     else:
-        while error.__cause__ or error.__context__:  # registries raise the error again: look at the first one
+        # Registries raise errors again: look at the first one, or at the last that this project worded anew.
+        while error.__cause__ or error.__context__:
+            if error.__suppress_context__ and _is_in(_origin_of(error), _OWN):
+                break
             error = error.__cause__ or error.__context__
-        origin = traceback.extract_tb(error.__traceback__)[-1].filename
-    origin = Path(origin).resolve()
-    return message if any(place == origin or place in origin.parents for place in _USER_FACING) else None
+        origin = _origin_of(error)
+    return message if _is_in(origin, _USER_FACING) else None
+
+
+def _origin_of(error: BaseException) -> str:
+    return traceback.extract_tb(error.__traceback__)[-1].filename
+
+
+def _is_in(origin: str, places: Tuple[Path, ...]) -> bool:
+    path = Path(origin).resolve()
+    return any(place == path or place in path.parents for place in places)

@@ -1,4 +1,5 @@
 """A data set of many files that a broken one does not end."""
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
@@ -28,4 +29,12 @@ class ReadableObjects(Dataset):
         try:
             return self.dataset[index]
         except (OSError, ValueError, EOFError) as error:
-            return Unreadable(str(error) or type(error).__name__)
+            return Unreadable(self._named(index, str(error) or type(error).__name__))
+
+    def _named(self, index: int, problem: str) -> str:
+        """mmdet3d's errors do not say which scene's file they are about."""
+        try:
+            path = self.dataset.get_data_info(index)['lidar_points']['lidar_path']
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+            return problem
+        return problem if Path(path).name in problem else f'{path}: {problem}'

@@ -29,6 +29,7 @@ class FrozenDetector(nn.Module):
 
     Raises:
         FileNotFoundError: there is no such config or checkpoint.
+        ImportError: the detector needs a package that is not installed; the message says which.
         RuntimeError: the checkpoint belongs to another model.
     """
 
@@ -44,8 +45,8 @@ class FrozenDetector(nn.Module):
         if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
             raise FileNotFoundError(f"{type(self).__name__}: the checkpoint {checkpoint} of the detector that proposes "
                                     'boxes does not exist; set model.proposals.checkpoint to where it is')
-        self.detector = MODELS.build(self.cfg.model)
         name = self.cfg.filename or self.cfg.model.type
+        self.detector = _build(self.cfg.model, str(name))
         if checkpoint is None:
             print_log(f"{type(self).__name__}: no checkpoint for {name}; unless the whole model's checkpoint holds "
                       'it, its boxes are those of random weights', logger='current', level=logging.WARNING)
@@ -71,7 +72,25 @@ def read_config(config: Union[str, Path, dict]) -> Config:
     path = Path(config).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'the config {config} of the detector that proposes boxes does not exist')
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except ImportError as error:
+        # mmengine raises it from the module that is missing, and lists all of sys.path.
+        raise ImportError(f"the config {config} imports code that is not found: {error.__cause__ or error}. Projects "
+                          "of mmdet3d (TR3D) are in its repository, not in its package: put the repository's root "
+                          'into PYTHONPATH') from error
+
+
+def _build(model: dict, name: str) -> nn.Module:
+    try:
+        return MODELS.build(model)
+    except ImportError as error:
+        if 'Minkowski' not in str(error):
+            raise
+        raise ImportError(
+            f'{name} needs the Python package MinkowskiEngine, which is not installed: build it from '
+            'https://github.com/NVIDIA/MinkowskiEngine, or take boxes from a detector without it (VoteNet, '
+            'GroupFree3D, H3DNet, 3DETR), from ClusterProposals or from FileProposals') from error
 
 
 def _load(detector: nn.Module, checkpoint: Path, name: str) -> None:

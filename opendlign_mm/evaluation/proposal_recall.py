@@ -49,10 +49,13 @@ class ProposalRecall(BaseMetric):
                 count: torch.zeros(len(truth)) if overlaps is None else overlaps[:count].max(dim=0).values
                 for count in (*self.max_proposals, None)
             }
-            self.results.append(dict(best=best, num_proposals=len(boxes)))
+            self.results.append(dict(
+                best=best, num_proposals=len(boxes), num_dropped=sample.get('num_dropped_proposals')))
 
     def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
-        """Recalls ``recall_0.25``, ..., ``recall_0.25@64``, ... and ``per_scene``, the mean number of proposals."""
+        """Recalls ``recall_0.25``, ..., ``recall_0.25@64``, ... and ``per_scene``, the mean number of proposals; where
+        the detector counts them, ``dropped_per_scene``, the mean number of those dropped for want of points.
+        """
         metrics, rows = {}, []
         for count in (*self.max_proposals, None):
             best = torch.cat([result['best'][count] for result in results])
@@ -63,6 +66,9 @@ class ProposalRecall(BaseMetric):
                 row.append(f'{recall:.4f}')
             rows.append(row)
         metrics['per_scene'] = sum(result['num_proposals'] for result in results) / len(results)
+        dropped = [result['num_dropped'] for result in results if result['num_dropped'] is not None]
+        if dropped:
+            metrics['dropped_per_scene'] = sum(dropped) / len(dropped)
         header = ['proposals'] + [f'recall_{threshold:.2f}' for threshold in self.iou_thr]
         print_log('\nClass-agnostic recall of the proposals\n' + AsciiTable([header, *rows]).table,
                   logger=MMLogger.get_current_instance())

@@ -5,7 +5,7 @@ arithmetic (no matrix product): a product may sum in another order for another b
 would then change its voxel with the company it is in.
 """
 from dataclasses import dataclass
-from typing import Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,33 @@ def view_axes(angles: Sequence[float], elevation: float, device, dtype=torch.flo
     return tuple(axis.to(device=device, dtype=dtype) for axis in (right, up, toward))
 
 
+class PointsInViews(NamedTuple):
+    """The points of one cloud along the axes of V views, and their extent.
+
+    Attributes:
+        coordinates: Along the right, up and toward axes: three float32 (V, N).
+        low: Their smallest values: three (V, 1).
+        high: Their largest values: three (V, 1).
+        unit: (V, 1), > 0: the longest side in each view, 1 where all points are in one place.
+    """
+    coordinates: List[Tensor]
+    low: List[Tensor]
+    high: List[Tensor]
+    unit: Tensor
+
+
+def points_in_views(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
+    """See a cloud (N, 3), N >= 1, from the views of :func:`view_axes`."""
+    points = points.float()
+    x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
+    coordinates = [x * axis[:, 0:1] + y * axis[:, 1:2] + z * axis[:, 2:3] for axis in axes]
+    low, high = [c.amin(1, True) for c in coordinates], [c.amax(1, True) for c in coordinates]
+    u, v, t = (upper - lower for lower, upper in zip(low, high))
+    longest = torch.maximum(torch.maximum(u, v), t)
+    # A single point has no extent: any positive unit puts it in the middle.
+    return PointsInViews(coordinates, low, high, torch.where(longest > 0, longest, torch.ones_like(longest)))
+
+
 def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
              object_ratio: float, depth_bias: float) -> VoxelisedPoints:
     """Quantise one cloud in every view (step 1 of the contour-aware projection).
@@ -66,19 +93,7 @@ def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: in
         object_ratio: Share of the frame that the longest side fills, in (0, 1].
         depth_bias: Nearness z in [0, 1] is stored as (z + depth_bias) / (1 + depth_bias).
     """
-    points = points.float()
-    x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
-    right, up, toward = ([axis[:, i:i + 1] for i in range(3)] for axis in axes)  # lists of (V, 1)
-
-    def along(axis):
-        return x * axis[0] + y * axis[1] + z * axis[2]  # (V, N)
-
-    u, v, t = along(right), along(up), along(toward)
-    (u_low, u_high), (v_low, v_high), (t_low, t_high) = ((c.amin(1, True), c.amax(1, True)) for c in (u, v, t))
-    longest = torch.maximum(torch.maximum(u_high - u_low, v_high - v_low), t_high - t_low)
-    # A single point has no extent: any positive unit puts it in the middle.
-    unit = torch.where(longest > 0, longest, torch.ones_like(longest))
-
+    (u, v, t), (u_low, v_low, _), (u_high, v_high, t_high), unit = points_in_views(points, axes)
     half_span = .5 * object_ratio * (resolution - 1)
     middle = .5 * (resolution - 1)
     column = torch.floor(((u - u_low) - .5 * (u_high - u_low)) / unit * (2 * half_span) + middle + .5)

@@ -1,17 +1,19 @@
 """A scene from above, with boxes."""
 from pathlib import Path
-from typing import Optional, Sequence, Union
+from typing import List, Sequence, Union
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
+from matplotlib.text import Annotation
 from torch import Tensor
 
 from .figures import new_figure, save_figure
 
 CUT_HEIGHT = 2.2  # metres above the lowest points: a ceiling would hide the room
 MAX_POINTS = 60000
+MAX_LINES = 8  # by which the name of a box moves to make room for others
 
 
 def draw_scene_from_above(points: Tensor,
@@ -42,14 +44,17 @@ def draw_scene_from_above(points: Tensor,
     figure = new_figure((9 * len(panels), 9))
     figure.suptitle(title)
     xyz, colors = visible_points(points)
+    labels = []
     for axis, (name, boxes, names, color) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        axis.scatter(xyz[:, 0], xyz[:, 1], c=colors, s=2, linewidths=0)
+        axis.scatter(xyz[:, 0], xyz[:, 1], c=colors, s=4, linewidths=0)
         count = 0 if boxes is None else len(boxes)
         if count != len(names):
             raise ValueError(f'{count} {name} boxes but {len(names)} names')
-        if count:
-            _draw_boxes(axis, boxes, names, color)
         axis.set(title=f'{name}: {count} boxes', aspect='equal', xlabel='x in m', ylabel='y in m')
+        labels.append(_draw_boxes(axis, boxes, names, color) if count else [])
+    figure.draw_without_rendering()  # only now labels have a place and a size
+    for of_panel in labels:
+        _spread(of_panel, 72 / figure.dpi)
     return save_figure(figure, path)
 
 
@@ -74,10 +79,29 @@ def visible_points(points: Tensor) -> tuple:
     return array, np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1)
 
 
-def _draw_boxes(axis: Axes, boxes, names: Sequence[str], color: str, width: Optional[float] = 1.5) -> None:
+def _draw_boxes(axis: Axes, boxes, names: Sequence[str], color: str) -> List[Annotation]:
+    """Outlines, and their names, which are returned."""
     # Four of the corners are those of the bottom, in the order of a walk around it.
-    bottoms = boxes.corners[:, [0, 3, 7, 4], :2].detach().cpu()
-    for bottom, name in zip(torch.as_tensor(bottoms).numpy(), names):
-        axis.add_patch(Polygon(bottom, closed=True, fill=False, edgecolor=color, linewidth=width))
-        axis.text(*bottom.mean(axis=0), name, color='white', fontsize=8, ha='center', va='center',
-                  bbox=dict(facecolor=color, edgecolor='none', alpha=0.7, pad=1))
+    bottoms = torch.as_tensor(boxes.corners[:, [0, 3, 7, 4], :2].detach().cpu()).numpy()
+    for bottom in bottoms:
+        axis.add_patch(Polygon(bottom, closed=True, fill=False, edgecolor=color, linewidth=1.5))
+    return [
+        axis.annotate(name, bottom.mean(axis=0), (0, 0), textcoords='offset points', color='white', fontsize=8,
+                      ha='center', va='center', bbox=dict(facecolor=color, edgecolor='none', alpha=0.8, pad=1),
+                      arrowprops=dict(arrowstyle='-', color=color, linewidth=0.8))
+        for bottom, name in zip(bottoms, names)
+    ]
+
+
+def _spread(labels: Sequence[Annotation], points_per_pixel: float) -> None:
+    """Move labels up or down, by whole lines, where they would cover earlier ones; a line leads back to the box."""
+    placed = []
+    for label in labels:
+        bounds = label.get_bbox_patch().get_window_extent()
+        for lines in sorted(range(-MAX_LINES, MAX_LINES + 1), key=abs):
+            moved = bounds.translated(0, lines * bounds.height)
+            if not any(moved.overlaps(other) for other in placed):
+                label.set_position((0, lines * bounds.height * points_per_pixel))
+                bounds = moved
+                break
+        placed.append(bounds)

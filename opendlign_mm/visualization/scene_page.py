@@ -30,8 +30,9 @@ h1 {font-size: 1.3em} .plot {height: 75vh; border: 1px solid #ddd}
 def write_scene_page(scene: SceneDetections, path: Union[str, Path]) -> Path:
     """Write an HTML page of one scene.
 
-    The page shows the coloured points, the predicted and the true boxes with their classes and scores; each group can
-    be switched off in the legend. Each predicted box follows with its most probable classes and its depth views.
+    The page shows the coloured points, the predicted and the true boxes with their classes and scores; each of these
+    can be switched on and off in the legend, names of the true boxes are off at first. The mark on top of a box says
+    under the pointer what it is. Each predicted box follows with its most probable classes and its depth views.
     ``plotly.min.js`` is written beside the page, which needs no network.
 
     Args:
@@ -73,14 +74,16 @@ def _figure(scene: SceneDetections):
     numbered = [f'{number} {label}' for number, label in enumerate(scene.labels, start=1)]
     groups = [('predicted', scene.boxes, numbered, scene.matches, PREDICTED, True)]
     if scene.true_boxes is not None:
-        groups.append(('true', scene.true_boxes, scene.true_labels, scene.true_labels, TRUE, 'legendonly'))
-    for name, boxes, labels, details, color, visible in groups:
-        for trace in _traces(boxes, labels, details):
-            figure.add_trace(trace(go, name=f'{name} boxes', legendgroup=name, visible=visible, color=color))
+        groups.append(('true', scene.true_boxes, scene.true_labels, [''] * len(scene.true_labels), TRUE, 'legendonly'))
+    for name, boxes, labels, details, color, names_visible in groups:
+        outlines, texts = _traces(boxes, labels, details)
+        figure.add_trace(outlines(go, color, name=f'{name} boxes'))
+        figure.add_trace(texts(go, color, name=f'{name} classes', visible=names_visible))
     figure.update_layout(
         margin=dict(l=0, r=0, t=0, b=0), legend=dict(x=0, y=1, itemsizing='constant'), uirevision='keep',
+        # From above the near corner, far enough that a room fits into the frame.
         scene=dict(aspectmode='data', xaxis_title='x in m', yaxis_title='y in m', zaxis_title='z in m',
-                   camera=dict(eye=dict(x=.9, y=-.9, z=1.1))))
+                   camera=dict(eye=dict(x=1., y=-1.1, z=1.4), center=dict(x=0, y=0, z=-.15))))
     return figure
 
 
@@ -98,8 +101,9 @@ def _traces(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence
     def texts(go, color, **options):
         hover = [f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details)]
         return go.Scatter3d(
-            x=tops[0], y=tops[1], z=tops[2], mode='text', text=[html.escape(label) for label in labels],
-            hovertext=hover, hoverinfo='text', textfont=dict(color=color, size=12), showlegend=False, **options)
+            x=tops[0], y=tops[1], z=tops[2], mode='markers+text', marker=dict(color=color, size=4, symbol='diamond'),
+            text=[f'<b>{html.escape(label)}</b>' for label in labels], textposition='top center', hovertext=hover,
+            hoverinfo='text', textfont=dict(color=color, size=12), **options)
 
     return [outlines, texts]
 

@@ -18,7 +18,7 @@ test_dataloader = dict(
         pipeline=test_pipeline,
         test_mode=True,
         box_type_3d='Depth'))
-test_cfg = dict()
+test_cfg = dict(type='SkipBrokenTestLoop')
 test_evaluator = [
     dict(type='OpenVocabIndoorMetric'),
     dict(type='ProposalRecall', max_proposals=(16, 64, 128, 256)),

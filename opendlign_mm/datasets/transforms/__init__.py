@@ -1,4 +1,5 @@
 """Pipeline transforms: files to points and views, points to depth views, and packing for the models."""
+from .check_scene_points import CheckScenePoints
 from .depth_view_to_image import DepthViewToImage
 from .disk_cache import DiskCache
 from .generate_images import GenerateImages
@@ -11,6 +12,6 @@ from .project_points_to_depth import ProjectPointsToDepth
 from .random_cuboid import RandomCuboid
 from .sample_views import SampleViews
 
-__all__ = ['DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages',
-           'LoadDepthViews', 'LoadShapePoints', 'PackShapeInputs', 'ProjectPointsToDepth', 'RandomCuboid',
-           'SampleViews']
+__all__ = ['CheckScenePoints', 'DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape',
+           'LoadDepthAlignedImages', 'LoadDepthViews', 'LoadShapePoints', 'PackShapeInputs', 'ProjectPointsToDepth',
+           'RandomCuboid', 'SampleViews']

@@ -1,8 +1,8 @@
 """Where a point of the cloud appears in each depth view, as a matrix that mmdet3d's point-image fusion understands."""
-import torch
 from torch import Tensor
 
 from ...projection import ContourAwareProjection, view_axes
+from ...projection.views import points_in_views
 
 
 def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
@@ -19,13 +19,11 @@ def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
         (V, 4, 4) float32 on the device of ``points``. Row 0 gives the column, row 1 the image row, both in pixels with
         (0, 0) the centre of the upper left pixel. An empty cloud has the matrices of a cloud at the origin.
     """
-    right, up, toward = view_axes(projection.view_angles, projection.elevation, points.device)
-    cloud = points if len(points) else points.new_zeros(1, 3)
-    low_high = torch.stack([torch.stack(torch.aminmax(cloud @ axis.T, dim=0)) for axis in (right, up, toward)])
-    longest = (low_high[:, 1] - low_high[:, 0]).amax(0)  # (V,)
-    longest = torch.where(longest > 0, longest, torch.ones_like(longest))
-    pixels_per_unit = projection.object_ratio * (projection.resolution - 1) / longest
-    middle = low_high.mean(1)  # (3, V)
+    axes = view_axes(projection.view_angles, projection.elevation, points.device)
+    right, up, _ = axes
+    seen = points_in_views(points if len(points) else points.new_zeros(1, 3), axes)
+    pixels_per_unit = projection.object_ratio * (projection.resolution - 1) / seen.unit[:, 0]
+    middle = [(low + high)[:, 0] / 2 for low, high in zip(seen.low, seen.high)]
 
     matrices = points.new_zeros(len(right), 4, 4)
     matrices[:, 0, :3] = right * pixels_per_unit[:, None]

@@ -1,11 +1,11 @@
-"""A test of thousands of files that a broken one does not end."""
+"""Tests and validations of thousands of files that a broken one does not end."""
 from typing import Any, Dict, List, Sequence, Union
 
 from mmdet3d.registry import DATASETS, LOOPS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object
 from mmengine.registry import FUNCTIONS
-from mmengine.runner import TestLoop
+from mmengine.runner import TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
 from ..datasets.readable import ReadableObjects, Unreadable
@@ -19,17 +19,14 @@ def _collate(samples: Sequence[Any]) -> Dict[str, Any]:
                 problems=[sample.problem for sample in samples if isinstance(sample, Unreadable)])
 
 
-@LOOPS.register_module()
-class SkipBrokenTestLoop(TestLoop):
-    """mmengine's ``TestLoop`` that leaves out objects whose files cannot be read and lists them at the end.
-
-    The metrics are those of the others: compare ``num_samples`` before you compare accuracies.
+class _SkipBroken:
+    """What the loops below add to mmengine's.
 
     Args:
         runner: The Runner.
         dataloader: Config of the data loader, or the loader; a ready-made one and one with a ``collate_fn`` of its own
-            behave as in ``TestLoop``.
-        kwargs: See ``TestLoop``.
+            behave as in mmengine's loop.
+        kwargs: See mmengine's loop.
 
     Raises:
         ValueError: Not one object can be read; the message has the reason of the first.
@@ -44,7 +41,7 @@ class SkipBrokenTestLoop(TestLoop):
         self.problems: List[str] = []
 
     def run(self) -> dict:
-        """Test, then say what was left out."""
+        """Run over what can be read, then say what was left out."""
         self.problems.clear()
         metrics = super().run()
         problems = sum(all_gather_object(self.problems), [])
@@ -56,7 +53,7 @@ class SkipBrokenTestLoop(TestLoop):
         return metrics
 
     def run_iter(self, idx: int, data_batch: Dict[str, Any]) -> None:
-        """Test on what could be read of a batch."""
+        """Run on what could be read of a batch."""
         if 'problems' in data_batch:
             self.problems += data_batch['problems']
             data_batch = data_batch['batch']
@@ -64,6 +61,20 @@ class SkipBrokenTestLoop(TestLoop):
             super().run_iter(idx, data_batch)
         elif idx + 1 == len(self.dataloader) and len(self.problems) >= len(self.dataloader.sampler):
             raise ValueError(f'not one of {len(self.problems)} objects can be read, the first: {self.problems[0]}')
+
+
+@LOOPS.register_module()
+class SkipBrokenTestLoop(_SkipBroken, TestLoop):
+    """mmengine's ``TestLoop`` that leaves out objects whose files cannot be read and lists them at the end.
+
+    The metrics are those of the others: compare ``num_samples`` before you compare accuracies. Arguments and errors:
+    see :class:`_SkipBroken`.
+    """
+
+
+@LOOPS.register_module()
+class SkipBrokenValLoop(_SkipBroken, ValLoop):
+    """The same for mmengine's ``ValLoop``: hours of training do not end at a file of the validation set."""
 
 
 FUNCTIONS.register_module(name='collate_readable', module=_collate)
