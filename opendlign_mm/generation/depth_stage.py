@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..datasets.readable import ReadableObjects, Unreadable
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
-from .work_split import missing_shards, on_first_process, only_run, own_share, say
+from .work_split import missing_shards, of_all_processes, on_first_process, only_run, own_share, say
 
 
 def view_angles(num_views: int) -> List[float]:
@@ -80,7 +80,7 @@ def project_depth(dataset: Union[dict, Dataset], out_dir: Union[str, Path], num_
         num_workers: Processes that read and project.
 
     Returns:
-        sample_id -> why the object has no depth views, of this process.
+        sample_id -> why the object has no depth views, of all processes: each waits for the last one.
     """
     projection = dict(projection or {}, view_angles=view_angles(num_views))
     dataset = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
@@ -109,7 +109,7 @@ def project_depth(dataset: Union[dict, Dataset], out_dir: Union[str, Path], num_
                         shapes.append(shape)
                 store.write(shard, shapes, broken)
                 problems.update(broken)
-    return problems
+    return {name: problem for own_problems in of_all_processes(problems) for name, problem in own_problems.items()}
 
 
 def _as_is(shape):

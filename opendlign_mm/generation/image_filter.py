@@ -1,4 +1,6 @@
 """Which generated images show what they should (the paper's open problem): CLIP scores among the data set's texts."""
+import hashlib
+import json
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -10,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..datasets.store import PackedShape, ShapeStore
-from .work_split import missing_shards, only_run, own_share, say
+from .work_split import missing_shards, of_all_processes, only_run, own_share, say
 
 
 class KeepRule(NamedTuple):
@@ -82,7 +84,8 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
                  min_score: Optional[float] = None, device: Union[str, torch.device] = 'cpu') -> None:
     """Run this process's part of the filter stage: add scores and decisions to the metadata. Nothing is deleted.
 
-    Shards that were filtered with the same CLIP, template and rule are left alone.
+    Shards that were filtered with the same CLIP, texts, template and rule are left alone. Each process waits for the
+    last one.
 
     Args:
         store: A finished store of images.
@@ -99,7 +102,8 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
     with only_run(store.root):
         judge = ImageFilter(clip, texts, template, rule, device)
         weights = judge.clip.clip_identity().sha256
-        fact = dict(filter=repr((weights, template, tuple(rule), texts if len(texts) < 100 else len(texts))))
+        all_texts = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        fact = dict(filter=json.dumps([weights, template, *rule, all_texts]))
         shards = missing_shards(store, lambda shard: store.facts(shard).get('filter') != fact['filter'])
         say(f'{len(texts)} distinct texts; {len(shards)} of {store.num_shards} shards are to be filtered')
         for shard in tqdm(own_share(shards), desc='filter', unit='shard', leave=False):
@@ -108,6 +112,7 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
             for shape in shapes:
                 shape.metadata = dict(shape.metadata, **judge.score(shape.images(), shape.metadata['text']))
             store.rewrite_metadata(shard, shapes, fact)
+    of_all_processes(None)
 
 
 def _check_complete(store: ShapeStore, shard: int, shapes: Sequence[PackedShape]) -> None:
