@@ -50,7 +50,7 @@ def _shape_datasets(node) -> Iterator[dict]:
         if inspect.isclass(kind) and issubclass(kind, ShapeDataset):
             yield dict(node, pipeline=[], lazy_init=True)
         elif inspect.isclass(kind) and issubclass(kind, DepthAlignDataset):
-            yield dict(node, pipeline=[])
+            yield dict(node, pipeline=[], only_kept=False)
         else:
             yield from _shape_datasets(node.get('dataset'))
             yield from _shape_datasets(node.get('datasets'))
