@@ -55,7 +55,8 @@ def on_first_process(action):
             outcome[1] = error
             if dist.get_world_size() == 1:
                 raise
-    dist.broadcast_object_list(outcome)
+    with _others_may_have_died():
+        dist.broadcast_object_list(outcome)
     if outcome[1] is not None:
         if dist.get_rank() == 0:
             raise outcome[1]
@@ -65,7 +66,20 @@ def on_first_process(action):
 
 def of_all_processes(value: Any) -> List[Any]:
     """The values of all processes, in the order of their ranks; waits for the last one."""
-    return dist.all_gather_object(value)
+    with _others_may_have_died():
+        return dist.all_gather_object(value)
+
+
+@contextmanager
+def _others_may_have_died() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        problem = str(error)
+    else:
+        return
+    raise RuntimeError(f'another process of this run has died; run the command again, which does only what is missing '
+                       f'({problem})')
 
 
 def own_share(shards: List[int]) -> List[int]:
