@@ -223,6 +223,7 @@ def test_filter_ranks_and_keeps():
     assert verdict['scores'][2] > verdict['scores'][0] > verdict['scores'][1]
     assert verdict['rank'] == 1 and verdict['kept']
     assert judge.score(images, 'blue')['rank'] == 3 and not judge.score(images, 'blue')['kept']
+    assert judge.score(images, 'blue')['nearest_text'] == verdict['nearest_text'] == 'red'
     strict = ImageFilter(WordClip(), ['red', 'green'], 'a {}', KeepRule(None, .95))
     assert strict.score(images, 'red')['images_kept'] == [False, False, True]
 

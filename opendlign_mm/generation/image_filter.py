@@ -64,14 +64,16 @@ class ImageFilter:
         Returns:
             dict: ``scores``, ``ranks``, ``images_kept``: of each image the cosine with its own text, the place of that
             text among all (1 is best) and the decision; ``score``, ``rank``, ``kept``: the same of the object, by the
-            normalised mean of its image features.
+            normalised mean of its image features; ``nearest_text``: the text that this mean is nearest to.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
         features = F.normalize(self.clip(pixels, ('pretrained', ))['pretrained'].float(), dim=-1)
         scores, ranks = self._placed(features, text)
-        (score, ), (rank, ) = self._placed(F.normalize(features.mean(0, keepdim=True), dim=-1), text)
+        mean = F.normalize(features.mean(0, keepdim=True), dim=-1)
+        (score, ), (rank, ) = self._placed(mean, text)
         return dict(scores=scores, ranks=ranks, images_kept=[self.rule(*pair) for pair in zip(ranks, scores)],
-                    score=score, rank=rank, kept=self.rule(rank, score))
+                    score=score, rank=rank, kept=self.rule(rank, score),
+                    nearest_text=self.texts[int((mean @ self.text_features.T).argmax())])
 
     def _placed(self, features: Tensor, text: str):
         cosines = features @ self.text_features.T
@@ -153,10 +155,13 @@ def contact_sheet(store: ShapeStore, path: Union[str, Path], each: int = 8) -> P
     for shard in sorted({shard for _, shard, _ in chosen}):
         found.update({shape.sample_id: shape for shape in store.read(shard) if shape.sample_id in wanted})
     images, titles = [], []
-    for _, _, sample_id in chosen:
+    places = [f'worst {place + 1}' for place in range(each)]
+    places += [f'best {place}' for place in range(len(chosen) - each, 0, -1)]
+    for place, (_, _, sample_id) in zip(places, chosen):
         shape = found[sample_id]
         facts = shape.metadata
         images.append(shape.images())
-        titles.append(f'{facts["text"]}\n{sample_id[-28:]}\nscore {facts["score"]:.3f}, rank {facts["rank"]}, '
-                      f'{"kept" if facts["kept"] else "left out"}')
+        taken_for = '' if facts['rank'] == 1 else f'\nnearest text: {facts["nearest_text"][:28]}'
+        titles.append(f'{place}: {facts["text"][:28]}\n{sample_id[-28:]}\nscore {facts["score"]:.3f}, rank '
+                      f'{facts["rank"]}, {"kept" if facts["kept"] else "left out"}{taken_for}')
     return draw_image_sheet(images, titles, path)
