@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor
-from tqdm import tqdm
 
 from ..datasets.store import PackedShape, ShapeStore
-from .work_split import missing_shards, of_all_processes, only_run, own_share, say
+from .work_split import missing_shards, of_all_processes, only_run, own_share, progress, say
 
 
 class KeepRule(NamedTuple):
@@ -108,7 +107,7 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
         fact = dict(filter=json.dumps([weights, template, *rule, all_texts]))
         shards = missing_shards(store, lambda shard: store.facts(shard).get('filter') != fact['filter'])
         say(f'{len(texts)} distinct texts; {len(shards)} of {store.num_shards} shards are to be filtered')
-        for shard in tqdm(own_share(shards), desc='filter', unit='shard', leave=False):
+        for shard in progress(own_share(shards), desc='filter', unit='shard'):
             shapes: List[PackedShape] = list(store.read(shard))
             _check_complete(store, shard, shapes)
             for shape in shapes:

@@ -7,7 +7,6 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
-from tqdm import tqdm
 
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
@@ -15,7 +14,7 @@ from .image_prompts import PromptStyle
 from .image_seeds import image_seed
 from .throughput import Throughput, together
 from .work_split import (missing_shards, of_all_processes, on_first_process, only_run, own_share, process_name,
-                         say)
+                         progress, say)
 
 
 class ImageStage:
@@ -59,8 +58,8 @@ class ImageStage:
             sample_id -> why an object has no images.
         """
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(4) as encoder, \
-                tqdm(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images', unit='shape',
-                     leave=False) as progress:
+                progress(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images',
+                         unit='shape') as bar:
             written: Optional[Future] = None
             upcoming = [reader.submit(self._read, shard) for shard in shards[:1]]
             for position, shard in enumerate(shards):
@@ -71,7 +70,7 @@ class ImageStage:
                 if written is not None:
                     written.result()
                 written = writer.submit(self._write, shard, shapes, problems)
-                progress.update(len(self.store.indices(shard)))
+                bar.update(len(self.store.indices(shard)))
             if written is not None:
                 written.result()
         self.throughput.stop()

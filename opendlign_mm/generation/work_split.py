@@ -6,12 +6,13 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Sequence
 
 import torch
 import torch.distributed as torch_dist
 from mmengine import dist
 from mmengine.config import Config
+from tqdm import tqdm
 
 from ..compat import prepare_cpu_distributed
 from ..datasets.store import ShapeStore
@@ -145,6 +146,11 @@ def leave_processes() -> None:
     if torch_dist.is_available() and torch_dist.is_initialized():
         of_all_processes(None)
         torch_dist.destroy_process_group()
+
+
+def progress(items: Optional[Sequence] = None, **options) -> tqdm:
+    """A progress bar of the first process; bars of several would overwrite each other."""
+    return tqdm(items, leave=False, disable=dist.get_rank() > 0, **options)
 
 
 def say(text: str) -> None:
