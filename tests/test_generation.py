@@ -7,10 +7,12 @@ import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_generation import SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, generation_config
+from tiny_generation import (SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, flux_pipeline,
+                             generation_config, sdxl_pipeline)
 from tiny_runs import REPOSITORY, TINY_BACKBONE, scalars, tiny_config
 
 from opendlign_mm.datasets.store import ShapeStore
+from opendlign_mm.generation import diffusion
 from opendlign_mm.generation.control_images import control_images
 from opendlign_mm.generation.image_filter import ImageFilter, KeepRule, contact_sheet, filter_store, summary
 from opendlign_mm.generation.image_prompts import PromptStyle
@@ -129,6 +131,39 @@ def test_real_configs_use_no_stand_in():
         assert (kind == 'ShadedTextureGenerator') == (path.stem == 'built_in_stand_in'), path
 
 
+@pytest.mark.parametrize('name, pipeline', [('sdxl', sdxl_pipeline), ('flux', flux_pipeline)])
+def test_other_diffusion_models_are_a_change_of_the_config(name, pipeline, monkeypatch):
+    """The config's own settings, on a tiny pipeline of the class that it names."""
+    config = Config.fromfile(REPOSITORY / f'configs/generation/{name}_controlnet_depth.py').generator.to_dict()
+    assert config['pipeline']['type'] == pipeline()['type']
+    config.update(pipeline=pipeline(), size=48, output_size=SIZE, num_steps=2, pass_size=2, dtype='auto')
+    one, views = MODELS.build(config), torch.ones(3, SIZE, SIZE)
+    prompts = [PromptStyle()(text) for text in ('cup', 'lamp', 'cup')]
+    images = one(views, [1, 2, 1], prompts)
+    assert images.shape == (3, SIZE, SIZE, 3) and images.float().std() > 1
+    assert differ(images[0], images[2]) <= 1 and differ(images[0], images[1]) > 1
+    assert one.texts_encoded == (3 if name == 'sdxl' else 2), 'FLUX has no negative prompt'
+
+
+def test_half_precision():
+    half, arguments = generator(dtype='bfloat16', pass_size=1), (torch.ones(1, SIZE, SIZE), [3], [PromptStyle()('cup')])
+    images = half(*arguments)
+    parts = half._pipeline.unet, half._pipeline.controlnet, half._pipeline.vae, half._pipeline.text_encoder
+    assert {part.dtype for part in parts} == {torch.bfloat16}
+    assert images.float().std() > 1 and torch.equal(half(*arguments), images)
+    assert generator().load()._pipeline.unet.dtype == torch.float32
+
+
+def test_prompts_that_are_too_long_are_told_of_once(monkeypatch, caplog, capfd):
+    said, short = [], generator(tokens=77)
+    monkeypatch.setattr(diffusion, 'print_log', lambda text, *_: said.append(text))
+    short(torch.ones(3, SIZE, SIZE), [1, 2, 3], [PromptStyle()(text) for text in ('cup', 'lamp', 'chair')])
+    assert short.texts_truncated == 4
+    assert len(said) == 1 and 'is cut off' in said[0] and 'A realistic cup. best quality' in said[0]
+    printed = caplog.text + ''.join(capfd.readouterr())
+    assert 'truncated because' not in printed and 'Token indices' not in printed
+
+
 def test_missing_weights_are_named(monkeypatch):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     config = diffusion_config()
@@ -188,6 +223,7 @@ def test_filter_ranks_and_keeps():
     assert verdict['scores'][2] > verdict['scores'][0] > verdict['scores'][1]
     assert verdict['rank'] == 1 and verdict['kept']
     assert judge.score(images, 'blue')['rank'] == 3 and not judge.score(images, 'blue')['kept']
+    assert judge.score(images, 'blue')['nearest_text'] == verdict['nearest_text'] == 'red'
     strict = ImageFilter(WordClip(), ['red', 'green'], 'a {}', KeepRule(None, .95))
     assert strict.score(images, 'red')['images_kept'] == [False, False, True]
 

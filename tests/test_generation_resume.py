@@ -1,25 +1,29 @@
 """The image stage killed, out of space and fed with broken input: nothing is lost, and running again mends it."""
-import multiprocessing
-import os
+import fcntl
 import random
+import re
 import resource
 import signal
-import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_generation import (SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, generation_config,
-                             image_worker)
-from tiny_runs import REPOSITORY  # noqa: F401
+import torch
+from generation_workers import Workers, free_port
+from tiny_generation import SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, generation_config
+from tiny_runs import REPOSITORY
 
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
 from opendlign_mm.generation.depth_stage import project_depth
 from opendlign_mm.generation.image_stage import generate_images
+from opendlign_mm.generation.work_split import only_run
 
 STAND_IN = dict(type='SlowStandIn')
-KILLS = 24
+# Runs of two workers that are killed at work, for each layout.
+KILLS = dict(shards=20, folder=10)
 
 
 @pytest.fixture(scope='module')
@@ -33,75 +37,25 @@ def made(depth: ShapeStore, out_dir: Path, **changes) -> ShapeStore:
     return ShapeStore(out_dir)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return free.getsockname()[1]
-
-
-class TwoWorkers:
-    """Two processes of the image stage, forked from one that has imported everything."""
-
-    def __init__(self, config: dict, folder: Path, renames=(-1, -1)) -> None:
-        context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload(['tiny_generation'])
-        port = free_port()
-        self.marks = [folder / f'mark{rank}' for rank in (0, 1)]
-        for mark in self.marks:
-            mark.unlink(missing_ok=True)
-        self.processes = [context.Process(target=image_worker, args=(config, rank, port, str(mark), rename))
-                          for rank, (mark, rename) in enumerate(zip(self.marks, renames))]
-        for process in self.processes:
-            process.start()
-
-    def wait_until_working(self) -> None:
-        while not all(mark.exists() for mark in self.marks) and all(p.is_alive() for p in self.processes):
-            time.sleep(.005)
-
-    def wait_for_one(self) -> None:
-        while all(process.is_alive() for process in self.processes):
-            time.sleep(.005)
-
-    def kill(self, first: int) -> int:
-        """SIGKILL both, as torchrun ends the rest when one dies; how many were killed, also by themselves."""
-        for process in (self.processes[first], self.processes[1 - first]):
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
-        return self.join().count(-signal.SIGKILL)
-
-    def join(self) -> list:
-        for process in self.processes:
-            process.join(120)
-        return [process.exitcode for process in self.processes]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize('layout', ['shards', 'folder'])
+@pytest.mark.parametrize('layout', KILLS)
 def test_killed_at_random_moments(tmp_path, layout):
     """After any number of kills and a last run: every byte as in a run that nobody disturbed."""
     project_depth(dict(SHAPES, num_per_category=4), tmp_path / 'depth', VIEWS, dict(resolution=SIZE, depth_bins=8),
                   shapes_per_shard=1)
+    options = dict(generator=dict(type='SlowStandIn', seconds=.02), layout=layout, batch_size=2)
     depth = ShapeStore(tmp_path / 'depth')
-    generator = dict(type='SlowStandIn', seconds=.02)
-    options = dict(generator=generator, layout=layout, batch_size=2)
     expected = files_of(made(depth, tmp_path / 'undisturbed', **options).root)
-    random_state, killed, rounds = random.Random(5), 0, 0
-    while killed < KILLS // 2 + KILLS // 2 * (layout == 'shards'):
-        out_dir = tmp_path / f'killed{rounds}'
-        config = generation_config(depth.root, out_dir, **options)
-        # A few times into one store, or all would be done.
-        for _ in range(6):
-            rounds += 1
-            at_rename = random_state.random() < .5
-            renames = [random_state.randrange(12) if at_rename else -1 for _ in (0, 1)]
-            workers = TwoWorkers(config, tmp_path, renames)
-            workers.wait_until_working()
-            workers.wait_for_one() if at_rename else time.sleep(random_state.random() * .3)
-            killed += workers.kill(random_state.randrange(2))
+    random_state, kills, stores = random.Random(5), 0, 0
+    while kills < KILLS[layout]:
+        stores += 1
+        config = generation_config(depth.root, tmp_path / f'killed{stores}', **options)
+        while killed_at_work(config, tmp_path, random_state) and kills < KILLS[layout]:
+            kills += 1
         # The last run has two workers as well.
-        assert TwoWorkers(config, tmp_path).join() == [0, 0]
-        store = ShapeStore(out_dir)
-        assert files_of(out_dir) == expected
+        assert Workers(config, tmp_path).join() == [0, 0]
+        store = ShapeStore(config['out_dir'])
+        assert files_of(store.root) == expected
         names = [shape.sample_id for shard in range(store.num_shards) for shape in store.read(shard)]
         assert len(names) == len(set(names)) == 24
         for shard in range(store.num_shards):
@@ -109,17 +63,97 @@ def test_killed_at_random_moments(tmp_path, layout):
             assert all(shape.images().shape == (VIEWS, SIZE, SIZE, 3) for shape in store.read(shard))
 
 
-def test_one_and_three_workers_make_the_same_bytes(depth, tmp_path, monkeypatch):
-    """Also with another batch size, and in another order."""
+def killed_at_work(config: dict, folder: Path, random_state: random.Random) -> bool:
+    """Run two workers and kill one or both, by the clock or at a renaming; whether that left work to be done."""
+    at_renaming = random_state.random() < .5
+    workers = Workers(config, folder, renames=[random_state.randrange(30) if at_renaming else -1 for _ in (0, 1)])
+    moment, victims = random_state.random() * .3, random_state.choice([(0, 1), (0, 1), (0, ), (1, )])
+    while workers.all_alive and not (workers.working and not at_renaming):
+        time.sleep(.002)
+    if not at_renaming:
+        time.sleep(moment)
+    if len(victims) == 2 or not at_renaming:  # a launcher ends the others when one has died; or they go on alone
+        workers.kill(victims)
+    codes = workers.join()
+    described = Path(config['out_dir'], 'store.json').exists()
+    return -signal.SIGKILL in codes and (not described or bool(ShapeStore(config['out_dir']).missing()))
+
+
+@pytest.mark.slow
+def test_one_and_three_workers_make_the_same_bytes(depth, tmp_path):
+    """Of a diffusion model. Also with another batch size, and what is missing after a resume by another number."""
+    configs = {count: generation_config(depth.root, tmp_path / f'by{count}', batch_size=5 - count)
+               for count in (1, 3)}
+    for count, config in configs.items():
+        assert Workers(config, tmp_path, count).join() == [0] * count
+    expected = files_of(tmp_path / 'by1')
+    assert files_of(tmp_path / 'by3') == expected and len(expected) == 7
+    (tmp_path / 'by3/manifest/000000.parquet').unlink()
+    (tmp_path / 'by3/shard-000002.tar').unlink()
+    assert Workers(configs[3], tmp_path, 2).join() == [0, 0]
+    assert files_of(tmp_path / 'by3') == expected
+
+
+def test_the_order_of_shards_changes_nothing(depth, tmp_path, monkeypatch):
     from opendlign_mm.generation import image_stage
     expected = files_of(made(depth, tmp_path / 'one').root)
-    assert len(expected) == 7
-    config = generation_config(depth.root, tmp_path / 'three', generator=STAND_IN, batch_size=3)
-    for rank in (2, 0, 1):
-        monkeypatch.setattr(image_stage, 'own_share', lambda shards: [shard for shard in range(2, -1, -1)
-                                                                      if shard % 3 == rank])
-        generate_images(config)
-    assert files_of(tmp_path / 'three') == expected
+    monkeypatch.setattr(image_stage, 'own_share', lambda shards: [2, 0, 1])
+    assert files_of(made(depth, tmp_path / 'other', batch_size=3).root) == expected
+
+
+@pytest.mark.slow
+def test_torchrun(depth, tmp_path):
+    """The command itself; a broken object of one process is reported at the end and ends no other process."""
+    source = broken_source(depth, tmp_path / 'depth', lambda shape: PackedShape(shape.metadata, [b'no png'] * VIEWS))
+    config = dict(generation_config(source.root, tmp_path / 'images', generator=dict(type='ShadedTextureGenerator')))
+    config.pop('filter')
+    (tmp_path / 'config.py').write_text('\n'.join(f'{key} = {value!r}' for key, value in config.items()))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--nnodes', '1',
+               '--master-port', str(free_port()), REPOSITORY / 'tools/generate_images.py', tmp_path / 'config.py']
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode
+    assert result.stderr.count('error: 1 objects have no images') == 1 and 'number 0, cannot be read' in result.stderr
+    store = ShapeStore(tmp_path / 'images')
+    assert store.missing() == [] and sum(len(list(store.read(shard))) for shard in range(3)) == 5
+    assert 'process 1 of 2' in result.stdout and 'process 2 of 2' in result.stdout
+    assert re.search(r'all 2 processes: 10 images of 5 objects in .* images/s, .* s per object.*on the CPU',
+                     result.stdout)
+
+
+def test_a_run_keeps_others_away(depth, tmp_path, monkeypatch):
+    """As long as any of its processes lives."""
+    monkeypatch.setattr(time, 'sleep', lambda seconds: None)
+    made(depth, tmp_path / 'images')
+    with only_run(tmp_path / 'images'):
+        beside = subprocess.run(['flock', '--exclusive', '--nonblock', tmp_path / 'images/.lock', 'true'])
+        assert beside.returncode == 1
+    with open(tmp_path / 'images/.lock', 'a+') as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        with pytest.raises(RuntimeError, match='another run is writing'):
+            with only_run(tmp_path / 'images'):
+                pass
+
+
+def test_a_worker_that_dies_is_reported_by_the_others(depth, tmp_path):
+    generator = dict(type='SlowStandIn', seconds=.02)
+    workers = Workers(generation_config(depth.root, tmp_path / 'images', generator=generator), tmp_path, renames=[-1, 0])
+    assert workers.join() == [2, -signal.SIGKILL]
+    assert 'another process of this run has died; run the command again' in workers.marks[0].read_text()
+    assert ShapeStore(tmp_path / 'images').missing() == [1]
+
+
+def test_launchers_on_gpus(monkeypatch):
+    """What mmengine does with the arguments, without a GPU."""
+    from opendlign_mm.generation import work_split
+    begun = {}
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 1)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **options: begun.update(options))
+    for name, value in dict(RANK='1', LOCAL_RANK='1', WORLD_SIZE='2', TORCHELASTIC_RUN_ID='1').items():
+        monkeypatch.setenv(name, value)
+    assert work_split.join_processes() == torch.device('cuda', 1)
+    assert begun['backend'] == 'gloo' and begun['timeout'].days == 60
 
 
 def test_diffusion_resumed_in_other_batches(depth, tmp_path):
@@ -203,7 +237,6 @@ def test_broken_depth_views_are_left_out_and_made_once_mended(depth, tmp_path, s
                                generator=STAND_IN)
     (name, problem), = generate_images(config).items()
     assert name in problem
-    import re
     assert re.search(message, problem)
     store = ShapeStore(tmp_path / 'images')
     before = files_of(store.root)
@@ -258,6 +291,9 @@ def test_other_settings_are_refused(depth, tmp_path):
     with pytest.raises(ValueError, match='other settings.*settings.seed: 1 there, 2 now'):
         made(depth, tmp_path / 'images', seed=2)
     made(depth, tmp_path / 'images', batch_size=1)
+    for manifest in (tmp_path / 'images/manifest').iterdir():
+        manifest.unlink()
+    assert made(depth, tmp_path / 'images', seed=2).settings['seed'] == 2, 'nothing was done with the old ones'
 
 
 def test_missing_source(tmp_path):

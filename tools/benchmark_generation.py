@@ -2,7 +2,8 @@
 """Time the image stage: what it costs around the generator, and what the generator of a config costs.
 
     python tools/benchmark_generation.py overhead                    # a mock that takes 0.2 s an image
-    python tools/benchmark_generation.py sd15 --device cuda          # SD 1.5 + ControlNet, random weights: same work
+    python tools/benchmark_generation.py sd15                        # SD 1.5 + ControlNet, random weights: same work
+    python tools/benchmark_generation.py sd15 --pass-size 1 --steps 1 --repeats 1      # runs on a CPU, too
     python tools/benchmark_generation.py sd15 --count                # count its floating point operations instead
 """
 import argparse
@@ -21,7 +22,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image  # noqa: E402
 from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
-from opendlign_mm.generation.image_prompts import PromptStyle  # noqa: E402
+from opendlign_mm.generation.image_prompts import ImagePrompt  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/generation/sd15_controlnet_depth.py'
@@ -75,13 +76,13 @@ def overhead(args: argparse.Namespace) -> None:
                   f'{100 * cpu / (mocked + cpu):.2f} %')
 
 
-def sd15_generator(pass_size: int, dtype: str):
+def sd15_generator(pass_size: int, dtype: str, num_steps: int = 20):
     """SD 1.5 and its depth ControlNet with random weights; only weights and vocabulary differ from the real ones."""
     config = Config.fromfile(CONFIG).generator.to_dict()
     vocabulary = {word: index for index, word in enumerate(['<|startoftext|>', '<|endoftext|>'] + [
         letter + end for letter in map(chr, range(33, 127)) for end in ('', '</w>')])}
     blocks = ['CrossAttnDownBlock2D'] * 3 + ['DownBlock2D']
-    config.update(pass_size=pass_size, dtype=dtype, pipeline=dict(
+    config.update(pass_size=pass_size, dtype=dtype, num_steps=num_steps, pipeline=dict(
         type='StableDiffusionControlNetPipeline', requires_safety_checker=False,
         components=dict(
             unet=dict(type='UNet2DConditionModel', config=dict(cross_attention_dim=768, sample_size=64)),
@@ -103,17 +104,19 @@ def sd15(args: argparse.Namespace) -> None:
     if args.count:
         print(f'{count_operations() / 1e12:.2f} TFLOP an image')
         return
-    generator = sd15_generator(args.pass_size, args.dtype).to(args.device).load()
-    prompts, views = [PromptStyle()('chair')] * args.pass_size, torch.rand(args.pass_size, 224, 224)
+    generator = sd15_generator(args.pass_size, args.dtype, args.steps).to(args.device).load()
+    # Few words, as a token is a letter here; every text is filled up to CLIP's 77 tokens anyway.
+    prompts, views = [ImagePrompt('a chair', 'blurry')] * args.pass_size, torch.rand(args.pass_size, 224, 224)
     generator(views, range(args.pass_size), prompts)  # warms up
     begin = time.perf_counter()
     for repeat in range(args.repeats):
         generator(views, range(args.pass_size), prompts)
     seconds = time.perf_counter() - begin
     images = args.repeats * args.pass_size
-    peak = torch.cuda.max_memory_allocated() / 2**30 if args.device.startswith('cuda') else 0
-    print(f'{images} images in {seconds:.1f} s: {images / seconds:.2f} images/s, {peak:.1f} GiB, {args.dtype}, '
-          f'pass_size {args.pass_size}')
+    on_gpu = args.device.startswith('cuda')
+    memory = f'GPU memory peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB' if on_gpu else 'on the CPU'
+    print(f'{images} images of {args.steps} steps in {seconds:.1f} s: {images / seconds:.3g} images/s, {memory}, '
+          f'dtype {args.dtype}, pass_size {args.pass_size}')
 
 
 def count_operations() -> float:
@@ -138,12 +141,14 @@ def count_operations() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=['overhead', 'sd15'])
-    parser.add_argument('--shapes', type=int, default=12, help='objects of ten views each')
+    parser.add_argument('--shapes', type=int, default=40, help='objects of ten views each')
     parser.add_argument('--seconds', type=float, default=.2, help='that the mock takes for an image')
     parser.add_argument('--count', action='store_true', help='count operations instead of timing')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--dtype', choices=['float32', 'float16', 'bfloat16'], default='float16')
-    parser.add_argument('--pass-size', type=int, default=32)
+    parser.add_argument('--dtype', choices=['auto', 'float32', 'float16', 'bfloat16'], default='auto',
+                        help='auto: float16 on a GPU, float32 elsewhere')
+    parser.add_argument('--pass-size', type=int, default=32, help='images that the networks see at a time')
+    parser.add_argument('--steps', type=int, default=20, help='denoising steps; fewer try the command out')
     parser.add_argument('--repeats', type=int, default=3)
     args = parser.parse_args()
     init_default_scope('mmdet3d')

@@ -16,6 +16,7 @@ from mmengine.config import DictAction  # noqa: E402
 
 from opendlign_mm.apis import init_model  # noqa: E402
 from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.generation.command_line import add_run_options  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,9 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('store', help='folder of tools/generate_images.py')
     parser.add_argument('out', help='folder of the features')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
-    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    add_run_options(parser)
     return parser.parse_args()
 
 
@@ -37,8 +36,8 @@ def main() -> None:
         from opendlign_mm.datasets.store import ShapeStore
         from opendlign_mm.generation.feature_stage import encode_images
         from opendlign_mm.generation.work_split import join_processes, leave_processes
-        device = join_processes(args.launcher)
-        encode_images(init_model(args.config, None, device, args.cfg_options), ShapeStore(args.store), args.out)
+        device, store = join_processes(args.launcher), ShapeStore(args.store)
+        encode_images(init_model(args.config, None, device, args.cfg_options), store, args.out)
         leave_processes()
 
 

@@ -11,21 +11,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
 from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.generation.command_line import (add_config_options, add_run_options,  # noqa: E402
+                                                  load_generation_config)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='the config that the images were made with; its `filter` and `out_dir` are used')
-    parser.add_argument('--contact-sheet', type=Path, help='PNG of the worst and the best objects')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='changes to the config as key=value, e.g. filter.max_rank=1')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
-    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    add_config_options(parser, 'filter.max_rank=1 out_dir=data/my_images')
+    parser.add_argument('--contact-sheet', type=Path, metavar='PNG', help='draw the worst and the best objects')
+    add_run_options(parser)
     return parser.parse_args()
 
 
@@ -35,21 +30,17 @@ def main() -> None:
     with user_errors(args.traceback):
         from opendlign_mm.datasets.store import ShapeStore
         from opendlign_mm.generation.image_filter import contact_sheet, filter_store, summary
-        from opendlign_mm.generation.work_split import join_processes, leave_processes, say
-        if not Path(args.config).is_file():
-            raise FileNotFoundError(f'config {args.config} does not exist; configs/generation/ holds some')
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
+        from opendlign_mm.generation.work_split import join_processes, leave_processes, on_first_process, say
+        cfg = load_generation_config(args.config, args.cfg_options)
         if cfg.get('filter') is None:
             raise ValueError(f'{args.config} has no `filter`')
-        init_default_scope('mmdet3d')
         device = join_processes(args.launcher)
-        store = ShapeStore(cfg.out_dir)
+        store = on_first_process(lambda: ShapeStore(cfg.out_dir))
         filter_store(store, device=device, **cfg.filter.to_dict())
-        leave_processes()
-        say(summary(store))
+        say(on_first_process(lambda: summary(store)))
         if args.contact_sheet:
-            say(str(contact_sheet(store, args.contact_sheet)))
+            say(str(on_first_process(lambda: contact_sheet(store, args.contact_sheet))))
+        leave_processes()
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.generation.command_line import add_run_options, finish  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,8 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layout', choices=['shards', 'folder'], default='shards',
                         help="WebDataset shards or the released data set's folders")
     parser.add_argument('--shapes-per-shard', type=int, default=64)
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
-    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    add_run_options(parser)
     return parser.parse_args()
 
 
@@ -43,16 +43,13 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.generation.depth_stage import project_depth, shapes_to_project
-        from opendlign_mm.generation.work_split import join_processes, leave_processes
+        from opendlign_mm.generation.work_split import join_processes
         init_default_scope('mmdet3d')
         join_processes(args.launcher)
         problems = project_depth(shapes_to_project(args.source, args.num_points), args.out, args.views,
                                  dict(args.projection, resolution=args.resolution), args.layout,
                                  args.shapes_per_shard, args.workers)
-        leave_processes()
-        if problems:
-            raise ValueError('\n  '.join([f'{len(problems)} objects are left out:', *list(problems.values())[:10]] +
-                                         ['...'] * (len(problems) > 10) + ['Mend them and run the command again.']))
+        finish(problems, 'objects are left out', 'Mend them and run the command again.')
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
     python tools/project_depth.py built-in:5 data/built_in_depth --resolution 112
     python tools/generate_images.py configs/generation/built_in_stand_in.py
     python tools/filter_images.py configs/generation/built_in_stand_in.py --contact-sheet sheet.png
+    python tools/train.py configs/opendlign_tiny_generated.py
 
 ``ShadedTextureGenerator`` shades the depth views and puts random textures on them: it tries the stages out and is no
 match for a diffusion model. The filter is the demonstration CLIP, which knows such pictures.

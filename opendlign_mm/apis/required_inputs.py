@@ -9,7 +9,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ..datasets import ShapeDataset
+from ..datasets import DepthAlignDataset, ShapeDataset
 
 # The names under which open_clip looks for weights in a repository of the Hugging Face hub.
 _WEIGHT_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
@@ -23,15 +23,16 @@ def require_inputs(cfg: Config, *dataloaders: str) -> None:
         dataloaders: The keys of the data loaders that the run uses, e.g. 'train_dataloader'; absent ones are ignored.
 
     Raises:
-        FileNotFoundError: Files or folders of a :class:`ShapeDataset` are missing. The one message says of each where
-            it was looked for and how to get it, and also of CLIP weights that would have to be downloaded.
+        FileNotFoundError: Files or folders of a :class:`ShapeDataset` or a :class:`DepthAlignDataset` are missing. The
+            one message says of each where it was looked for and how to get it, and also of CLIP weights that would
+            have to be downloaded.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     problems: List[str] = []
     for name in dataloaders:
         for dataset in _shape_datasets((cfg.get(name) or {}).get('dataset')):
             try:
-                DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
+                DATASETS.build(dataset)
             except FileNotFoundError as error:
                 problems.append(str(error))
     if problems:
@@ -47,7 +48,9 @@ def _shape_datasets(node) -> Iterator[dict]:
         kind = node.get('type')
         kind = DATASETS.get(kind) if isinstance(kind, str) else kind
         if inspect.isclass(kind) and issubclass(kind, ShapeDataset):
-            yield dict(node)
+            yield dict(node, pipeline=[], lazy_init=True)
+        elif inspect.isclass(kind) and issubclass(kind, DepthAlignDataset):
+            yield dict(node, pipeline=[], only_kept=False)
         else:
             yield from _shape_datasets(node.get('dataset'))
             yield from _shape_datasets(node.get('datasets'))

@@ -7,12 +7,11 @@ import torch
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
 
 from ..datasets.readable import ReadableObjects, Unreadable
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
-from .work_split import missing_shards, on_first_process, only_run, own_share, say
+from .work_split import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
 
 
 def view_angles(num_views: int) -> List[float]:
@@ -80,7 +79,7 @@ def project_depth(dataset: Union[dict, Dataset], out_dir: Union[str, Path], num_
         num_workers: Processes that read and project.
 
     Returns:
-        sample_id -> why the object has no depth views, of this process.
+        sample_id -> why the object has no depth views, of all processes: each waits for the last one.
     """
     projection = dict(projection or {}, view_angles=view_angles(num_views))
     dataset = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
@@ -97,19 +96,19 @@ def project_depth(dataset: Union[dict, Dataset], out_dir: Union[str, Path], num_
         indices = [index for shard in own for index in store.indices(shard)]
         made = iter(DataLoader(Subset(views, indices), batch_size=None, num_workers=num_workers, collate_fn=_as_is,
                                worker_init_fn=_one_thread))
-        with tqdm(total=len(indices), desc='depth views', unit='shape', leave=False) as progress:
+        with progress(total=len(indices), desc='depth views', unit='shape') as bar:
             for shard in own:
                 shapes, broken = [], {}
                 for index in store.indices(shard):
                     shape = next(made)
-                    progress.update()
+                    bar.update()
                     if isinstance(shape, Unreadable):
                         broken[dataset.get_data_info(index)['sample_id']] = shape.problem
                     else:
                         shapes.append(shape)
                 store.write(shard, shapes, broken)
                 problems.update(broken)
-    return problems
+    return {name: problem for own_problems in of_all_processes(problems) for name, problem in own_problems.items()}
 
 
 def _as_is(shape):

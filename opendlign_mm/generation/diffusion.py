@@ -1,16 +1,19 @@
 """Depth-aligned images by a depth-conditioned diffusion model (method, section 2), through diffusers."""
 import inspect
+import logging
 from collections import OrderedDict
 from typing import Any, Dict, Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
+from mmengine.logging import print_log
 from torch import Tensor
 
 from .control_images import control_images
 from .image_prompts import ImagePrompt
 from .pipeline_loading import load_pipeline
+from .truncated_prompts import noticing_truncation
 
 DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
 
@@ -35,7 +38,8 @@ class DiffusionImageGenerator:
         prompt_outputs: Names, as arguments of the pipeline, of what its ``encode_prompt`` returns for a prompt; None
             for what is not used. SDXL: ('prompt_embeds', None, 'pooled_prompt_embeds', None).
         dtype: 'float32', 'float16', 'bfloat16' or 'auto': float16 on a GPU, float32 elsewhere.
-        max_cached_texts: Distinct texts whose embeddings are kept; with more, the longest unused one is dropped.
+        max_cached_texts: Distinct texts whose embeddings are kept, in main memory (a quarter of a MB each in float32
+            for SD 1.5); with more, the longest unused one is dropped.
         call_options: Further arguments of the pipeline's call.
     """
 
@@ -62,7 +66,7 @@ class DiffusionImageGenerator:
         self.call_options = dict(num_inference_steps=num_steps, guidance_scale=guidance_scale,
                                  controlnet_conditioning_scale=control_strength, **(call_options or {}))
         self.device = torch.device('cpu')
-        self.texts_encoded = 0
+        self.texts_encoded = self.texts_truncated = 0
         self._pipeline: Any = None
         self._texts: Dict[str, Dict[str, Tensor]] = OrderedDict()
 
@@ -71,7 +75,6 @@ class DiffusionImageGenerator:
         self.device = torch.device(device)
         if self._pipeline is not None:
             self._pipeline.to(self.device)
-            self._texts.clear()
         return self
 
     def load(self) -> 'DiffusionImageGenerator':
@@ -97,6 +100,7 @@ class DiffusionImageGenerator:
 
         Raises:
             ValueError: Shapes that do not fit together.
+            RuntimeError: The memory of the GPU does not suffice for a pass.
         """
         if depth_views.dim() != 3 or not len(depth_views) == len(seeds) == len(prompts):
             raise ValueError(f'depth_views must be (N, H, H) with N seeds and N prompts, got '
@@ -118,7 +122,11 @@ class DiffusionImageGenerator:
         options['control_image' if 'control_image' in self._arguments else 'image'] = controls.to(self.device)
         # On the CPU, whose random numbers are the same on every machine.
         options['generator'] = [torch.Generator('cpu').manual_seed(int(seed)) for seed in seeds]
-        images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images
+        try:
+            images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images
+        except torch.cuda.OutOfMemoryError as error:
+            raise RuntimeError(f'the GPU has no memory for {self.pass_size} images at a time ({error}); take fewer: '
+                               f'--cfg-options generator.pass_size={max(self.pass_size // 2, 1)}') from None
         images = images.float().cpu()
         if self.output_size != images.shape[-1]:
             images = F.interpolate(images, (self.output_size, ) * 2, mode='bicubic', antialias=True)
@@ -128,26 +136,39 @@ class DiffusionImageGenerator:
         """What the pipeline is to be called with instead of texts."""
         positive = [self._encoded(prompt.positive) for prompt in prompts]
         inputs = {name: torch.cat([text[name] for text in positive]) for name in positive[0]}
-        if self.call_options['guidance_scale'] > 1:
+        # For a network with distilled guidance (FLUX) guidance_scale is an input, and another one the usual guidance.
+        guidance = 'true_cfg_scale' if 'true_cfg_scale' in self._arguments else 'guidance_scale'
+        if self.call_options.get(guidance, 1) > 1:
             negative = [self._encoded(prompt.negative) for prompt in prompts]
             inputs.update({f'negative_{name}': torch.cat([text[name] for text in negative]) for name in negative[0]
                            if f'negative_{name}' in self._arguments})
-        return inputs
+        return {name: value.to(self.device) for name, value in inputs.items()}
 
     def _encoded(self, text: str) -> Dict[str, Tensor]:
-        """Embeddings (1, ...) of a text, computed once. Each text is a batch of its own: see the class's note."""
+        """Embeddings (1, ...) of a text on the CPU, computed once. Each text is a batch of its own: see the class."""
         if text in self._texts:
             self._texts.move_to_end(text)
             return self._texts[text]
         encode = self._pipeline.encode_prompt
         options = dict(prompt=text, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False)
         known = inspect.signature(encode).parameters
-        outputs = encode(**{name: value for name, value in options.items() if name in known})
+        with noticing_truncation(encode) as truncated:
+            outputs = encode(**{name: value for name, value in options.items() if name in known})
         if len(outputs) != len(self.prompt_outputs):
             raise ValueError(f'{type(self._pipeline).__name__}.encode_prompt gives {len(outputs)} values, '
                              f'prompt_outputs names {len(self.prompt_outputs)}: {self.prompt_outputs}')
         self.texts_encoded += 1
-        self._texts[text] = {name: value for name, value in zip(self.prompt_outputs, outputs) if name is not None}
+        if truncated:
+            self._report_truncated(text)
+        self._texts[text] = {name: value.cpu() for name, value in zip(self.prompt_outputs, outputs)
+                             if name is not None}
         if len(self._texts) > self.max_cached_texts:
             self._texts.popitem(last=False)
         return self._texts[text]
+
+    def _report_truncated(self, text: str) -> None:
+        """Tell once that prompts are too long; thousands of texts may be."""
+        self.texts_truncated += 1
+        if self.texts_truncated == 1:
+            print_log('a prompt is longer than the text encoder reads and is cut off at its end, as further ones may '
+                      f'be, which is not said again: {text!r}', 'current', logging.WARNING)

@@ -3,12 +3,11 @@ from pathlib import Path
 from typing import Union
 
 import torch
-from tqdm import tqdm
 
 from ..datasets.store import ShapeStore
 from ..datasets.store.image_features import ImageFeatures
 from ..models import OpenDlign
-from .work_split import on_first_process, only_run, own_share, say
+from .work_split import on_first_process, only_run, own_share, progress, say
 
 
 def encode_images(model: OpenDlign, store: ShapeStore, out_dir: Union[str, Path]) -> None:
@@ -34,7 +33,7 @@ def encode_images(model: OpenDlign, store: ShapeStore, out_dir: Union[str, Path]
         shards = on_first_process(lambda: [shard for shard in range(store.num_shards)
                                            if not features.is_done(shard, wanted(shard))])
         say(f'{len(shards)} of {store.num_shards} shards are to be encoded')
-        for shard in tqdm(own_share(shards), desc='features', unit='shard', leave=False):
+        for shard in progress(own_share(shards), desc='features', unit='shard'):
             encoded = {}
             for shape in store.read(shard):
                 images = torch.from_numpy(shape.images()).to(device).permute(0, 3, 1, 2).float() / 255

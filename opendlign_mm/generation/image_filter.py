@@ -1,4 +1,6 @@
 """Which generated images show what they should (the paper's open problem): CLIP scores among the data set's texts."""
+import hashlib
+import json
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -7,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor
-from tqdm import tqdm
 
 from ..datasets.store import PackedShape, ShapeStore
-from .work_split import missing_shards, only_run, own_share, say
+from .work_split import missing_shards, of_all_processes, only_run, own_share, progress, say
 
 
 class KeepRule(NamedTuple):
@@ -62,14 +63,16 @@ class ImageFilter:
         Returns:
             dict: ``scores``, ``ranks``, ``images_kept``: of each image the cosine with its own text, the place of that
             text among all (1 is best) and the decision; ``score``, ``rank``, ``kept``: the same of the object, by the
-            normalised mean of its image features.
+            normalised mean of its image features; ``nearest_text``: the text that this mean is nearest to.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
         features = F.normalize(self.clip(pixels, ('pretrained', ))['pretrained'].float(), dim=-1)
         scores, ranks = self._placed(features, text)
-        (score, ), (rank, ) = self._placed(F.normalize(features.mean(0, keepdim=True), dim=-1), text)
+        mean = F.normalize(features.mean(0, keepdim=True), dim=-1)
+        (score, ), (rank, ) = self._placed(mean, text)
         return dict(scores=scores, ranks=ranks, images_kept=[self.rule(*pair) for pair in zip(ranks, scores)],
-                    score=score, rank=rank, kept=self.rule(rank, score))
+                    score=score, rank=rank, kept=self.rule(rank, score),
+                    nearest_text=self.texts[int((mean @ self.text_features.T).argmax())])
 
     def _placed(self, features: Tensor, text: str):
         cosines = features @ self.text_features.T
@@ -82,7 +85,8 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
                  min_score: Optional[float] = None, device: Union[str, torch.device] = 'cpu') -> None:
     """Run this process's part of the filter stage: add scores and decisions to the metadata. Nothing is deleted.
 
-    Shards that were filtered with the same CLIP, template and rule are left alone.
+    Shards that were filtered with the same CLIP, texts, template and rule are left alone. Each process waits for the
+    last one.
 
     Args:
         store: A finished store of images.
@@ -99,15 +103,17 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
     with only_run(store.root):
         judge = ImageFilter(clip, texts, template, rule, device)
         weights = judge.clip.clip_identity().sha256
-        fact = dict(filter=repr((weights, template, tuple(rule), texts if len(texts) < 100 else len(texts))))
+        all_texts = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        fact = dict(filter=json.dumps([weights, template, *rule, all_texts]))
         shards = missing_shards(store, lambda shard: store.facts(shard).get('filter') != fact['filter'])
         say(f'{len(texts)} distinct texts; {len(shards)} of {store.num_shards} shards are to be filtered')
-        for shard in tqdm(own_share(shards), desc='filter', unit='shard', leave=False):
+        for shard in progress(own_share(shards), desc='filter', unit='shard'):
             shapes: List[PackedShape] = list(store.read(shard))
             _check_complete(store, shard, shapes)
             for shape in shapes:
                 shape.metadata = dict(shape.metadata, **judge.score(shape.images(), shape.metadata['text']))
             store.rewrite_metadata(shard, shapes, fact)
+    of_all_processes(None)
 
 
 def _check_complete(store: ShapeStore, shard: int, shapes: Sequence[PackedShape]) -> None:
@@ -148,10 +154,13 @@ def contact_sheet(store: ShapeStore, path: Union[str, Path], each: int = 8) -> P
     for shard in sorted({shard for _, shard, _ in chosen}):
         found.update({shape.sample_id: shape for shape in store.read(shard) if shape.sample_id in wanted})
     images, titles = [], []
-    for _, _, sample_id in chosen:
+    places = [f'worst {place + 1}' for place in range(each)]
+    places += [f'best {place}' for place in range(len(chosen) - each, 0, -1)]
+    for place, (_, _, sample_id) in zip(places, chosen):
         shape = found[sample_id]
         facts = shape.metadata
         images.append(shape.images())
-        titles.append(f'{facts["text"]}\n{sample_id[-28:]}\nscore {facts["score"]:.3f}, rank {facts["rank"]}, '
-                      f'{"kept" if facts["kept"] else "left out"}')
+        taken_for = '' if facts['rank'] == 1 else f'\nnearest text: {facts["nearest_text"][:28]}'
+        titles.append(f'{place}: {facts["text"][:28]}\n{sample_id[-28:]}\nscore {facts["score"]:.3f}, rank '
+                      f'{facts["rank"]}, {"kept" if facts["kept"] else "left out"}{taken_for}')
     return draw_image_sheet(images, titles, path)

@@ -7,14 +7,14 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
-from tqdm import tqdm
 
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
 from .image_prompts import PromptStyle
 from .image_seeds import image_seed
-from .throughput import Throughput
-from .work_split import missing_shards, on_first_process, only_run, own_share, process_name, say
+from .throughput import Throughput, together
+from .work_split import (missing_shards, of_all_processes, on_first_process, only_run, own_share, process_name,
+                         progress, say)
 
 
 class ImageStage:
@@ -58,8 +58,8 @@ class ImageStage:
             sample_id -> why an object has no images.
         """
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(4) as encoder, \
-                tqdm(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images', unit='shape',
-                     leave=False) as progress:
+                progress(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images',
+                         unit='shape') as bar:
             written: Optional[Future] = None
             upcoming = [reader.submit(self._read, shard) for shard in shards[:1]]
             for position, shard in enumerate(shards):
@@ -70,7 +70,7 @@ class ImageStage:
                 if written is not None:
                     written.result()
                 written = writer.submit(self._write, shard, shapes, problems)
-                progress.update(len(self.store.indices(shard)))
+                bar.update(len(self.store.indices(shard)))
             if written is not None:
                 written.result()
         self.throughput.stop()
@@ -145,7 +145,7 @@ def generate_images(cfg: Union[dict, Config], device: torch.device = torch.devic
         device: Of the generator.
 
     Returns:
-        sample_id -> why an object has no images, of this process.
+        sample_id -> why an object has no images, of all processes: each waits for the last one.
 
     Raises:
         FileNotFoundError, ValueError, OSError, RuntimeError: Input or output is not as it must be; one message says
@@ -181,8 +181,13 @@ def generate_images(cfg: Union[dict, Config], device: torch.device = torch.devic
             generator.load()
         stage.throughput = Throughput(device)
         problems = stage.run(own)
-        print(f'{process_name()}: {stage.throughput.line()}', flush=True)
-    return problems
+        measured = stage.throughput.measured()
+        print(f'{process_name()}: {measured.line()}', flush=True)
+    # A process that reported its problems at once would make its launcher end the others in the middle of their work.
+    parts = of_all_processes((problems, measured))
+    if len(parts) > 1:
+        say(f'all {len(parts)} processes: {together([part for _, part in parts]).line()}')
+    return {name: problem for own_problems, _ in parts for name, problem in own_problems.items()}
 
 
 def _plain(node):

@@ -69,7 +69,8 @@ def load_component(name: str, config: dict, dtype: torch.dtype) -> Any:
             component = kind(configuration(**settings))
         else:
             component = kind(**settings)
-    return component.to(dtype).eval() if isinstance(component, torch.nn.Module) else component
+    # torch's own: diffusers' warns that weights which were trained might suffer.
+    return torch.nn.Module.to(component, dtype).eval() if isinstance(component, torch.nn.Module) else component
 
 
 def _class(name: str) -> type:

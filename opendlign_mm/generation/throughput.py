@@ -1,12 +1,47 @@
 """How fast a run was."""
 import time
-from typing import Optional
+from typing import NamedTuple, Optional, Sequence
 
 import torch
 
 
+class Measured(NamedTuple):
+    """What was made in which time.
+
+    Attributes:
+        images, shapes: How many of each.
+        seconds: From the beginning to the end.
+        generating: Seconds of these, summed over the processes, inside the generator, with waiting for the GPU.
+        working: ``seconds`` summed over the processes.
+        peak: Most memory that was taken of a GPU, in bytes; None on the CPU.
+    """
+    images: int
+    shapes: int
+    seconds: float
+    generating: float
+    working: float
+    peak: Optional[int] = None
+
+    def line(self) -> str:
+        """One line for the log."""
+        if not self.images:
+            return f'0 images, {self.seconds:.1f} s'
+        memory = 'on the CPU' if self.peak is None else f'GPU memory peak {self.peak / 2**30:.2f} GiB'
+        return (f'{self.images} images of {self.shapes} objects in {self.seconds:.1f} s: '
+                f'{self.images / self.seconds:.3g} images/s, {self.seconds / self.shapes:.3g} s per object, '
+                f'{100 * (1 - self.generating / self.working):.1f} % of the time outside the generator, {memory}')
+
+
+def together(parts: Sequence[Measured]) -> Measured:
+    """What several processes made side by side."""
+    peaks = [part.peak for part in parts if part.peak is not None]
+    return Measured(sum(part.images for part in parts), sum(part.shapes for part in parts),
+                    max(part.seconds for part in parts), sum(part.generating for part in parts),
+                    sum(part.working for part in parts), max(peaks) if peaks else None)
+
+
 class Throughput:
-    """Counts what a process made and how long its generator took, with waiting for the GPU.
+    """Counts what a process made and how long its generator took.
 
     Args:
         device: Where the generator runs.
@@ -23,22 +58,8 @@ class Throughput:
         """End of the run."""
         self.end = time.perf_counter()
 
-    @property
-    def seconds(self) -> float:
-        return (self.end or time.perf_counter()) - self.begin
-
-    @property
-    def overhead(self) -> float:
-        """Share of the time that was not spent in the generator, in [0, 1]."""
-        return 1 - self.generating / self.seconds
-
-    def line(self) -> str:
-        """One line for the log."""
-        if not self.images:
-            return f'0 images, {self.seconds:.1f} s'
-        peak = 'CPU only'
-        if self.device.type == 'cuda':
-            peak = f'GPU memory peak {torch.cuda.max_memory_allocated(self.device) / 2**30:.2f} GiB'
-        return (f'{self.images} images of {self.shapes} objects in {self.seconds:.1f} s: '
-                f'{self.images / self.seconds:.3g} images/s, {self.seconds / self.shapes:.3g} s per object, '
-                f'{100 * self.overhead:.1f} % of the time outside the generator, {peak}')
+    def measured(self) -> Measured:
+        """Of this process, up to :meth:`stop` or now."""
+        seconds = (self.end or time.perf_counter()) - self.begin
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == 'cuda' else None
+        return Measured(self.images, self.shapes, seconds, self.generating, seconds, peak)

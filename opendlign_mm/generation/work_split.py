@@ -6,12 +6,13 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Iterator, List, Optional, Sequence
 
 import torch
 import torch.distributed as torch_dist
 from mmengine import dist
 from mmengine.config import Config
+from tqdm import tqdm
 
 from ..compat import prepare_cpu_distributed
 from ..datasets.store import ShapeStore
@@ -20,27 +21,33 @@ from ..datasets.store import ShapeStore
 _PATIENCE = datetime.timedelta(days=60)
 
 
-def join_processes(launcher: str) -> torch.device:
+def join_processes(launcher: Optional[str] = None) -> torch.device:
     """Join the processes that a launcher started.
 
     They exchange a few Python objects on the CPU (gloo), whatever they compute on.
 
     Args:
-        launcher: 'none', 'pytorch' (torchrun) or 'slurm'.
+        launcher: 'none', 'pytorch' (torchrun) or 'slurm'. None: 'pytorch' where torchrun started this process, else
+            'none'; Slurm also sets its variables in an interactive shell, and so has to be named.
 
     Returns:
         The device of this process.
     """
+    if launcher is None:
+        launcher = 'pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none'
     if launcher != 'none' and not dist.is_distributed():
         if torch.cuda.is_available():
-            dist.init_dist(launcher, backend='gloo', timeout=_PATIENCE)
+            dist.init_dist(launcher, backend='gloo', timeout=_PATIENCE.total_seconds())
         else:
             prepare_cpu_distributed(Config(), launcher, timeout=_PATIENCE)
     return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
 
 
 def on_first_process(action):
-    """Call ``action`` on process 0 and give its result to all; an error there is an error everywhere."""
+    """Call ``action`` on process 0 and give its result to all.
+
+    An error is raised on process 0, so that it is reported once; the other processes exit.
+    """
     outcome = [None, None]
     if dist.get_rank() == 0:
         try:
@@ -49,10 +56,31 @@ def on_first_process(action):
             outcome[1] = error
             if dist.get_world_size() == 1:
                 raise
-    dist.broadcast_object_list(outcome)
+    with _others_may_have_died():
+        dist.broadcast_object_list(outcome)
     if outcome[1] is not None:
-        raise outcome[1]
+        if dist.get_rank() == 0:
+            raise outcome[1]
+        raise SystemExit(2)
     return outcome[0]
+
+
+def of_all_processes(value: Any) -> List[Any]:
+    """The values of all processes, in the order of their ranks; waits for the last one."""
+    with _others_may_have_died():
+        return dist.all_gather_object(value)
+
+
+@contextmanager
+def _others_may_have_died() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        problem = str(error)
+    else:
+        return
+    raise RuntimeError(f'another process of this run has died; run the command again, which does only what is missing '
+                       f'({problem})')
 
 
 def own_share(shards: List[int]) -> List[int]:
@@ -62,32 +90,41 @@ def own_share(shards: List[int]) -> List[int]:
 
 @contextmanager
 def only_run(root: Path) -> Iterator[None]:
-    """Let one run at a time write to a folder. A killed process frees it.
+    """Let one run at a time write to a folder: as long as any process of an earlier one lives, there is no other.
 
     Raises:
         RuntimeError: Another run is writing to it.
     """
     def lock():
         root.mkdir(parents=True, exist_ok=True)
-        stream = open(root / '.lock', 'w')
-        held.append(stream)
+        held.append(open(root / '.lock', 'a+'))
         for _ in range(20):  # the helpers of a killed process outlive it by seconds
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _flock(held[0], fcntl.LOCK_EX) and _flock(held[0], fcntl.LOCK_SH):
                 return
-            except BlockingIOError:
-                time.sleep(1)
-            except OSError:
-                return  # a file system without locks
+            time.sleep(1)
         raise RuntimeError(f'another run is writing to {root}; wait until it ends or stop it')
 
     held: list = []
     try:
         on_first_process(lock)
+        if not held:  # the other processes keep the lock that the first one took
+            held.append(open(root / '.lock', 'a+'))
+            _flock(held[0], fcntl.LOCK_SH)
         yield
     finally:
         for stream in held:
             stream.close()
+
+
+def _flock(stream, kind: int) -> bool:
+    """Whether the lock was to be had, or the file system has none."""
+    try:
+        fcntl.flock(stream, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def missing_shards(store: ShapeStore, retry) -> List[int]:
@@ -105,9 +142,15 @@ def missing_shards(store: ShapeStore, retry) -> List[int]:
 
 
 def leave_processes() -> None:
-    """End the process group, if there is one."""
+    """Wait for all processes and end their group, if there is one. Then each is on its own, its rank 0."""
     if torch_dist.is_available() and torch_dist.is_initialized():
+        of_all_processes(None)
         torch_dist.destroy_process_group()
+
+
+def progress(items: Optional[Sequence] = None, **options) -> tqdm:
+    """A progress bar of the first process; bars of several would overwrite each other."""
+    return tqdm(items, leave=False, disable=dist.get_rank() > 0, **options)
 
 
 def say(text: str) -> None:

@@ -46,6 +46,8 @@ class ShapeStore:
                settings: dict) -> 'ShapeStore':
         """Begin a store, or open the one that an earlier run with the same settings began.
 
+        One of which no shard is done may still change its settings: what a first try is for.
+
         Args:
             root: Folder of the store.
             layout: 'shards' or 'folder'.
@@ -63,7 +65,7 @@ class ShapeStore:
         description = json.loads(json.dumps(dict(
             layout=layout, num_shapes=num_shapes, shapes_per_shard=shapes_per_shard, settings=settings), default=repr))
         path = Path(root) / DESCRIPTION
-        if path.exists():
+        if path.exists() and any((path.parent / 'manifest').glob('[!.]*.parquet')):
             _check_same(path, read_json(path, 'Remove it and run the command again.'), description)
         else:
             with atomic_write(path) as unfinished:

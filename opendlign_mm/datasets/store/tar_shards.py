@@ -1,5 +1,6 @@
 """A shard as one WebDataset tar file: ``<key>.depth_<v>.png``, ``<key>.image_<v>.<format>``, ``<key>.json``."""
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Iterator, List, Sequence
@@ -17,8 +18,9 @@ def write_tar_shard(path: Path, shapes: Sequence[PackedShape]) -> None:
         with TarWriter(stream, mtime=0, encoder=False) as writer:
             for shape in shapes:
                 writer.write(_members(shape))
-        # The renaming must not overtake a failing write, e.g. on a full disk.
+        # The renaming must not overtake a write that fails late, e.g. on a full network disk.
         stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_tar_shard(path: Path) -> Iterator[PackedShape]:

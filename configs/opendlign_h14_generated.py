@@ -1,0 +1,22 @@
+"""opendlign_h14.py on images of your own, which tools/generate_images.py made from your shapes.
+
+    python tools/train.py configs/opendlign_h14_generated.py --cfg-options images_root=data/depth_aligned
+
+Encode the images once instead of in each epoch; the loss is the same up to the half precision of stored features:
+
+    python tools/encode_images.py configs/opendlign_h14_generated.py data/depth_aligned data/depth_aligned_features
+    python tools/train.py configs/opendlign_h14_generated.py --cfg-options images_root=data/depth_aligned \
+        train_dataloader.dataset.image_features=data/depth_aligned_features
+
+--resume goes on with the next batch, also in the middle of an epoch. For a smaller CLIP name another file of
+_base_/models/. The test needs ModelNet40: see opendlign_h14.py.
+"""
+_base_ = [
+    '_base_/zero_shot_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py',
+    '_base_/datasets/generated.py']
+
+train_cfg = dict(type='StreamingTrainLoop')
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=200))
+
+# bfloat16 forward passes, on CPU as on CUDA.
+optim_wrapper = dict(type='AutocastOptimWrapper')

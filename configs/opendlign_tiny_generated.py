@@ -1,0 +1,22 @@
+"""opendlign_tiny.py on stored images of built-in objects, those of configs/generation/built_in_stand_in.py; no download.
+
+    python tools/train.py configs/opendlign_tiny_generated.py
+    python tools/test.py configs/opendlign_tiny_generated.py work_dirs/opendlign_tiny_generated/epoch_10.pth
+
+With the 80 objects that its three commands make it tries the way out; opendlign_tiny.py learns from 640.
+"""
+_base_ = 'opendlign_tiny.py'
+
+images_root = 'data/built_in_aligned'
+train_dataloader = dict(
+    _delete_=True,
+    batch_size=16,
+    num_workers=2,
+    persistent_workers=False,
+    drop_last=True,
+    sampler=None,
+    dataset=dict(
+        type='DepthAlignDataset',
+        data_root=images_root,
+        pipeline=[dict(type='SampleViews', num_views=4), dict(type='PackShapeInputs')]))
+train_cfg = dict(type='StreamingTrainLoop')
