@@ -26,6 +26,7 @@ load_points = dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, us
 sample_points = dict(type='PointSample', num_points=10000)
 train_pipeline = [
     load_points,
+    dict(type='CheckScenePoints', broken='skip'),
     dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     dict(type='GlobalAlignment', rotation_axis=2),
     dict(type='RandomCuboid', min_points=15000),
@@ -35,6 +36,7 @@ train_pipeline = [
     dict(type='Pack3DDetInputs', keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'])]
 test_pipeline = [
     load_points,
+    dict(type='CheckScenePoints'),
     dict(type='GlobalAlignment', rotation_axis=2),
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]

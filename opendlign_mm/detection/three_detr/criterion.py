@@ -41,9 +41,9 @@ class SetCriterion:
             targets: Of B scenes.
 
         Returns:
-            dict of scalars, already weighted: ``loss_cls``, ``loss_center``, ... of the last layer, ``d0.loss_cls``, ...
-            of the layers before. ``cardinality_error``, the mean difference between the numbers of predicted and
-            annotated objects, is for the log only.
+            dict of scalars, already weighted: ``loss_cls``, ``loss_center``, ... of the last layer;
+            ``d0.loss_cls``, ... of the layers before. ``cardinality_error``, the mean difference between the numbers of
+            predicted and annotated objects, is for the log only.
         """
         predictions = {name: value.float() for name, value in predictions.items()}
         predictions['boxes'] = torch.cat(
