@@ -62,6 +62,12 @@ def test_scannet(tmp_path):
     assert perfect['recognition/found_0.50'] == 4
 
 
+def test_boxes_of_the_rooms_detector(tmp_path):
+    write_scenes(tmp_path / 'data', dict(scene0000_00=tuple(tensor.numpy() for tensor in furnished_room())))
+    metrics = run('opendlign_tiny_rooms_3detr', tmp_path / 'data', tmp_path / 'run')
+    assert is_complete(metrics) and metrics['proposals/per_scene'] > 0
+
+
 def test_sunrgbd(tmp_path):
     """Turned boxes, 10 classes."""
     points, boxes = (tensor.numpy() for tensor in furnished_room())
