@@ -37,6 +37,7 @@ class ProposalRecall(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep, per scene, the best IoU of each annotated box for each number of proposals."""
+        from ..detection.box_nms import box_overlaps
         for sample in data_samples:
             if self.key not in sample or sample.get('eval_ann_info') is None:
                 raise ValueError(f"ProposalRecall needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
@@ -44,9 +45,9 @@ class ProposalRecall(BaseMetric):
             truth, proposals = sample['eval_ann_info']['gt_bboxes_3d'], sample[self.key]
             order = proposals['objectness'].cpu().argsort(descending=True, stable=True)
             boxes = proposals['bboxes_3d'].to('cpu')[order]
-            overlaps = boxes.overlaps(boxes, truth.to('cpu')) if len(boxes) and len(truth) else None
+            overlaps = box_overlaps(boxes, truth.to('cpu'))
             best = {
-                count: torch.zeros(len(truth)) if overlaps is None else overlaps[:count].max(dim=0).values
+                count: overlaps[:count].max(dim=0).values if overlaps.numel() else torch.zeros(len(truth))
                 for count in (*self.max_proposals, None)
             }
             self.results.append(dict(
