@@ -6,7 +6,8 @@ structures (11 seconds); the detection components, which need both, are imported
 from mmdet3d.registry import DATASETS, METRICS, MODELS
 
 from . import compat, engine, evaluation, generation, models  # noqa: F401
-from .datasets import built_in_shapes, transforms  # noqa: F401
+from .datasets import transforms  # noqa: F401
+from .datasets.procedural import built_in_shapes  # noqa: F401
 from .version import __version__
 
 __all__ = ['__version__']

@@ -6,8 +6,8 @@ import socket
 import sys
 from multiprocessing import forkserver
 from pathlib import Path
-from unittest import mock
 from typing import List, Sequence
+from unittest import mock
 
 import tiny_generation  # noqa: F401  # registers SlowStandIn
 import torch
@@ -15,8 +15,7 @@ from mmdet3d.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from opendlign_mm.generation.image_stage import generate_images
-from opendlign_mm.generation.work_split import join_processes, leave_processes
-
+from opendlign_mm.generation.processes import join_processes, leave_processes
 
 if 'PRELOAD_FOR_WORKERS' in os.environ:  # what each process would import for seconds
     import diffusers

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_runs import REPOSITORY
 
-from opendlign_mm.datasets.room_writer import write_rooms
+from opendlign_mm.datasets.procedural.room_writer import write_rooms
 
 SMALL = dict(
     set_abstraction=dict(num_points=64, num_samples=8, channels=(16, 16, 32)),

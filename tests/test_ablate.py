@@ -1,4 +1,4 @@
-"""tools/ablate.py on a CLIP with random weights, and the switches of the paper's ablations."""
+"""tools/analysis_tools/ablate.py on a CLIP with random weights, and the switches of the paper's ablations."""
 import json
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """Files appear whole or not at all."""
 import pytest
 
-from opendlign_mm.atomic_write import atomic_write
+from opendlign_mm.atomic_files import atomic_write
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from small_tools import CONFIG, SmallTools
 
 from opendlign_mm.apis import init_model
-from opendlign_mm.apis.command_line import user_errors
+from opendlign_mm.command_line.options import user_errors
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_defect_keeps_its_traceback():
 
 
 def test_an_error_of_a_library_in_words_of_this_project_is_a_message(tmp_path, capfd):
-    from opendlign_mm.detection.file_proposals import read_boxes
+    from opendlign_mm.detection.proposals.files import read_boxes
     (tmp_path / 'boxes.json').write_text('{"boxes": [')
     with pytest.raises(SystemExit) as stop, user_errors():
         read_boxes(tmp_path / 'boxes.json')

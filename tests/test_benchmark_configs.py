@@ -7,7 +7,7 @@ from mmengine.config import Config
 from small_tools import SmallTools
 from tiny_runs import REPOSITORY, TINY_CLIP, scalars
 
-from opendlign_mm.apis.required_inputs import require_inputs
+from opendlign_mm.command_line.required_inputs import require_inputs
 
 CONFIGS = REPOSITORY / 'configs'
 # Type, class names as the data set has them, number of objects, and what writes it.
@@ -90,7 +90,7 @@ def test_training_on_the_released_set(tools):
 def test_without_data_and_weights_there_is_one_message(tools, monkeypatch, capfd, tool, config, words):
     """Before any model is built: the folder, where it was looked for, how to get it; and the weights."""
     monkeypatch.chdir(tools.folder)
-    monkeypatch.setattr('opendlign_mm.apis.required_inputs._in_hub_cache', lambda hub: False)
+    monkeypatch.setattr('opendlign_mm.command_line.required_inputs._in_hub_cache', lambda hub: False)
     tools.options = {'data_root': 'elsewhere'}
     with pytest.raises(SystemExit) as stop:
         tools.run(tool, str(CONFIGS / config))

@@ -6,9 +6,10 @@ from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import DefaultScope
 
 import opendlign_mm  # noqa: F401
-from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
 from opendlign_mm.generation import ShadedTextureGenerator
 from opendlign_mm.projection import ContourAwareProjection
+
 PROJECTION = dict(resolution=32, depth_bins=16, view_angles=(30, 120), densify_kernel=3)
 
 

@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from tiny_runs import REPOSITORY, TINY_CLIP
 
-from opendlign_mm.datasets.shapes import CATEGORIES
+from opendlign_mm.datasets.procedural import CATEGORIES
 
 CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py') if not {'_base_', 'generation'} & set(path.parts))
 BUILT_IN = [path for path in CONFIGS if path.stem in ('opendlign_tiny', 'opendlign_h14_built_in')]

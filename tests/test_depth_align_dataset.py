@@ -10,9 +10,9 @@ from tiny_generation import PROJECTION, SHAPES, SIZE, VIEWS, depth_store, genera
 from tiny_runs import scalars, tiny_config, tiny_model
 from torch.utils.data import DataLoader
 
-from opendlign_mm.datasets import depth_align_stream
+from opendlign_mm.datasets import generated as depth_align_stream
 from opendlign_mm.datasets.store import ShapeStore
-from opendlign_mm.datasets.store.stream_order import buffer_order, share_of_process, share_of_worker
+from opendlign_mm.datasets.stream_order import buffer_order, share_of_process, share_of_worker
 from opendlign_mm.generation.depth_stage import project_depth
 from opendlign_mm.generation.feature_stage import encode_images
 from opendlign_mm.generation.image_stage import generate_images

@@ -6,7 +6,7 @@ import torch
 from shapely import affinity
 from shapely.geometry import box as rectangle
 
-from opendlign_mm.detection.generalized_iou import enclosing_bounds, generalized_iou
+from opendlign_mm.box_ops.iou import enclosing_bounds, generalized_iou
 from opendlign_mm.detection.polygon_clipping import rectangle_overlap
 
 

@@ -7,14 +7,23 @@ import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_generation import (SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, flux_pipeline,
-                             generation_config, sdxl_pipeline)
+from tiny_generation import (
+    SHAPES,
+    SIZE,
+    VIEWS,
+    depth_store,
+    diffusion_config,
+    files_of,
+    flux_pipeline,
+    generation_config,
+    sdxl_pipeline,
+)
 from tiny_runs import REPOSITORY, TINY_BACKBONE, scalars, tiny_config
 
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.generation import diffusion
 from opendlign_mm.generation.control_images import control_images
-from opendlign_mm.generation.image_filter import ImageFilter, KeepRule, contact_sheet, filter_store, summary
+from opendlign_mm.generation.filter_stage import ImageFilter, KeepRule, contact_sheet, filter_store, summary
 from opendlign_mm.generation.image_prompts import PromptStyle
 from opendlign_mm.generation.image_seeds import image_seed
 from opendlign_mm.generation.image_stage import generate_images

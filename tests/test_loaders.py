@@ -11,8 +11,13 @@ from PIL import Image
 
 from opendlign_mm.datasets.pickled_npy import load_npy
 from opendlign_mm.datasets.shape_files import read_shape
-from opendlign_mm.datasets.transforms import (LoadDepthAlignedImages, LoadDepthViews, LoadShapePoints, PackShapeInputs,
-                                              ProjectPointsToDepth)
+from opendlign_mm.datasets.transforms import (
+    LoadDepthAlignedImages,
+    LoadDepthViews,
+    LoadShapePoints,
+    PackShapeInputs,
+    ProjectPointsToDepth,
+)
 
 
 def points_of(path, sample_id='a', num_points=None, **record) -> np.ndarray:

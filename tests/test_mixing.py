@@ -8,8 +8,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tiny_runs import REPOSITORY, TINY_BACKBONE, TINY_CLIP, scalars
 
-from opendlign_mm.apis.command_line import move_path
-from opendlign_mm.datasets.room_writer import write_rooms
+from opendlign_mm.command_line.options import move_path
+from opendlign_mm.datasets.procedural.room_writer import write_rooms
 
 CONFIG = REPOSITORY / 'configs/mixing/pillars_clip_depth_view_scannet-3d.py'
 

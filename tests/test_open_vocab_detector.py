@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import HOOKS, METRICS, MODELS
-from mmdet3d.structures import Det3DDataSample, DepthInstance3DBoxes
+from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.runner import load_state_dict
 from mmengine.structures import InstanceData
 from scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 
 import opendlign_mm.evaluation.open_vocab_indoor_metric  # noqa: F401
+from opendlign_mm.box_ops.nms import box_overlaps
 from opendlign_mm.detection import OpenVocabBBoxHead
-from opendlign_mm.detection.box_nms import box_overlaps
 from opendlign_mm.engine.vocabulary_hook import VocabularyFromDatasetHook, vocabulary_of
 
 

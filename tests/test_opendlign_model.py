@@ -6,8 +6,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.dataset import default_collate, pseudo_collate
 
-from opendlign_mm.models import (CLIPDepthBackbone, DepthImageContrastiveHead, OpenDlign, ViewDataPreprocessor,
-                                 ZeroShotHead)
+from opendlign_mm.models import (
+    CLIPDepthBackbone,
+    DepthImageContrastiveHead,
+    OpenDlign,
+    ViewDataPreprocessor,
+    ZeroShotHead,
+)
 from opendlign_mm.models.contrastive_head import object_features
 from opendlign_mm.structures import ShapeDataSample
 

@@ -3,8 +3,14 @@ import numpy as np
 import pytest
 import torch
 
-from opendlign_mm.point_ops import (ball_query, furthest_point_sample, gather_points, group_points,
-                                    interpolate_features, three_nn)
+from opendlign_mm.point_ops import (
+    ball_query,
+    furthest_point_sample,
+    gather_points,
+    group_points,
+    interpolate_features,
+    three_nn,
+)
 from opendlign_mm.point_ops.ball_query import query_by_torch
 from opendlign_mm.point_ops.furthest_points import NEAR_ORIGIN, sample_by_torch
 

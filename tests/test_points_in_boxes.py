@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from opendlign_mm.detection.points_in_boxes import count_points_in_boxes, crop_points, points_in_boxes
+from opendlign_mm.box_ops.points_in_boxes import count_points_in_boxes, crop_points, points_in_boxes
 
 
 def random_boxes(count, rotated=True, seed=0):

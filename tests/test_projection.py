@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.signal import medfilt2d
 
-from opendlign_mm.datasets.shapes import sample_shape
+from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.projection import ContourAwareProjection, median_blur, view_axes
 from opendlign_mm.projection.batched import project_batched
 from opendlign_mm.projection.views import voxelise

@@ -7,8 +7,14 @@ import torch
 import torch.nn.functional as F
 from open_clip import SimpleTokenizer
 
-from opendlign_mm.models.prompts import (class_features, depth_templates, imagenet_templates, load_templates,
-                                         resolve_templates, warn_of_unknown_words)
+from opendlign_mm.models.prompts import (
+    class_features,
+    depth_templates,
+    imagenet_templates,
+    load_templates,
+    resolve_templates,
+    warn_of_unknown_words,
+)
 
 
 def test_depth_templates_are_the_80_imagenet_templates_turned_to_depth():

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import Det3DDataSample, DepthInstance3DBoxes
+from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 
-from opendlign_mm.apis.command_line import user_errors
+from opendlign_mm.box_ops.nms import box_overlaps
+from opendlign_mm.command_line.options import user_errors
 from opendlign_mm.detection import BrokenSceneError, DetectorProposals, FileProposals, ThreeDETRProposals
-from opendlign_mm.detection.box_nms import box_overlaps
 
 THREE_DETR = dict(model=dict(
     type='ThreeDETR', num_classes=1, class_agnostic=True, num_queries=16,
@@ -149,10 +149,16 @@ def test_a_project_of_mmdet3d_without_its_repository_is_one_message(tmp_path, ca
 
 
 def test_point_operations_of_mmcv_on_the_cpu():
-    from mmcv.ops import (ball_query, furthest_point_sample, gather_points, grouping_operation, three_interpolate,
-                          three_nn)
+    from mmcv.ops import (
+        ball_query,
+        furthest_point_sample,
+        gather_points,
+        grouping_operation,
+        three_interpolate,
+        three_nn,
+    )
 
-    from opendlign_mm.detection.cpu_point_ops import run_point_ops_on_cpu
+    from opendlign_mm.point_ops.mmcv_on_cpu import run_point_ops_on_cpu
     run_point_ops_on_cpu()
     run_point_ops_on_cpu()
     generator = torch.Generator().manual_seed(0)

@@ -2,15 +2,15 @@
 import numpy as np
 import pytest
 import torch
-from mmdet3d.structures import Det3DDataSample, DepthInstance3DBoxes
+from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from scenes import box_surface, furnished_room
 
+from opendlign_mm.box_ops.nms import box_overlaps, nms_3d
 from opendlign_mm.detection import ClusterProposals, GroundTruthProposals
-from opendlign_mm.detection.box_nms import box_overlaps, nms_3d
-from opendlign_mm.detection.cluster_tree import cluster_tree_boxes
-from opendlign_mm.detection.room_planes import estimate_normals, find_room_planes
-from opendlign_mm.evaluation.proposal_recall import ProposalRecall
+from opendlign_mm.detection.proposals.cluster_tree import cluster_tree_boxes
+from opendlign_mm.detection.proposals.room_planes import estimate_normals, find_room_planes
+from opendlign_mm.evaluation.box_metrics import ProposalRecall
 
 
 def depth_boxes(boxes):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from opendlign_mm.datasets.shapes import sample_shape
+from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.datasets.transforms import ProjectPointsToDepth
 from opendlign_mm.projection import ContourAwareProjection, RealisticProjection, build_projection
 

@@ -6,7 +6,7 @@ import torch
 from mmengine.runner import Runner
 from tiny_runs import scalars, tiny_config
 
-from opendlign_mm.engine.epoch_seed_hook import EpochSeedHook
+from opendlign_mm.engine.hooks import EpochSeedHook
 
 
 def losses(work_dir: Path) -> dict:

@@ -14,10 +14,10 @@ from mmengine.registry import init_default_scope
 from tiny_runs import REPOSITORY
 
 import opendlign_mm.datasets.open_vocab_scannet  # noqa: F401
-from opendlign_mm.datasets.room_layout import lay_out_room
-from opendlign_mm.datasets.room_scan import scan, visible_from
-from opendlign_mm.datasets.room_writer import write_rooms
-from opendlign_mm.datasets.rooms import ROOM_CLASSES, SCANNET_CLASSES, SCANNET_NYU40_IDS, make_room
+from opendlign_mm.datasets.procedural.room_layout import lay_out_room
+from opendlign_mm.datasets.procedural.room_writer import write_rooms
+from opendlign_mm.datasets.procedural.rooms import ROOM_CLASSES, SCANNET_CLASSES, SCANNET_NYU40_IDS, make_room
+from opendlign_mm.datasets.procedural.scan_simulation import scan, visible_from
 
 READ = [dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
         dict(type='GlobalAlignment', rotation_axis=2), dict(type='Pack3DDetInputs', keys=['points'])]

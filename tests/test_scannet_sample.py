@@ -71,6 +71,6 @@ def test_scene_has_scannets_18_classes(sample_root):
     points, truth = item['inputs']['points'], item['data_samples'].eval_ann_info
     assert points.shape == (40684, 6) and len(truth['gt_bboxes_3d']) == 27
     # Aligned: each annotated box holds points.
-    from opendlign_mm.detection.points_in_boxes import count_points_in_boxes
+    from opendlign_mm.box_ops.points_in_boxes import count_points_in_boxes
     counts = count_points_in_boxes(points, truth['gt_bboxes_3d'])
     assert counts.min() > 100 and counts.max() < 4000

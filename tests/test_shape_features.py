@@ -5,7 +5,7 @@ import torch
 from mmdet3d.registry import DATASETS
 from tiny_runs import tiny_config, tiny_model
 
-from opendlign_mm.evaluation.shape_features import describe_skipped, extract_features
+from opendlign_mm.apis.extract_features import describe_skipped, extract_features
 
 
 class Broken(torch.utils.data.Dataset):

@@ -9,7 +9,7 @@ from small_tools import CONFIG, SmallTools
 from tiny_runs import REPOSITORY, scalars
 
 from opendlign_mm.apis import init_model
-from opendlign_mm.apis.command_line import move_path
+from opendlign_mm.command_line.options import move_path
 
 
 @pytest.fixture

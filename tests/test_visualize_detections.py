@@ -16,11 +16,11 @@ from PIL import Image
 from scenes import furnished_room
 from tiny_runs import REPOSITORY, TINY_CLIP
 
-from opendlign_mm.datasets.room_writer import write_rooms
+from opendlign_mm.apis.detect_scene import SceneDetections
+from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
 from opendlign_mm.visualization.boxes import _draw_boxes, _spread
 from opendlign_mm.visualization.figures import new_figure
-from opendlign_mm.visualization.scene_detections import SceneDetections
 from opendlign_mm.visualization.scene_page import write_scene_page
 
 
@@ -192,7 +192,7 @@ def test_tool_names_a_config_without_detector(tmp_path):
 
 def test_projection_sheet_takes_one_object_of_each_class(tmp_path):
     write_rooms(tmp_path, num_val=1, num_points=8000)
-    spec = importlib.util.spec_from_file_location('projection_sheet', REPOSITORY / 'tools/projection_sheet.py')
+    spec = importlib.util.spec_from_file_location('projection_sheet', REPOSITORY / 'tools/analysis_tools/projection_sheet.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     infos = pickle.loads((tmp_path / 'scannet_infos_val.pkl').read_bytes())

@@ -9,7 +9,7 @@ from mmdet3d.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from opendlign_mm.datasets.shapes import CATEGORIES
+from opendlign_mm.datasets.procedural import CATEGORIES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = ('chair', 'table', 'bottle', 'lamp')

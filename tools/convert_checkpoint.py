@@ -18,8 +18,8 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 import opendlign_mm  # noqa: E402
 from opendlign_mm.apis import init_model, load_foreign_checkpoint  # noqa: E402
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
-from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write  # noqa: E402
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
 from opendlign_mm.models.released import from_released, load_whole, to_released, whole_state_dict  # noqa: E402
 
 

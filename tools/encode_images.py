@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clo
 from mmengine.config import DictAction  # noqa: E402
 
 from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
 from opendlign_mm.generation.command_line import add_run_options  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     with user_errors(args.traceback):
         from opendlign_mm.datasets.store import ShapeStore
         from opendlign_mm.generation.feature_stage import encode_images
-        from opendlign_mm.generation.work_split import join_processes, leave_processes
+        from opendlign_mm.generation.processes import join_processes, leave_processes
         device, store = join_processes(args.launcher), ShapeStore(args.store)
         encode_images(init_model(args.config, None, device, args.cfg_options), store, args.out)
         leave_processes()

@@ -25,10 +25,10 @@ from mmengine.config import Config, DictAction  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.apis.command_line import add_common_options, load_config, user_errors  # noqa: E402
-from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.apis.extract_features import describe_skipped, extract_features  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write  # noqa: E402
+from opendlign_mm.command_line.options import add_common_options, load_config, user_errors  # noqa: E402
 from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarise  # noqa: E402
-from opendlign_mm.evaluation.shape_features import describe_skipped, extract_features  # noqa: E402
 from opendlign_mm.models.zero_shot_head import select_views  # noqa: E402
 from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot  # noqa: E402
 

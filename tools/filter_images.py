@@ -11,9 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
-from opendlign_mm.generation.command_line import (add_config_options, add_run_options,  # noqa: E402
-                                                  load_generation_config)
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
+from opendlign_mm.generation.command_line import add_config_options, add_run_options, load_generation_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,8 +28,8 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.datasets.store import ShapeStore
-        from opendlign_mm.generation.image_filter import contact_sheet, filter_store, summary
-        from opendlign_mm.generation.work_split import join_processes, leave_processes, on_first_process, say
+        from opendlign_mm.generation.filter_stage import contact_sheet, filter_store, summary
+        from opendlign_mm.generation.processes import join_processes, leave_processes, on_first_process, say
         cfg = load_generation_config(args.config, args.cfg_options)
         if cfg.get('filter') is None:
             raise ValueError(f'{args.config} has no `filter`')

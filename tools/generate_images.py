@@ -13,9 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
-from opendlign_mm.generation.command_line import (add_config_options, add_run_options, finish,  # noqa: E402
-                                                  load_generation_config)
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
+from opendlign_mm.generation.command_line import add_config_options, add_run_options, finish, load_generation_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +31,7 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.generation.image_stage import generate_images
-        from opendlign_mm.generation.work_split import join_processes
+        from opendlign_mm.generation.processes import join_processes
         cfg = load_generation_config(args.config, args.cfg_options)
         if args.layout:
             cfg.layout = args.layout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from opendlign_mm.datasets.room_writer import write_rooms  # noqa: E402
+from opendlign_mm.datasets.procedural.room_writer import write_rooms  # noqa: E402
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clo
 import numpy as np  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
-from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write  # noqa: E402
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
 from opendlign_mm.datasets.scannet_classes import CLASS_SETS  # noqa: E402
 from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan  # noqa: E402
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clo
 from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
 from opendlign_mm.generation.command_line import add_run_options, finish  # noqa: E402
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.generation.depth_stage import project_depth, shapes_to_project
-        from opendlign_mm.generation.work_split import join_processes
+        from opendlign_mm.generation.processes import join_processes
         init_default_scope('mmdet3d')
         join_processes(args.launcher)
         problems = project_depth(shapes_to_project(args.source, args.num_points), args.out, args.views,

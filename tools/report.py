@@ -11,8 +11,8 @@ from typing import List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
 
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
-from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write  # noqa: E402
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
 from opendlign_mm.evaluation.benchmark_table import benchmark_table, load_published, our_rows  # noqa: E402
 from opendlign_mm.evaluation.results import RESULTS_NAME, load_results  # noqa: E402
 

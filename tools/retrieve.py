@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clo
 import torch  # noqa: E402
 
 from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.apis.command_line import add_common_options, load_config, user_errors  # noqa: E402
+from opendlign_mm.command_line.options import add_common_options, load_config, user_errors  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 def build(args: argparse.Namespace) -> None:
     """Embed the shapes and write the index."""
-    from opendlign_mm.evaluation.shape_features import describe_skipped
+    from opendlign_mm.apis.extract_features import describe_skipped
     from opendlign_mm.retrieval import build_index, shape_folder_dataset
     from opendlign_mm.retrieval.shape_index import check_is_index_or_free
     check_is_index_or_free(args.out)

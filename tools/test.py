@@ -11,8 +11,8 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from opendlign_mm.apis import skip_weights_held_by  # noqa: E402
-from opendlign_mm.apis.command_line import add_common_options, describe_model, load_config, user_errors  # noqa: E402
-from opendlign_mm.apis.required_inputs import require_inputs  # noqa: E402
+from opendlign_mm.command_line.options import add_common_options, describe_model, load_config, user_errors  # noqa: E402
+from opendlign_mm.command_line.required_inputs import require_inputs  # noqa: E402
 
 TASKS = ['mono_det', 'multi-view_det', 'lidar_det', 'lidar_seg', 'multi-modality_det']
 

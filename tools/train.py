@@ -10,8 +10,8 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from opendlign_mm.apis.command_line import add_common_options, describe_model, load_config, user_errors  # noqa: E402
-from opendlign_mm.apis.required_inputs import require_inputs  # noqa: E402
+from opendlign_mm.command_line.options import add_common_options, describe_model, load_config, user_errors  # noqa: E402
+from opendlign_mm.command_line.required_inputs import require_inputs  # noqa: E402
 from opendlign_mm.engine import scale_peak_learning_rate, select_autocast  # noqa: E402
 
 

@@ -19,7 +19,7 @@ from mmengine.dataset import pseudo_collate  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.apis.command_line import add_common_options, load_config, user_errors  # noqa: E402
+from opendlign_mm.command_line.options import add_common_options, load_config, user_errors  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,8 +50,9 @@ def main() -> None:
         cfg.model.setdefault('bbox_head', dict(type='OpenVocabBBoxHead')).update(
             labels_per_box=1, class_agnostic_nms=True)
         detector = init_model(cfg, args.checkpoint, args.device)
-        from opendlign_mm.visualization.detections import draw_scene  # imports mmdet3d
         from mmdet3d.registry import DATASETS
+
+        from opendlign_mm.visualization.detections import draw_scene  # imports mmdet3d
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         for index in tqdm(range(min(args.num_scenes, len(dataset))), desc='scenes'):
             batch = detector.data_preprocessor(pseudo_collate([dataset[index]]))

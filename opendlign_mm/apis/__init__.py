@@ -1,5 +1,5 @@
 """What a notebook or a script calls."""
-from .foreign_checkpoint import load_foreign_checkpoint
+from .convert_checkpoint import load_foreign_checkpoint
 from .init_model import init_model
 from .self_contained import skip_weights_held_by
 from .train_once import train_once

@@ -6,7 +6,7 @@ from typing import List, Tuple
 from mmdet3d.registry import DATASETS
 from mmengine.logging import print_log
 
-from .released_depth_maps import DEPTH_SUFFIX, RELEASED_DATA
+from .released import DEPTH_SUFFIX, RELEASED_DATA
 from .shape_dataset import ShapeDataset
 from .source_files import read_lines
 

@@ -1,5 +1,5 @@
 """The sets of classes that detectors are evaluated on in ScanNet, by their NYU40 ids."""
-from .rooms import SCANNET_CLASSES, SCANNET_NYU40_IDS
+from .procedural.rooms import SCANNET_CLASSES, SCANNET_NYU40_IDS
 
 # ScanNet's own benchmark, in mmdet3d's order and spelling.
 SCANNET18_NYU40_IDS = dict(zip(SCANNET_CLASSES, SCANNET_NYU40_IDS))

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .box_nms import nms_3d
+from ..box_ops.nms import nms_3d
 
 
 @MODELS.register_module()

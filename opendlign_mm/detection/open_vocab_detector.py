@@ -10,10 +10,10 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..box_ops.points_in_boxes import crop_points
 from ..models.prompts import checked_class_names
 from ..projection import build_projection
-from .points_in_boxes import crop_points
-from .proposals import BrokenSceneError, check_points, no_proposals
+from .proposals.base import BrokenSceneError, check_points, no_proposals
 
 Component = Union[dict, nn.Module]
 

@@ -4,7 +4,7 @@ from mmengine.dist import get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
-from ..datasets.depth_align_stream import DepthAlignDataset
+from ..datasets.generated import DepthAlignDataset
 
 _LAYOUT = 'streaming_layout'
 

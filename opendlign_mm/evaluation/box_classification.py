@@ -38,7 +38,7 @@ class BoxClassificationAccuracy(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep, for each annotated box, its best overlap and the rank of its class in the box that has it."""
-        from ..detection.box_nms import box_overlaps
+        from ..box_ops.nms import box_overlaps
         for sample in data_samples:
             if 'class_probabilities' not in sample.get(self.key, {}) or sample.get('eval_ann_info') is None:
                 raise ValueError(f"BoxClassificationAccuracy needs class_probabilities in '{self.key}' (an "

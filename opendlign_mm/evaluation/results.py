@@ -6,7 +6,7 @@ from typing import Dict, Optional, Union
 
 from mmengine.logging import MMLogger
 
-from ..atomic_write import atomic_write
+from ..atomic_files import atomic_write
 
 RESULTS_NAME = 'results.json'
 REQUIRED = dict(benchmark=str, model=str, metrics=dict)

@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
 
-from ..atomic_write import atomic_write
+from ..atomic_files import atomic_write
 from .confusion import most_confused_pairs
 from .results import results_folder
 

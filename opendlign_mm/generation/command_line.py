@@ -7,7 +7,7 @@ from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from .work_split import leave_processes
+from .processes import leave_processes
 
 
 def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:

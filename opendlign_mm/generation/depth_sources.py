@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Union
 
-from ..datasets.released_depth_maps import DEPTH_SUFFIX
+from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.file_keys import sample_id_of

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..datasets.readable import ReadableObjects, Unreadable
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
-from .work_split import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
+from .processes import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
 
 
 def view_angles(num_views: int) -> List[float]:

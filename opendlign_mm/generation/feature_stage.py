@@ -7,7 +7,7 @@ import torch
 from ..datasets.store import ShapeStore
 from ..datasets.store.image_features import ImageFeatures
 from ..models import OpenDlign
-from .work_split import on_first_process, only_run, own_share, progress, say
+from .processes import on_first_process, only_run, own_share, progress, say
 
 
 def encode_images(model: OpenDlign, store: ShapeStore, out_dir: Union[str, Path]) -> None:

@@ -12,9 +12,17 @@ from ..datasets.store import PackedShape, ShapeStore, encode_image
 from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
 from .image_prompts import PromptStyle
 from .image_seeds import image_seed
+from .processes import (
+    missing_shards,
+    of_all_processes,
+    on_first_process,
+    only_run,
+    own_share,
+    process_name,
+    progress,
+    say,
+)
 from .throughput import Throughput, together
-from .work_split import (missing_shards, of_all_processes, on_first_process, only_run, own_share, process_name,
-                         progress, say)
 
 
 class ImageStage:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..atomic_write import atomic_write
+from ..atomic_files import atomic_write
 
 ROWS = 'token_embedding_rows'
 

@@ -9,7 +9,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from torch import nn
 
-from .precision import full_precision
+from .components import full_precision
 
 MAX_LOG_LOGIT_SCALE = math.log(100.)
 CLIP_INIT_LOG_LOGIT_SCALE = math.log(1 / 0.07)

@@ -9,9 +9,9 @@ from torch import nn
 
 from ..structures import ShapeDataSample
 from .clip_backbone import BRANCHES
+from .components import full_precision
 from .contrastive_head import object_features
 from .data_preprocessor import ViewDataPreprocessor
-from .precision import full_precision
 from .zero_shot_head import select_views
 
 Component = Union[dict, nn.Module]

@@ -9,7 +9,7 @@ from typing import Callable, Optional, Sequence, Union
 import numpy as np
 import torch
 
-from ..atomic_write import atomic_write
+from ..atomic_files import atomic_write
 from .prompts import UnknownWordsWarning
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 
-from .precision import full_precision
+from .components import full_precision
 from .prompts import checked_class_names, class_features, resolve_templates
 from .text_cache import cached_class_features, text_cache_key
 

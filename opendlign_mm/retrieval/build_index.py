@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..evaluation.shape_features import feature_batches
+from ..apis.extract_features import feature_batches
 from ..models import OpenDlign
 from ..models.clip_backbone import BRANCHES
 from ..version import __version__

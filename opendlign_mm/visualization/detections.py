@@ -2,11 +2,11 @@
 from pathlib import Path
 from typing import List, Sequence, Union
 
+from ..apis.detect_scene import detect_scene
 from ..detection import OpenVocabDetector3D
 from .boxes import draw_scene_from_above
-from .contact_sheet import depth_contact_sheet
-from .scene_detections import detect_scene
 from .scene_page import write_scene_page
+from .sheets import depth_contact_sheet
 
 
 def draw_scene(detector: OpenVocabDetector3D,

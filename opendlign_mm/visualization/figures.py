@@ -5,7 +5,7 @@ from typing import Tuple, Union
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..atomic_write import atomic_write
+from ..atomic_files import atomic_write
 
 
 def new_figure(size: Tuple[float, float]) -> Figure:

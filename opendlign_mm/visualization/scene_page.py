@@ -11,9 +11,9 @@ from mmdet3d.structures import BaseInstance3DBoxes
 from PIL import Image
 from torch import Tensor
 
-from ..atomic_write import atomic_write
+from ..apis.detect_scene import SceneDetections
+from ..atomic_files import atomic_write
 from .boxes import visible_points
-from .scene_detections import SceneDetections
 
 SCRIPT = 'plotly.min.js'
 PREDICTED, TRUE = '#d62728', '#2ca02c'

@@ -9,8 +9,8 @@ from typing import Iterator, List, Sequence
 
 import numpy as np
 
+from ...atomic_files import atomic_write
 from ...atomic_folder import atomic_folder
-from ...atomic_write import atomic_write
 from ..source_files import read_json, required
 from ..transforms.load_depth_views import LoadDepthViews
 from .file_keys import file_key

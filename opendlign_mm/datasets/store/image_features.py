@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ...atomic_write import atomic_write
+from ...atomic_files import atomic_write
 from ..source_files import read_json, required
 from .shape_store import ShapeStore
 

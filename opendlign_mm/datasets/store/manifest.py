@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 from typing import Dict, List, Sequence, Union
 
-from ...atomic_write import atomic_write
+from ...atomic_files import atomic_write
 
 Row = Dict[str, Union[str, int, float, bool, None]]
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Union
 
-from ...atomic_write import atomic_write
+from ...atomic_files import atomic_write
 from ..source_files import read_json
 from .folder_layout import folder_files, read_folder_shard, write_folder_metadata, write_folder_shard
 from .manifest import Row, manifest_row, problem_row, read_facts, read_manifest, write_manifest

@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import Iterator, List, Sequence
 
-from ...atomic_write import atomic_write
+from ...atomic_files import atomic_write
 from .file_keys import file_key
 from .packed_shape import IMAGE_FORMATS, PackedShape
 

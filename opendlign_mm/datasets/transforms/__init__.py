@@ -2,15 +2,15 @@
 from .check_scene_points import CheckScenePoints
 from .depth_view_to_image import DepthViewToImage
 from .disk_cache import DiskCache
+from .formatting import PackShapeInputs
 from .generate_images import GenerateImages
 from .load_built_in_shape import LoadBuiltInShape
 from .load_depth_aligned_images import LoadDepthAlignedImages
 from .load_depth_views import LoadDepthViews
-from .load_shape_points import LoadShapePoints
-from .pack_shape_inputs import PackShapeInputs
-from .project_points_to_depth import ProjectPointsToDepth
-from .random_cuboid import RandomCuboid
+from .loading import LoadShapePoints
+from .projecting import ProjectPointsToDepth
 from .sample_views import SampleViews
+from .scenes import RandomCuboid
 
 __all__ = ['CheckScenePoints', 'DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape',
            'LoadDepthAlignedImages', 'LoadDepthViews', 'LoadShapePoints', 'PackShapeInputs', 'ProjectPointsToDepth',

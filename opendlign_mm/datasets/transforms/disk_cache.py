@@ -9,7 +9,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...atomic_write import atomic_write
+from ...atomic_files import atomic_write
 from ...version import __version__
 
 _UNIT_FLOAT = np.dtype([('value_255', np.uint8)])

@@ -4,7 +4,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..shapes import sample_shape
+from ..procedural import sample_shape
 
 
 @TRANSFORMS.register_module()

@@ -8,7 +8,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ...atomic_write import atomic_write
+from ...atomic_files import atomic_write
 from ...version import __version__
 from .released import from_released_3detr, to_released_3detr
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmdet.utils import reduce_mean
 from torch import Tensor
 
-from ..generalized_iou import generalized_iou
+from ...box_ops.iou import generalized_iou
 from .matching import HungarianMatcher
 from .targets import SceneTargets
 

@@ -9,17 +9,17 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...point_ops import furthest_point_sample, gather_points
-from ..proposals import check_points
+from ..proposals.base import check_points
 from .box_branches import BoxBranches
 from .box_coder import SceneBounds, decode_boxes
 from .criterion import SetCriterion
 from .decoder import QueryDecoder
-from .encoder import PointEncoder
 from .fourier_positions import FourierPositions
 from .pointwise_mlp import pointwise_mlp
 from .selection import BoxSelection, detections_of
 from .set_abstraction import SetAbstraction
 from .targets import SceneTargets
+from .transformer import PointEncoder
 
 
 @MODELS.register_module()

@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..generalized_iou import generalized_iou
+from ...box_ops.iou import generalized_iou
 from .targets import SceneTargets
 
 

@@ -6,9 +6,9 @@ from mmdet3d.structures import DepthInstance3DBoxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..box_nms import nms_3d
-from ..generalized_iou import enclosing_bounds
-from ..points_in_boxes import count_points_in_boxes
+from ...box_ops.iou import enclosing_bounds
+from ...box_ops.nms import nms_3d
+from ...box_ops.points_in_boxes import count_points_in_boxes
 
 
 class BoxSelection:

@@ -4,7 +4,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from .polygon_clipping import rectangle_overlap
+from ..detection.polygon_clipping import rectangle_overlap
 
 EPSILON = 1e-8
 

@@ -7,8 +7,8 @@ import torch
 from mmdet3d.structures import BaseInstance3DBoxes
 from torch import Tensor
 
+from ..box_ops.nms import box_overlaps
 from ..detection import OpenVocabDetector3D
-from ..detection.box_nms import box_overlaps
 from ..engine.vocabulary_hook import vocabulary_of
 
 

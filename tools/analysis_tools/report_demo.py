@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure the demonstration model: what alignment gains on unseen objects, and detection in unseen rooms.
 
-    python tools/report_demo.py --seeds 0 1 2 --out work_dirs/report
+    python tools/analysis_tools/report_demo.py --seeds 0 1 2 --out work_dirs/report
 
 Trains configs/opendlign_tiny.py once a seed and once a seed without four categories, tests on 1,600 unseen objects,
 complete and scan-like, and writes report.json and report.md. What is done is not done again.
@@ -24,7 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'opendlign_tiny.py'

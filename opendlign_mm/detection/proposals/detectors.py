@@ -10,10 +10,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .box_nms import nms_3d
-from .cpu_point_ops import run_point_ops_on_cpu
+from ...box_ops.nms import nms_3d
+from ...point_ops.mmcv_on_cpu import run_point_ops_on_cpu
+from .base import check_points, make_proposals
 from .frozen_detector import FrozenDetector
-from .proposals import check_points, make_proposals
 
 # Steps of a test pipeline that the scene has already been through, or that need files.
 DONE_BEFORE = ('LoadAnnotations3D', 'GlobalAlignment')

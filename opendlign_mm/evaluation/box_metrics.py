@@ -37,7 +37,7 @@ class ProposalRecall(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep, per scene, the best IoU of each annotated box for each number of proposals."""
-        from ..detection.box_nms import box_overlaps
+        from ..box_ops.nms import box_overlaps
         for sample in data_samples:
             if self.key not in sample or sample.get('eval_ann_info') is None:
                 raise ValueError(f"ProposalRecall needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "

@@ -1,6 +1,6 @@
 """Train the demonstration CLIP that ships in opendlign_mm/assets: pictures of built-in objects with captions.
 
-    python tools/train_tiny_clip.py --out opendlign_mm/assets/tiny_clip.safetensors
+    python tools/analysis_tools/train_tiny_clip.py --out opendlign_mm/assets/tiny_clip.safetensors
 
 The pictures go from plain objects on a light ground to cluttered ones: a small ViT that starts with clutter does not
 get off the ground. At the end no ground is light any more, so that depth maps, gray on white, are as strange to this
@@ -22,8 +22,8 @@ from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from tqdm import tqdm
 
-from opendlign_mm.atomic_write import atomic_write
-from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
 from opendlign_mm.generation import ShadedTextureGenerator
 from opendlign_mm.models.compact_clip import save_compact_clip
 from opendlign_mm.projection import ContourAwareProjection
@@ -254,7 +254,7 @@ def main():
     save_compact_clip(model.cpu(), CONFIG, [0, *tokens.unique().tolist()], out)
     options = ' '.join(f'--{key.replace("_", "-")} {value}' for key, value in vars(args).items()
                        if key not in ('work_dir', 'out', 'device'))
-    record = dict(command=f'python tools/train_tiny_clip.py {options}', device=args.device, torch=torch.__version__,
+    record = dict(command=f'python tools/analysis_tools/train_tiny_clip.py {options}', device=args.device, torch=torch.__version__,
                   captions=CAPTIONS, categories=CATEGORIES, unseen_objects=len(unseen[0]), picture_top1=single,
                   picture_top1_10_views=joint, depth_top1=depth_single, depth_top1_10_views=depth_joint,
                   per_class_10_views=per_class, epochs=log)

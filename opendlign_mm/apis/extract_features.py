@@ -1,6 +1,6 @@
 """Features of whole data sets, for what is computed on features: few-shot classification and retrieval."""
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch

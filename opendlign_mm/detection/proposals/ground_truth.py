@@ -7,7 +7,7 @@ from mmdet3d.structures import BaseInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .proposals import check_points, make_proposals
+from .base import check_points, make_proposals
 
 
 @MODELS.register_module()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Contact sheet of depth views under several settings of the projection, to choose them by looking.
 
-    python tools/projection_sheet.py sheet.png --cloud owl.ply --scene SCANNET_ROOT --settings '{"depth_bins": 32}' '{}'
+    python tools/analysis_tools/projection_sheet.py sheet.png --cloud owl.ply --scene SCANNET_ROOT --settings '{"depth_bins": 32}' '{}'
 
 One row a cloud, one block of views a setting (JSON of ``ContourAwareProjection`` arguments). ``--scene`` takes objects
 of the first scene in ``scannet_infos_val.pkl`` (mmdet3d's format), one of each class, cropped by their boxes.
@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # works from a clone that is not installed
 
-from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
 from opendlign_mm.visualization.figures import save_figure  # noqa: E402
 

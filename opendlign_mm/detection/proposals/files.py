@@ -6,11 +6,11 @@ from typing import Optional, Tuple, Union
 import numpy as np
 import torch
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import Det3DDataSample, DepthInstance3DBoxes
+from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .proposals import BrokenSceneError, check_points, make_proposals
+from .base import BrokenSceneError, check_points, make_proposals
 
 ENDINGS = ('.json', '.npz')
 

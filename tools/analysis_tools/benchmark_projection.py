@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Time the backends of the contour-aware projection against each other in one run and check that they agree.
 
-    python tools/benchmark_projection.py --points 3000 10000
+    python tools/analysis_tools/benchmark_projection.py --points 3000 10000
 """
 import argparse
 import sys
@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from opendlign_mm.datasets.shapes import sample_shape  # noqa: E402
+from opendlign_mm.datasets.procedural import sample_shape  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
 
 

@@ -5,7 +5,7 @@ from typing import List, Tuple
 import numpy as np
 
 from .room_layout import RoomLayout, lay_out_room
-from .room_scan import scan
+from .scan_simulation import scan
 
 # ScanNet's 18 detection classes in mmdet3d's order and their NYU40 ids; a label is a place in this list.
 SCANNET_CLASSES = ('cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter',

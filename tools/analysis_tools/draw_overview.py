@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw the README's picture: built-in objects as points, depth views and pictures; below them a room with named boxes.
 
-    python tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of visualize_detections.py>
+    python tools/analysis_tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of visualize_detections.py>
 """
 import argparse
 import sys
@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.generation import ShadedTextureGenerator  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
 from opendlign_mm.visualization.figures import save_figure  # noqa: E402

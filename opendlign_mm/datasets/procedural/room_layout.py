@@ -4,7 +4,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from .shapes import ShapeSample, sample_shape
+from . import ShapeSample, sample_shape
 
 # Per kind of room: (category, fewest, most) of what it may hold.
 ROOM_KINDS: Dict[str, Tuple[Tuple[str, int, int], ...]] = dict(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time a query among many shapes: ``python tools/benchmark_search.py --shapes 100000``. Prints a Markdown table."""
+"""Time a query among many shapes: ``python tools/analysis_tools/benchmark_search.py --shapes 100000``. Prints a Markdown table."""
 import argparse
 import sys
 import time

@@ -14,8 +14,16 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from .store import PackedShape, ShapeStore
 from .store.image_features import ImageFeatures
-from .store.stream_order import (Entry, StreamPart, batches_given, buffer_order, num_batches, share_of_process,
-                                 share_of_worker, shuffled_entries)
+from .stream_order import (
+    Entry,
+    StreamPart,
+    batches_given,
+    buffer_order,
+    num_batches,
+    share_of_process,
+    share_of_worker,
+    shuffled_entries,
+)
 
 
 @DATASETS.register_module()

@@ -5,14 +5,14 @@ import cv2
 import numpy as np
 import torch
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import Det3DDataSample, DepthInstance3DBoxes
+from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .box_nms import nms_3d
+from ...box_ops.nms import nms_3d
+from ...box_ops.points_in_boxes import count_points_in_boxes
+from .base import check_points, make_proposals
 from .cluster_tree import cluster_tree_boxes
-from .points_in_boxes import count_points_in_boxes
-from .proposals import check_points, make_proposals
 from .room_planes import estimate_normals, find_room_planes
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The rows of the paper's table 4 on the built-in shapes: what each part of OpenDlign contributes.
 
-    python tools/ablate.py --seeds 0 1 2 --out work_dirs/ablation
+    python tools/analysis_tools/ablate.py --seeds 0 1 2 --out work_dirs/ablation
 
 Each seed aligns a model and draws its own unseen objects; the table gives mean and standard deviation over the seeds.
 What is done is not done again.
@@ -22,8 +22,8 @@ from mmengine.dataset import pseudo_collate  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from opendlign_mm.apis import init_model, train_once  # noqa: E402
-from opendlign_mm.apis.command_line import user_errors  # noqa: E402
-from opendlign_mm.atomic_write import atomic_write  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write  # noqa: E402
+from opendlign_mm.command_line.options import user_errors  # noqa: E402
 from opendlign_mm.models.prompts import class_features  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ from typing import Union
 import numpy as np
 from tqdm import tqdm
 
-from ..atomic_write import atomic_write
+from ...atomic_files import atomic_write
 from .rooms import ROOM_CLASSES, SCANNET_CLASSES, Room, make_room
 
 SPLITS = ('train', 'val')

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Time the image stage: what it costs around the generator, and what the generator of a config costs.
 
-    python tools/benchmark_generation.py overhead                    # a mock that takes 0.2 s an image
-    python tools/benchmark_generation.py sd15                        # SD 1.5 + ControlNet, random weights: same work
-    python tools/benchmark_generation.py sd15 --pass-size 1 --steps 1 --repeats 1      # runs on a CPU, too
-    python tools/benchmark_generation.py sd15 --count                # count its floating point operations instead
+    python tools/analysis_tools/benchmark_generation.py overhead                    # a mock that takes 0.2 s an image
+    python tools/analysis_tools/benchmark_generation.py sd15                        # SD 1.5 + ControlNet, random weights: same work
+    python tools/analysis_tools/benchmark_generation.py sd15 --pass-size 1 --steps 1 --repeats 1      # runs on a CPU, too
+    python tools/analysis_tools/benchmark_generation.py sd15 --count                # count its floating point operations instead
 """
 import argparse
 import sys
@@ -20,8 +20,8 @@ from mmdet3d.registry import MODELS  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image  # noqa: E402
-from opendlign_mm.datasets.shapes import CATEGORIES, sample_shape  # noqa: E402
 from opendlign_mm.generation.image_prompts import ImagePrompt  # noqa: E402
 from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
 
@@ -48,10 +48,11 @@ class TimedMock:
 
 def overhead(args: argparse.Namespace) -> None:
     """Run the image stage on ten views of each of a few objects with a mock in the place of the diffusion model."""
-    from opendlign_mm.generation.image_stage import generate_images
     # Imported before the clock starts: all that a run imports once (building a model imports mmdet3d).
     import pyarrow.parquet  # noqa: F401
     import webdataset  # noqa: F401
+
+    from opendlign_mm.generation.image_stage import generate_images
     MODELS.build(dict(type='TimedMock', seconds=0))
     with tempfile.TemporaryDirectory() as folder:
         store = ShapeStore.create(Path(folder) / 'depth', 'shards', args.shapes, 4, {})

@@ -11,7 +11,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from ..datasets.store import PackedShape, ShapeStore
-from .work_split import missing_shards, of_all_processes, only_run, own_share, progress, say
+from .processes import missing_shards, of_all_processes, only_run, own_share, progress, say
 
 
 class KeepRule(NamedTuple):

@@ -2,10 +2,10 @@
 from typing import List, Optional, Sequence
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 from mmdet3d.registry import DATASETS
+from mmengine.dataset import BaseDataset
 
-from .shapes import CATEGORIES
+from . import CATEGORIES
 
 SPLITS = ('train', 'val', 'test')
 

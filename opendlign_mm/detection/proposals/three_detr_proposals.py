@@ -8,10 +8,10 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..three_detr import ThreeDETR
+from ..three_detr.selection import BoxSelection
+from .base import check_points, make_proposals
 from .frozen_detector import FrozenDetector
-from .proposals import check_points, make_proposals
-from .three_detr import ThreeDETR
-from .three_detr.selection import BoxSelection
 
 
 @MODELS.register_module()

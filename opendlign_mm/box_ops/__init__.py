@@ -1,0 +1,1 @@
+"""Operations on boxes, on CPU and CUDA: torch only."""

@@ -1,0 +1,1 @@
+"""Sources of class-agnostic boxes for the open-vocabulary detector."""
