@@ -13,6 +13,5 @@ from .version import __version__
 __all__ = ['__version__']
 
 for registry, module in ((MODELS, 'detection'), (DATASETS, 'datasets.open_vocab_scannet'),
-                         (METRICS, 'evaluation.proposal_recall'), (METRICS, 'evaluation.open_vocab_indoor_metric'),
-                         (METRICS, 'evaluation.class_agnostic_ap'), (METRICS, 'evaluation.box_classification')):
+                         (METRICS, 'evaluation.box_metrics')):
     compat.register_location(registry, f'{__name__}.{module}')

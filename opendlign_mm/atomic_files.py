@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Union
@@ -26,3 +27,31 @@ def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Union[str, Path]) -> Iterator[Path]:
+    """Give a temporary folder to fill; it becomes ``path`` when the block ends well and is removed when it fails.
+
+    An existing folder is replaced, and stays as it was if the block fails. Parent directories are made.
+
+    Args:
+        path: The folder to write.
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, old = (path.with_name(f'.{path.name}.{os.getpid()}.{ending}') for ending in ('part', 'old'))
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        if path.exists():
+            os.rename(path, old)  # a folder with files in it cannot be renamed over
+        try:
+            os.rename(unfinished, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

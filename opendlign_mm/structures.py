@@ -1,8 +1,15 @@
-"""The data sample of one shape: what is known of it and what a model predicts for it."""
-from typing import Union
+"""Data structures of the package: the sample of one shape, and the detections of one scene."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, List, Optional, Tuple, Union
 
 import torch
 from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
+    from mmdet3d.structures import BaseInstance3DBoxes
 
 
 class ShapeDataSample(BaseDataElement):
@@ -35,3 +42,29 @@ class ShapeDataSample(BaseDataElement):
         self.set_field(scores, 'pred_scores', dtype=torch.Tensor)
         self.set_field(scores.argmax().reshape(1), 'pred_label', dtype=torch.Tensor)
         return self
+
+
+@dataclass(frozen=True)
+class SceneDetections:
+    """Detections of one scene, best first, and its annotations.
+
+    Attributes:
+        name: of the scene: the stem of its file of points.
+        points: float (N, >=3), metres, z up; colours as in :func:`draw_scene_from_above`.
+        boxes: K predicted boxes.
+        labels: K texts, each with class and score.
+        classes: for each box its most probable classes, (name, probability in [0, 1]), best first.
+        matches: for each box a text that says which true box it overlaps most; empty without annotations.
+        depth_views: float (K, V, H, W) in [0, 1]; None where K is 0.
+        true_boxes: annotated boxes; None without annotations.
+        true_labels: the class of each annotated box.
+    """
+    name: str
+    points: Tensor
+    boxes: BaseInstance3DBoxes
+    labels: List[str]
+    classes: List[List[Tuple[str, float]]]
+    matches: List[str]
+    depth_views: Optional[Tensor]
+    true_boxes: Optional[BaseInstance3DBoxes]
+    true_labels: List[str]

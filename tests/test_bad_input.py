@@ -7,7 +7,7 @@ from mmengine.config import Config
 from small_tools import CONFIG, SmallTools
 
 from opendlign_mm.apis import init_model
-from opendlign_mm.command_line.options import user_errors
+from opendlign_mm.command_line.user_errors import user_errors
 
 
 @pytest.fixture

@@ -185,5 +185,5 @@ def test_a_cached_object_is_not_drawn_again(tmp_path, monkeypatch):
 
     def refuse(*_, **__):
         raise AssertionError('the object was drawn again')
-    monkeypatch.setattr('opendlign_mm.datasets.transforms.load_built_in_shape.sample_shape', refuse)
+    monkeypatch.setattr('opendlign_mm.datasets.transforms.loading.sample_shape', refuse)
     assert np.array_equal(data[0]['depth_views'], first['depth_views'])

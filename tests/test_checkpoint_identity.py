@@ -7,7 +7,7 @@ from mmengine.runner.checkpoint import get_state_dict, load_checkpoint, load_sta
 from torch import nn
 
 from opendlign_mm.models import CLIPDepthBackbone, OpenDlign, ZeroShotHead
-from opendlign_mm.models.clip_identity import CLIPIdentity
+from opendlign_mm.models.trained_state import CLIPIdentity
 
 TRAINED = ['attn.in_proj_weight', 'attn.in_proj_bias', 'attn.out_proj.weight', 'attn.out_proj.bias']
 

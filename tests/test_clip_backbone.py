@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opendlign_mm.models import CLIPDepthBackbone
-from opendlign_mm.models.compact_clip import save_compact_clip
+from opendlign_mm.models.clip_loading import save_compact_clip
 
 
 def small(config, **options) -> CLIPDepthBackbone:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from test_zero_shot_accuracy import evaluate, sample
 
-from opendlign_mm.evaluation.confusion import most_confused_pairs
+from opendlign_mm.evaluation.zero_shot_accuracy import most_confused_pairs
 from opendlign_mm.visualization import draw_confusion_matrix
 
 

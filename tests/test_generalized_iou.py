@@ -6,8 +6,7 @@ import torch
 from shapely import affinity
 from shapely.geometry import box as rectangle
 
-from opendlign_mm.box_ops.iou import enclosing_bounds, generalized_iou
-from opendlign_mm.detection.polygon_clipping import rectangle_overlap
+from opendlign_mm.box_ops.iou import enclosing_bounds, generalized_iou, rectangle_overlap
 
 
 def random_boxes(count, seed, rotated=True):

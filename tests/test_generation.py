@@ -22,11 +22,10 @@ from tiny_runs import REPOSITORY, TINY_BACKBONE, scalars, tiny_config
 
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.generation import diffusion
-from opendlign_mm.generation.control_images import control_images
+from opendlign_mm.generation.diffusion import control_images
 from opendlign_mm.generation.filter_stage import ImageFilter, KeepRule, contact_sheet, filter_store, summary
 from opendlign_mm.generation.image_prompts import PromptStyle
-from opendlign_mm.generation.image_seeds import image_seed
-from opendlign_mm.generation.image_stage import generate_images
+from opendlign_mm.generation.image_stage import generate_images, image_seed
 
 NAMES = SHAPES['categories']
 

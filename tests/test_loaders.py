@@ -9,8 +9,7 @@ import torch
 from mmdet3d.registry import TRANSFORMS
 from PIL import Image
 
-from opendlign_mm.datasets.pickled_npy import load_npy
-from opendlign_mm.datasets.shape_files import read_shape
+from opendlign_mm.datasets.shape_files import load_npy, read_shape
 from opendlign_mm.datasets.transforms import (
     LoadDepthAlignedImages,
     LoadDepthViews,

@@ -8,9 +8,10 @@ from mmengine.structures import InstanceData
 from scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 
 import opendlign_mm.evaluation.open_vocab_indoor_metric  # noqa: F401
-from opendlign_mm.box_ops.nms import box_overlaps
+from opendlign_mm.box_ops.iou import box_overlaps
+from opendlign_mm.datasets.scannet_classes import vocabulary_of
 from opendlign_mm.detection import OpenVocabBBoxHead
-from opendlign_mm.engine.vocabulary_hook import VocabularyFromDatasetHook, vocabulary_of
+from opendlign_mm.engine.hooks import VocabularyFromDatasetHook
 
 
 def annotated(boxes, labels=None):

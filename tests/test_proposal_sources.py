@@ -14,8 +14,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 
-from opendlign_mm.box_ops.nms import box_overlaps
-from opendlign_mm.command_line.options import user_errors
+from opendlign_mm.box_ops.iou import box_overlaps
+from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.detection import BrokenSceneError, DetectorProposals, FileProposals, ThreeDETRProposals
 
 THREE_DETR = dict(model=dict(
@@ -158,7 +158,7 @@ def test_point_operations_of_mmcv_on_the_cpu():
         three_nn,
     )
 
-    from opendlign_mm.point_ops.mmcv_on_cpu import run_point_ops_on_cpu
+    from opendlign_mm.detection.mmcv_on_cpu import run_point_ops_on_cpu
     run_point_ops_on_cpu()
     run_point_ops_on_cpu()
     generator = torch.Generator().manual_seed(0)

@@ -6,9 +6,10 @@ from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from scenes import box_surface, furnished_room
 
-from opendlign_mm.box_ops.nms import box_overlaps, nms_3d
+from opendlign_mm.box_ops.iou import box_overlaps
+from opendlign_mm.box_ops.nms import nms_3d
 from opendlign_mm.detection import ClusterProposals, GroundTruthProposals
-from opendlign_mm.detection.proposals.cluster_tree import cluster_tree_boxes
+from opendlign_mm.detection.proposals.clusters import cluster_tree_boxes
 from opendlign_mm.detection.proposals.room_planes import estimate_normals, find_room_planes
 from opendlign_mm.evaluation.box_metrics import ProposalRecall
 

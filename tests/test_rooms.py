@@ -16,8 +16,9 @@ from tiny_runs import REPOSITORY
 import opendlign_mm.datasets.open_vocab_scannet  # noqa: F401
 from opendlign_mm.datasets.procedural.room_layout import lay_out_room
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
-from opendlign_mm.datasets.procedural.rooms import ROOM_CLASSES, SCANNET_CLASSES, SCANNET_NYU40_IDS, make_room
+from opendlign_mm.datasets.procedural.rooms import ROOM_CLASSES, make_room
 from opendlign_mm.datasets.procedural.scan_simulation import scan, visible_from
+from opendlign_mm.datasets.scannet_classes import SCANNET_CLASSES, SCANNET_NYU40_IDS
 
 READ = [dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
         dict(type='GlobalAlignment', rotation_axis=2), dict(type='Pack3DDetInputs', keys=['points'])]

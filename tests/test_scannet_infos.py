@@ -12,9 +12,8 @@ from mmengine.registry import init_default_scope
 from scannet_fixtures import CATEGORIES, write_label_map, write_scan
 from tiny_runs import REPOSITORY
 
-from opendlign_mm.datasets.scannet_classes import CLASS_SETS, OV3DET_NYU40_IDS
+from opendlign_mm.datasets.scannet_classes import CLASS_SETS, OV3DET_NYU40_IDS, vocabulary_of
 from opendlign_mm.datasets.scannet_scans import read_label_map, read_scan
-from opendlign_mm.engine.vocabulary_hook import vocabulary_of
 
 
 def make_infos(*arguments):

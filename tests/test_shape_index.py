@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from opendlign_mm.atomic_folder import atomic_folder
+from opendlign_mm.atomic_files import atomic_folder
 from opendlign_mm.retrieval import ShapeIndex
 
 

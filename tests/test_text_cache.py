@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from opendlign_mm.models import CLIPDepthBackbone, OpenDlign, ZeroShotHead
-from opendlign_mm.models.prompts import UnknownWordsWarning
-from opendlign_mm.models.text_cache import cached_class_features
+from opendlign_mm.models.prompts import UnknownWordsWarning, cached_class_features
 
 NAMES = ('chair', 'table', 'lamp')
 

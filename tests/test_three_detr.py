@@ -11,9 +11,8 @@ from mmengine.structures import InstanceData
 from scenes import furnished_room
 
 from opendlign_mm.detection.three_detr.box_coder import SceneBounds, decode_angle, encode_angle
-from opendlign_mm.detection.three_detr.matching import HungarianMatcher
+from opendlign_mm.detection.three_detr.criterion import HungarianMatcher, SceneTargets
 from opendlign_mm.detection.three_detr.selection import BoxSelection, detections_of
-from opendlign_mm.detection.three_detr.targets import SceneTargets
 from opendlign_mm.point_ops import furthest_point_sample
 
 TINY = dict(

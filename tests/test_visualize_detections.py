@@ -16,8 +16,8 @@ from PIL import Image
 from scenes import furnished_room
 from tiny_runs import REPOSITORY, TINY_CLIP
 
-from opendlign_mm.apis.detect_scene import SceneDetections
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
+from opendlign_mm.structures import SceneDetections
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
 from opendlign_mm.visualization.boxes import _draw_boxes, _spread
 from opendlign_mm.visualization.figures import new_figure

@@ -6,21 +6,18 @@
     python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth 3detr_m.pth --config configs/3detr_m_scannet.py
 """
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 
-import torch  # noqa: E402
-from mmdet3d.registry import MODELS  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-import opendlign_mm  # noqa: E402
-from opendlign_mm.apis import init_model, load_foreign_checkpoint  # noqa: E402
-from opendlign_mm.atomic_files import atomic_write  # noqa: E402
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.models.released import from_released, load_whole, to_released, whole_state_dict  # noqa: E402
+import opendlign_mm
+from opendlign_mm.apis import init_model, load_foreign_checkpoint
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.models.released import from_released, load_whole, to_released, whole_state_dict
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,7 +75,7 @@ def main() -> None:
     with user_errors(args.traceback):
         if args.kind == '3detr':
             # With it come mmdet3d's models, for which the other conversion need not wait.
-            from opendlign_mm.detection.three_detr.conversion import convert_3detr
+            from opendlign_mm.apis.convert_checkpoint import convert_3detr
             convert_3detr(args, load_foreign_checkpoint)
         else:
             (opendlign_to_release if args.to_release else opendlign_from_release)(args)

@@ -7,16 +7,12 @@
 Run it again after an interruption: it encodes only what is missing.
 """
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+from mmengine.config import DictAction
 
-from mmengine.config import DictAction  # noqa: E402
-
-from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.generation.command_line import add_run_options  # noqa: E402
+from opendlign_mm.apis import init_model
+from opendlign_mm.command_line.options import add_run_options
+from opendlign_mm.command_line.user_errors import user_errors
 
 
 def parse_args() -> argparse.Namespace:

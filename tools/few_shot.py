@@ -13,24 +13,22 @@ pipeline, or with --train those of the test data set under other settings, which
 """
 import argparse
 import csv
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import numpy as np
+import torch
+from mmdet3d.registry import DATASETS
+from mmengine.config import Config, DictAction
+from tqdm import tqdm
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmdet3d.registry import DATASETS  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.apis.extract_features import describe_skipped, extract_features  # noqa: E402
-from opendlign_mm.atomic_files import atomic_write  # noqa: E402
-from opendlign_mm.command_line.options import add_common_options, load_config, user_errors  # noqa: E402
-from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarise  # noqa: E402
-from opendlign_mm.models.zero_shot_head import select_views  # noqa: E402
-from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot  # noqa: E402
+from opendlign_mm.apis import init_model
+from opendlign_mm.apis.extract_features import describe_skipped, extract_features
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.options import add_common_options, load_config
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarise
+from opendlign_mm.models.zero_shot_head import select_views
+from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,13 +8,10 @@
 Run it again after an interruption, with as many processes as you like: it makes only what is missing.
 """
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
-
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.generation.command_line import add_config_options, add_run_options, finish, load_generation_config
+from opendlign_mm.command_line.options import add_config_options, add_run_options, load_generation_config
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.generation.processes import finish
 
 
 def parse_args() -> argparse.Namespace:

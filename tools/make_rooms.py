@@ -1,12 +1,8 @@
 #!/usr/bin/env python
 """Write procedural rooms in ScanNet's format: ``python tools/make_rooms.py --out data/rooms``."""
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
-
-from opendlign_mm.datasets.procedural.room_writer import write_rooms  # noqa: E402
+from opendlign_mm.datasets.procedural.room_writer import write_rooms
 
 
 def main() -> None:

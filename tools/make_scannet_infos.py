@@ -10,18 +10,15 @@ SCAN_vh_clean.ply, SCAN_vh_clean.segs.json and SCAN_vh_clean.aggregation.json in
 """
 import argparse
 import pickle
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import numpy as np
+from tqdm import tqdm
 
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from opendlign_mm.atomic_files import atomic_write  # noqa: E402
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.datasets.scannet_classes import CLASS_SETS  # noqa: E402
-from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.datasets.scannet_classes import CLASS_SETS
+from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan
 
 
 def parse_args() -> argparse.Namespace:

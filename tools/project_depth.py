@@ -8,16 +8,13 @@
 Run it again after an interruption: it makes only what is missing.
 """
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
 
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.generation.command_line import add_run_options, finish  # noqa: E402
+from opendlign_mm.command_line.options import add_run_options
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.generation.processes import finish
 
 
 def parse_args() -> argparse.Namespace:

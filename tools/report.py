@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 from typing import List
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
-
-from opendlign_mm.atomic_files import atomic_write  # noqa: E402
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.evaluation.benchmark_table import benchmark_table, load_published, our_rows  # noqa: E402
-from opendlign_mm.evaluation.results import RESULTS_NAME, load_results  # noqa: E402
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.evaluation.benchmark_table import benchmark_table, load_published, our_rows
+from opendlign_mm.evaluation.results import RESULTS_NAME, load_results
 
 
 def parse_args() -> argparse.Namespace:

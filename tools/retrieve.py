@@ -8,15 +8,13 @@
 with --text and --image looks for the normalised mean of both.
 """
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import torch
 
-import torch  # noqa: E402
-
-from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.command_line.options import add_common_options, load_config, user_errors  # noqa: E402
+from opendlign_mm.apis import init_model
+from opendlign_mm.command_line.options import add_common_options, load_config
+from opendlign_mm.command_line.user_errors import user_errors
 
 
 def parse_args() -> argparse.Namespace:

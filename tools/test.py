@@ -1,18 +1,16 @@
 #!/usr/bin/env python
 """Test a model: ``python tools/test.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth``."""
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from opendlign_mm.apis import skip_weights_held_by  # noqa: E402
-from opendlign_mm.command_line.options import add_common_options, describe_model, load_config, user_errors  # noqa: E402
-from opendlign_mm.command_line.required_inputs import require_inputs  # noqa: E402
+from opendlign_mm.apis import skip_weights_held_by
+from opendlign_mm.command_line.options import add_common_options, describe_model, load_config
+from opendlign_mm.command_line.required_inputs import require_inputs
+from opendlign_mm.command_line.user_errors import user_errors
 
 TASKS = ['mono_det', 'multi-view_det', 'lidar_det', 'lidar_seg', 'multi-modality_det']
 

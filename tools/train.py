@@ -1,18 +1,16 @@
 #!/usr/bin/env python
 """Train the model of a config: ``python tools/train.py configs/opendlign_tiny.py``."""
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from opendlign_mm.command_line.options import add_common_options, describe_model, load_config, user_errors  # noqa: E402
-from opendlign_mm.command_line.required_inputs import require_inputs  # noqa: E402
-from opendlign_mm.engine import scale_peak_learning_rate, select_autocast  # noqa: E402
+from opendlign_mm.command_line.options import add_common_options, describe_model, load_config
+from opendlign_mm.command_line.required_inputs import require_inputs
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.engine import scale_peak_learning_rate, select_autocast
 
 
 def parse_args() -> argparse.Namespace:

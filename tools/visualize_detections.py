@@ -9,17 +9,14 @@ For each scene of the test set:
 With --ground-truth the points in the true boxes are classified.
 """
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import torch
+from mmengine.dataset import pseudo_collate
+from tqdm import tqdm
 
-import torch  # noqa: E402
-from mmengine.dataset import pseudo_collate  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.command_line.options import add_common_options, load_config, user_errors  # noqa: E402
+from opendlign_mm.apis import init_model
+from opendlign_mm.command_line.options import add_common_options, load_config
+from opendlign_mm.command_line.user_errors import user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,12 +49,13 @@ def main() -> None:
         detector = init_model(cfg, args.checkpoint, args.device)
         from mmdet3d.registry import DATASETS
 
-        from opendlign_mm.visualization.detections import draw_scene  # imports mmdet3d
+        from opendlign_mm.apis.detect_scene import detect_scene
+        from opendlign_mm.visualization.scene_page import draw_scene
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         for index in tqdm(range(min(args.num_scenes, len(dataset))), desc='scenes'):
             batch = detector.data_preprocessor(pseudo_collate([dataset[index]]))
-            for path in draw_scene(detector, batch, dataset.metainfo['classes'], args.out, args.max_boxes,
-                                   args.num_classes):
+            scene = detect_scene(detector, batch, dataset.metainfo['classes'], args.max_boxes, args.num_classes)
+            for path in draw_scene(scene, args.out):
                 tqdm.write(str(path))
 
 

@@ -1,7 +1,6 @@
 """What a notebook or a script calls."""
 from .convert_checkpoint import load_foreign_checkpoint
-from .init_model import init_model
-from .self_contained import skip_weights_held_by
+from .init_model import init_model, skip_weights_held_by
 from .train_once import train_once
 
 __all__ = ['init_model', 'load_foreign_checkpoint', 'skip_weights_held_by', 'train_once']

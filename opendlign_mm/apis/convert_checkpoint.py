@@ -1,11 +1,18 @@
-"""Read checkpoints that other projects wrote, without running code that they might contain."""
+"""Convert checkpoints of the released projects to this project's format and back, without running code in them."""
 import argparse
 import pickle
 from pathlib import Path
-from typing import Union
+from typing import Callable, Union
 
 import numpy as np
 import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..atomic_files import atomic_write
+from ..detection.three_detr.released import from_released_3detr, to_released_3detr
+from ..version import __version__
 
 # What published checkpoints hold beside tensors: the arguments of the run, and scalars of NumPy.
 _ALLOWED = [argparse.Namespace, np.dtype, np.core.multiarray.scalar,
@@ -43,3 +50,32 @@ def load_foreign_checkpoint(path: Union[str, Path], key: str) -> dict:
         found = ', '.join(map(str, contents)) if isinstance(contents, dict) else type(contents).__name__
         raise ValueError(f"{path} has no state dict under '{key}' (it has: {found})")
     return state_dict
+
+
+def convert_3detr(args: argparse.Namespace, load_checkpoint: Callable[[str, str], dict]) -> None:
+    """Convert one checkpoint; every entry of the model must be there, what has no place is named.
+
+    Args:
+        args: ``source``, ``destination``, ``config``, ``cfg_options`` and ``to_release``, as the command has them.
+        load_checkpoint: ``(path, key) -> state dict``, reads files of others safely.
+
+    Raises:
+        ValueError: the checkpoint is not one of the config's model; the message names the entries.
+    """
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    init_default_scope('mmdet3d')
+    model = MODELS.build(cfg.model)
+    if args.to_release:
+        model.load_state_dict(load_checkpoint(args.source, 'state_dict'), strict=True)
+        contents, left_out = dict(model=to_released_3detr(model.state_dict())), []
+    else:
+        converted, left_out = from_released_3detr(load_checkpoint(args.source, 'model'), model)
+        model.load_state_dict(converted, strict=True)
+        meta = dict(opendlign_mm=__version__, source=Path(args.source).name, config=Path(args.config).name)
+        contents = dict(meta=meta, state_dict=converted)
+    for key in left_out:
+        print(f'not placed: {key}')
+    with atomic_write(args.destination) as unfinished:
+        torch.save(contents, unfinished)
+    print(f'{len(model.state_dict())} entries placed, {len(left_out)} not placed -> {args.destination}')

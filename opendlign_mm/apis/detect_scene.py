@@ -1,41 +1,14 @@
 """What a detector finds in one scene, with what is worth showing of it."""
-from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 import torch
 from mmdet3d.structures import BaseInstance3DBoxes
-from torch import Tensor
 
-from ..box_ops.nms import box_overlaps
+from ..box_ops.iou import box_overlaps
+from ..datasets.scannet_classes import vocabulary_of
 from ..detection import OpenVocabDetector3D
-from ..engine.vocabulary_hook import vocabulary_of
-
-
-@dataclass(frozen=True)
-class SceneDetections:
-    """Detections of one scene, best first, and its annotations.
-
-    Attributes:
-        name: of the scene: the stem of its file of points.
-        points: float (N, >=3), metres, z up; colours as in :func:`draw_scene_from_above`.
-        boxes: K predicted boxes.
-        labels: K texts, each with class and score.
-        classes: for each box its most probable classes, (name, probability in [0, 1]), best first.
-        matches: for each box a text that says which true box it overlaps most; empty without annotations.
-        depth_views: float (K, V, H, W) in [0, 1]; None where K is 0.
-        true_boxes: annotated boxes; None without annotations.
-        true_labels: the class of each annotated box.
-    """
-    name: str
-    points: Tensor
-    boxes: BaseInstance3DBoxes
-    labels: List[str]
-    classes: List[List[Tuple[str, float]]]
-    matches: List[str]
-    depth_views: Optional[Tensor]
-    true_boxes: Optional[BaseInstance3DBoxes]
-    true_labels: List[str]
+from ..structures import SceneDetections
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
-"""A model, ready for inference, from a config and a checkpoint."""
+"""Build a model for inference from a config and a checkpoint."""
 from pathlib import Path
-from typing import Optional, Union
+from typing import Iterator, Optional, Union
 
 import torch
 from mmdet3d.registry import MODELS
@@ -10,7 +10,6 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_mod
 from torch import nn
 
 from ..engine import require_clip_checkpoint
-from .self_contained import skip_weights_held_by
 
 
 def init_model(config: Union[str, Path, Config],
@@ -53,3 +52,42 @@ def init_model(config: Union[str, Path, Config],
         model.dataset_meta = contents.get('meta', {}).get('dataset_meta')
     model.cfg = config
     return model.to(device).eval()
+
+
+def skip_weights_held_by(checkpoint: Optional[Union[str, Path]], cfg: Config) -> bool:
+    """Set ``pretrained=None`` on the CLIP backbones of ``cfg.model`` if the checkpoint holds the CLIP.
+
+    Nothing is then downloaded or looked up for weights that the checkpoint replaces.
+
+    Args:
+        checkpoint: Path of a checkpoint; anything that is not a local file is left alone.
+        cfg: Changed in place.
+
+    Returns:
+        Whether the checkpoint holds a CLIP.
+    """
+    if checkpoint is None or not Path(checkpoint).is_file() or not _holds_clip(Path(checkpoint)):
+        return False
+    for backbone in _clip_backbones(cfg.model):
+        backbone['pretrained'] = None
+    return True
+
+
+def _holds_clip(path: Path) -> bool:
+    try:
+        # Mapped, not read: only the names of the entries are looked at.
+        contents = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+    except Exception:
+        return False  # whoever loads it says what is wrong with it
+    entries = contents.get('state_dict', contents) if isinstance(contents, dict) else {}
+    return any('.clip.' in f'.{key}' for key in entries)
+
+
+def _clip_backbones(node) -> Iterator[dict]:
+    if isinstance(node, dict):
+        if str(node.get('type', '')).endswith('CLIPDepthBackbone'):
+            yield node
+        node = node.values()
+    if not isinstance(node, (str, bytes)) and hasattr(node, '__iter__'):
+        for child in node:
+            yield from _clip_backbones(child)

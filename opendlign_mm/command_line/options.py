@@ -1,25 +1,14 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: options, the config they lead to, errors meant for the user."""
+"""Command-line options shared by the tools, and the config they produce."""
 import argparse
 import os
-import re
-import sys
-import traceback
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Optional
 
-import mmengine
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..compat import prepare_cpu_distributed
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_MMENGINE = Path(mmengine.__file__).resolve().parent
-_OWN = (_PACKAGE, _PACKAGE.parent / 'tools')
-# mmengine raises from these where a name, a file or an option of the user's is wrong.
-_USER_FACING = (*_OWN, _MMENGINE / 'config', _MMENGINE / 'registry', _MMENGINE / 'runner' / 'checkpoint.py',
-                _MMENGINE / 'fileio')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -92,50 +81,34 @@ def describe_model(model: nn.Module) -> str:
     return f'CLIP: {", ".join(clips) or "none"}; parameters trained: {trained:,} of {total:,}'
 
 
-@contextmanager
-def user_errors(show_traceback: bool = False) -> Iterator[None]:
-    """Print an error that was raised for the user (a missing file, a wrong argument) as one message and exit with 2.
+def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add ``config`` and ``--cfg-options``."""
+    parser.add_argument('config', help='a config of configs/generation/')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help=f'changes to the config as key=value, e.g. {example}')
 
-    An error counts as such when it is about a file that is not there, or was raised by this project's own checks or by
-    mmengine's on configs, names and checkpoints. An error of a library that this project words anew (``raise ... from
-    error``) counts, too. Any other error keeps its traceback: it is a defect to report.
 
-    Args:
-        show_traceback: Print the traceback of those, too.
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a process was started."""
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'],
+                        help='what started this process; torchrun is noticed, tools/slurm_generate.sh sets slurm')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+
+
+def load_generation_config(path: str, options: Optional[dict]) -> Config:
+    """The config with the options of the command line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no config of image generation.
     """
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError, ImportError) as error:
-        message = None if show_traceback else _message_for_the_user(error)
-        if message is None:
-            raise
-        print(f'\nerror: {message}\n(--traceback shows where it was raised)', file=sys.stderr)
-        sys.exit(2)
-
-
-def _message_for_the_user(error: BaseException) -> Optional[str]:
-    """The message of an error that was raised for the user; None for a defect."""
-    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    if ' in DataLoader worker process ' in message:
-        # PyTorch hands over an error of a data worker as the text of its traceback.
-        origin = re.findall(r'^  File "(.+)", line', message, re.MULTILINE)[-1]
-        message = re.split(rf'^{type(error).__name__}: ', message, flags=re.MULTILINE)[-1].strip()
-    elif isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)):
-        return message
-    else:
-        # Registries raise errors again: look at the first one, or at the last that this project worded anew.
-        while error.__cause__ or error.__context__:
-            if error.__suppress_context__ and _is_in(_origin_of(error), _OWN):
-                break
-            error = error.__cause__ or error.__context__
-        origin = _origin_of(error)
-    return message if _is_in(origin, _USER_FACING) else None
-
-
-def _origin_of(error: BaseException) -> str:
-    return traceback.extract_tb(error.__traceback__)[-1].filename
-
-
-def _is_in(origin: str, places: Tuple[Path, ...]) -> bool:
-    path = Path(origin).resolve()
-    return any(place == path or place in path.parents for place in places)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config {path} does not exist; configs/generation/ holds some')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    absent = [key for key in ('source', 'out_dir', 'generator') if cfg.get(key) is None]
+    if absent:
+        raise ValueError(f'{path} has no {", ".join(absent)}; configs/generation/ holds configs of image generation')
+    init_default_scope('mmdet3d')
+    return cfg

@@ -1,11 +1,10 @@
 """Data sets of objects and rooms."""
-from .depth_align import DepthAlignedShapes
 from .generated import DepthAlignDataset
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D
 from .openshape import ObjaverseLVIS, OpenShapeModelNet40
 from .procedural.built_in_shapes import BuiltInShapes
-from .released import ReleasedDepthMaps
+from .released import DepthAlignedShapes, ReleasedDepthMaps
 from .scanobjectnn import ScanObjectNN
 from .shape_dataset import ShapeDataset
 from .shape_folder import ShapeFolder

@@ -5,6 +5,7 @@ from typing import List, Sequence, Tuple
 from mmdet3d.registry import DATASETS
 
 from .shape_dataset import ShapeDataset
+from .shape_files import h5_records
 from .shape_folder import ShapeFolder
 from .source_files import read_lines, required
 
@@ -96,30 +97,3 @@ class ModelNet40Meshes(ShapeFolder):
             raise ValueError(f"split must be 'train' or 'test', got {split!r}")
         super().__init__(data_root=data_root, extensions=('.off', ), inside=split, up_axis='z', name='ModelNet40',
                          **kwargs)
-
-
-def h5_records(path: Path, names: Sequence[str], prefix: str, up_axis: str = 'y') -> List[dict]:
-    """Records of the rows of an h5 file with ``data`` (M, N, 3) and ``label`` (M,) or (M, 1).
-
-    Args:
-        path: The h5 file.
-        names: Names of the labels.
-        prefix: Beginning of each ``sample_id``.
-        up_axis: The axis that points up.
-
-    Raises:
-        ValueError: The file cannot be read, lacks one of both, or has labels that have no name.
-    """
-    import h5py
-    try:
-        with h5py.File(path, 'r') as file:
-            labels, num_rows = file['label'][()].reshape(-1).astype(int), len(file['data'])
-        problem = None if len(labels) == num_rows else f'it has {num_rows} objects but {len(labels)} labels'
-        if problem is None and num_rows and not 0 <= labels.min() <= labels.max() < len(names):
-            problem = f'its labels go from {labels.min()} to {labels.max()}, but there are {len(names)} class names'
-    except Exception as error:  # h5py raises OSError, KeyError or RuntimeError, as the file is broken
-        problem = str(error)
-    if problem is not None:
-        raise ValueError(f'{path} cannot be read: {problem}. It may be cut off; fetch it again.')
-    return [dict(sample_id=f'{prefix}/{row}', category=names[label], points_path=str(path), points_index=row,
-                 points_key='data', up_axis=up_axis) for row, label in enumerate(labels)]

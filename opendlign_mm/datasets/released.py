@@ -1,11 +1,14 @@
-"""The evaluation set of OpenDlign's authors: depth maps of benchmark objects, made with their own projection."""
-from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+"""Datasets in the layout that the authors of OpenDlign released: depth maps, and depth-aligned images."""
+import os
+from pathlib import Path, PurePosixPath
+from typing import List, Optional, Sequence, Tuple, Union
 
+import numpy as np
 from mmdet3d.registry import DATASETS
+from mmengine.logging import print_log
 
 from .shape_dataset import ShapeDataset, spoken
-from .source_files import read_json
+from .source_files import read_json, read_lines, required
 
 PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
 DEPTH_SUFFIX = '_dm.npy'
@@ -67,3 +70,98 @@ class ReleasedDepthMaps(ShapeDataset):
         if names and absent:
             raise ValueError(f'{path} does not have these classes of {self.dataset}: {", ".join(absent[:8])}')
         return names
+
+
+@DATASETS.register_module()
+class DepthAlignedShapes(ShapeDataset):
+    """``<data_root>/<dataset>/depth_map/<id>_dm.npy`` and ``<data_root>/<dataset>/depth_align_img/<id>/{0..9}.png``.
+
+    Put ``LoadDepthViews`` and ``LoadDepthAlignedImages`` first in the pipeline. The objects have no class: alignment
+    uses none. Objects with one half only are left out and counted in the log.
+
+    Args:
+        data_root: Folder of the released data.
+        ann_file: Text file in ``<data_root>/<dataset>`` that lists the objects to train on, one id, or a path that ends
+            in it, a line. Empty: all.
+        dataset: Sub-folder of ``data_root``.
+        num_views: Images of an object, V.
+        kwargs: See :class:`ShapeDataset`.
+
+    Raises:
+        FileNotFoundError: A folder is missing; the message says how to get it.
+        ValueError: No object has both depth map and images.
+    """
+
+    remedy = (f"ShapeNet's depth maps and depth-aligned images are part of {RELEASED_DATA}. Unpack them to "
+              '<data_root>/shapenet/depth_map and <data_root>/shapenet/depth_align_img, or say where they are with '
+              '--cfg-options data_root=DIR. configs/opendlign_h14_built_in.py trains without any download.')
+
+    def __init__(self, data_root: str, ann_file: str = '', dataset: str = 'shapenet', num_views: int = 10,
+                 **kwargs) -> None:
+        self.dataset, self.num_views = dataset, num_views
+        super().__init__(data_root=data_root, ann_file=f'{dataset}/{ann_file}' if ann_file else '', data_prefix=dict(
+            depth=f'{dataset}/depth_map', img=f'{dataset}/depth_align_img'), **kwargs)
+
+    def read_records(self) -> Tuple[None, List[dict]]:
+        """One record an object."""
+        depth, images = self.data_prefix['depth'], self.data_prefix['img']
+        # Half a million paths: strings, since objects for them would take seconds.
+        with_depth = {name[:-len(DEPTH_SUFFIX)] for name in os.listdir(depth) if name.endswith(DEPTH_SUFFIX)}
+        with_images = {entry.name for entry in os.scandir(images) if entry.is_dir()}
+        wanted = with_depth | with_images
+        if self.ann_file:
+            wanted = {PurePosixPath(line).name for line in read_lines(self.ann_file, self.remedy)}
+        complete = sorted(wanted & with_depth & with_images)
+        if not complete:
+            raise ValueError(f'{depth} has {len(with_depth)} depth maps and {images} the images of {len(with_images)} '
+                             f'objects, but none of the {len(wanted)} objects to train on has both. {self.remedy}')
+        if len(complete) < len(wanted):
+            missing = sorted(wanted - set(complete))
+            print_log(f'{len(missing)} of {len(wanted)} objects lack depth map or images and are left out: '
+                      f'{", ".join(missing[:3])}{", ..." * (len(missing) > 3)}', 'current')
+        return None, [dict(sample_id=f'{self.dataset}/{name}', depth_path=os.path.join(depth, f'{name}{DEPTH_SUFFIX}'),
+                           image_paths=[os.path.join(images, name, f'{view}.png') for view in range(self.num_views)])
+                      for name in complete]
+
+
+def read_depth_views(path: Union[str, Path]) -> np.ndarray:
+    """Read the depth views of one object, as the authors of OpenDlign released them.
+
+    Args:
+        path: An .npy file: array (V, H, W, 3) or (V, H, W), uint8, or float in [0, 1] or [0, 255]; background white,
+            near is dark.
+
+    Returns:
+        float32 (V, H, W) in [0, 1]; (V, 3, H, W) where the three channels differ.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read, for example because it is truncated, or its array has another shape, dtype
+            or range; the message names it.
+    """
+    path = required(path, 'A depth map of the dataset is missing.')
+    try:
+        views = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
+    return _unit_views(views, str(path))
+
+
+def _unit_views(views: np.ndarray, name: str) -> np.ndarray:
+    if views.ndim not in (3, 4) or views.size == 0 or views.ndim == 4 and views.shape[-1] not in (1, 3):
+        raise ValueError(f'{name}: depth views must be (V, H, W, 3) or (V, H, W), got {views.shape}')
+    if views.dtype == np.uint8:
+        views = views.astype(np.float32) / 255
+    elif np.issubdtype(views.dtype, np.floating):
+        # A white background tells the ranges apart. Rounding may lead a little out; NaN fails both comparisons.
+        white = 255 if views.max() > 254 else 1
+        if not (views.min() >= -1e-3 * white and views.max() <= (1 + 1e-3) * white):
+            raise ValueError(f'{name}: depth views of floats must lie in [0, 1] or [0, 255], got {views.min()} to '
+                             f'{views.max()}')
+        views = np.clip(views.astype(np.float32) / white, 0, 1)
+    else:
+        raise ValueError(f'{name}: depth views must be uint8 or float, got {views.dtype}')
+    if views.ndim == 3:
+        return views
+    grey = np.ascontiguousarray(views[..., 0])
+    return grey if (views == views[..., :1]).all() else np.ascontiguousarray(views.transpose(0, 3, 1, 2))

@@ -1,11 +1,10 @@
-"""Points of one shape from a file, each format read by the library that knows it."""
+"""Read point clouds and meshes from files of any supported format."""
+import pickle
 import re
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Tuple, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-
-from .pickled_npy import load_npy
 
 MESH_EXTENSIONS = ('.obj', '.off', '.glb', '.gltf', '.stl')
 SHAPE_EXTENSIONS = ('.ply', '.npy', '.txt') + MESH_EXTENSIONS
@@ -168,3 +167,65 @@ def _check_number_of_faces(path: Path, num_triangles: int) -> None:
         counts = re.match(r'\s*OFF\s*(?:#.*\s*)*(\d+)\s+(\d+)', file.read(4096))
     if counts and num_triangles < int(counts[2]):
         raise ValueError(f'it has {num_triangles} triangles, its header announces {counts[2]} faces')
+
+
+_NAMES = {'_reconstruct', 'scalar', 'ndarray', 'dtype', '_frombuffer'}
+_PACKAGES = {'numpy', 'numpy.core.multiarray', 'numpy._core.multiarray', 'numpy.core.numeric', 'numpy._core.numeric',
+             'numpy.dtypes'}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = module in _PACKAGES and (name in _NAMES or name.endswith('DType'))
+        if not known and (module, name) != ('_codecs', 'encode'):
+            raise pickle.UnpicklingError(f'it holds a {module}.{name}, and only NumPy arrays are read from such files')
+        return super().find_class(module, name)
+
+
+def load_npy(path: Union[str, Path]) -> np.ndarray:
+    """Read an npy file, also one of Python dicts of arrays such as OpenShape's.
+
+    ``numpy.load(allow_pickle=True)`` runs whatever code a file asks for; this reads arrays and plain values only.
+
+    Raises:
+        ValueError, EOFError, pickle.UnpicklingError: The file is not a whole npy file or holds other objects.
+    """
+    with open(path, 'rb') as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if not dtype.hasobject:
+            file.seek(0)
+            return np.load(file)
+        array = _ArrayUnpickler(file).load()
+    if not isinstance(array, np.ndarray):
+        raise ValueError('it holds no array')
+    return array.reshape(shape)
+
+
+def h5_records(path: Path, names: Sequence[str], prefix: str, up_axis: str = 'y') -> List[dict]:
+    """Records of the rows of an h5 file with ``data`` (M, N, 3) and ``label`` (M,) or (M, 1).
+
+    Args:
+        path: The h5 file.
+        names: Names of the labels.
+        prefix: Beginning of each ``sample_id``.
+        up_axis: The axis that points up.
+
+    Raises:
+        ValueError: The file cannot be read, lacks one of both, or has labels that have no name.
+    """
+    import h5py
+    try:
+        with h5py.File(path, 'r') as file:
+            labels, num_rows = file['label'][()].reshape(-1).astype(int), len(file['data'])
+        problem = None if len(labels) == num_rows else f'it has {num_rows} objects but {len(labels)} labels'
+        if problem is None and num_rows and not 0 <= labels.min() <= labels.max() < len(names):
+            problem = f'its labels go from {labels.min()} to {labels.max()}, but there are {len(names)} class names'
+    except Exception as error:  # h5py raises OSError, KeyError or RuntimeError, as the file is broken
+        problem = str(error)
+    if problem is not None:
+        raise ValueError(f'{path} cannot be read: {problem}. It may be cut off; fetch it again.')
+    return [dict(sample_id=f'{prefix}/{row}', category=names[label], points_path=str(path), points_index=row,
+                 points_key='data', up_axis=up_axis) for row, label in enumerate(labels)]

@@ -8,14 +8,14 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..box_ops.points_in_boxes import crop_points
+from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
+from ..point_ops.checks import BrokenSceneError, check_points
 from ..projection import build_projection
-from .proposals.base import BrokenSceneError, check_points, no_proposals
-
-Component = Union[dict, nn.Module]
+from .proposals.base import no_proposals
 
 
 @MODELS.register_module()
@@ -63,11 +63,11 @@ class OpenVocabDetector3D(Base3DDetector):
                  data_preprocessor: Optional[dict] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
-        self.proposals = _built(proposals)
-        self.classifier = _built(classifier)
+        self.proposals = build_component(proposals)
+        self.classifier = build_component(classifier)
         if getattr(self.classifier, 'zero_shot_head', None) is None:
             raise ValueError('the classifier needs a zero_shot_head, e.g. dict(type="ZeroShotHead")')
-        self.bbox_head = _built(bbox_head or dict(type='OpenVocabBBoxHead'))
+        self.bbox_head = build_component(bbox_head or dict(type='OpenVocabBBoxHead'))
         self.projection = build_projection(projection)
         if min_points < 1:
             raise ValueError(f'min_points must be >= 1, got {min_points}')
@@ -217,10 +217,6 @@ class OpenVocabDetector3D(Base3DDetector):
             raise ValueError(f"inputs have no 'points', only {sorted(batch_inputs_dict)}: the pipeline needs "
                              "LoadPointsFromFile and Pack3DDetInputs(keys=['points'])")
         return batch_inputs_dict['points']
-
-
-def _built(component: Component) -> nn.Module:
-    return component if isinstance(component, nn.Module) else MODELS.build(component)
 
 
 def _name_of_scene(sample: Optional[Det3DDataSample], index: int) -> str:

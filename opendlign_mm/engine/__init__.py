@@ -1,12 +1,8 @@
 """What the Runner needs beyond mmengine: autocast on any device and runs that resume exactly."""
-from .checkpoint_guard_hook import CheckpointGuardHook, require_clip_checkpoint
-from .hooks import EpochSeedHook
-from .loops import SkipBrokenTestLoop, SkipBrokenValLoop
-from .optimization import AutocastOptimWrapper
-from .run_options import scale_peak_learning_rate, select_autocast
-from .save_results_hook import SaveResultsHook
-from .streaming_train_loop import StreamingTrainLoop
-from .vocabulary_hook import VocabularyFromDatasetHook
+from ..models.trained_state import require_clip_checkpoint
+from .hooks import CheckpointGuardHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
+from .loops import SkipBrokenTestLoop, SkipBrokenValLoop, StreamingTrainLoop
+from .optimization import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
 __all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook', 'SkipBrokenTestLoop',
            'SkipBrokenValLoop', 'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'require_clip_checkpoint',

@@ -1,13 +1,15 @@
-"""Tests and validations of thousands of files that a broken one does not end."""
+"""Test and validation loops that skip unreadable samples, and a training loop over a stream."""
 from typing import Any, Dict, List, Sequence, Union
 
 from mmdet3d.registry import DATASETS, LOOPS
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.model import is_model_wrapper
 from mmengine.registry import FUNCTIONS
-from mmengine.runner import TestLoop, ValLoop
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
+from ..datasets.generated import DepthAlignDataset
 from ..datasets.readable import ReadableObjects, Unreadable
 
 MOST_NAMED = 20
@@ -78,3 +80,69 @@ class SkipBrokenValLoop(_SkipBroken, ValLoop):
 
 
 FUNCTIONS.register_module(name='collate_readable', module=_collate)
+_LAYOUT = 'streaming_layout'
+
+
+@LOOPS.register_module()
+class StreamingTrainLoop(EpochBasedTrainLoop):
+    """mmengine's epoch loop for :class:`DepthAlignDataset`.
+
+    mmengine starts an epoch again from its first batch when it resumes from a checkpoint written within it. This loop
+    goes on with the next batch, and reads no shard for the ones before. Write such checkpoints with
+    ``default_hooks.checkpoint=dict(by_epoch=False, interval=...)``.
+
+    Raises:
+        ValueError: The data set is another one, ``persistent_workers`` is set (workers would not learn of the new
+            epoch), or an epoch is gone on with in other batches than it was begun.
+        RuntimeError: The data set gives features of another CLIP than the model's.
+    """
+
+    def __init__(self, runner, dataloader, max_epochs: int, **kwargs) -> None:
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        loader, dataset = self.dataloader, self.dataloader.dataset
+        if not isinstance(dataset, DepthAlignDataset):
+            raise ValueError(f'StreamingTrainLoop streams a DepthAlignDataset, not a {type(dataset).__name__}; '
+                             'EpochBasedTrainLoop is for others')
+        if loader.num_workers and loader.persistent_workers:
+            raise ValueError('set train_dataloader.persistent_workers=False: persistent workers would repeat an epoch')
+        dataset.set_batches(loader.batch_size, loader.drop_last)
+        if not len(loader):
+            raise ValueError(f'{dataset.store.root} has fewer objects than a batch '
+                             f'({loader.batch_size}) and drop_last is set')
+
+    def run(self):
+        """Train."""
+        dataset, loader = self.dataloader.dataset, self.dataloader
+        self._check_features(dataset)
+        if dataset.seed is None:
+            dataset.seed = self.runner.seed
+        layout = dict(processes=get_world_size(), num_workers=loader.num_workers, batch_size=loader.batch_size,
+                      drop_last=loader.drop_last, buffer_size=dataset.buffer_size, seed=dataset.seed,
+                      objects=sum(map(len, dataset.entries)))
+        hub = self.runner.message_hub
+        before = hub.get_info(_LAYOUT, layout)
+        if before != layout and self._iter % len(loader):
+            changed = ', '.join(f'{key} {before.get(key)} -> {value}' for key, value in layout.items()
+                                if before.get(key) != value)
+            raise ValueError(f'the checkpoint is from within an epoch that was begun with other batches ({changed}). '
+                             'Resume with the same numbers, or from the end of an epoch.')
+        hub.update_info(_LAYOUT, layout)
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Iterate what is left of an epoch."""
+        done = self._iter - self._epoch * len(self.dataloader)
+        self.dataloader.dataset.go_on_at(self._epoch, done)
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        for index, data_batch in enumerate(self.dataloader, done):
+            self.run_iter(index, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _check_features(self, dataset: DepthAlignDataset) -> None:
+        made_by = dataset.metainfo.get('image_features_clip')
+        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        if made_by is not None and made_by != model.backbone.frozen_branch_identity():
+            raise RuntimeError(f'the image features in {dataset.features.root} are of {made_by}, the model is '
+                               f'{model.backbone.frozen_branch_identity()}; run tools/encode_images.py with its config')

@@ -1,7 +1,7 @@
-"""Accuracy of zero-shot classification."""
+"""Accuracy of zero-shot classification, per class and overall, with the confusion matrix."""
 import csv
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from mmdet3d.registry import METRICS
@@ -11,7 +11,6 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
 
 from ..atomic_files import atomic_write
-from .confusion import most_confused_pairs
 from .results import results_folder
 
 
@@ -115,7 +114,7 @@ class ZeroShotAccuracy(BaseMetric):
         folder = results_folder() if self.out_dir is None else Path(self.out_dir)
         if folder is None:
             return
-        from ..visualization.confusion_matrix import draw_confusion_matrix  # matplotlib takes a second to import
+        from ..visualization.confusion_matrix import draw_confusion_matrix
         with atomic_write(folder / 'per_class.csv') as unfinished, unfinished.open('w', newline='') as file:
             csv.writer(file).writerows(rows)
         picture = draw_confusion_matrix(confusion, names, folder / 'confusion_matrix.png',
@@ -131,3 +130,31 @@ def _per_class(names: List[str], label: np.ndarray, predicted: np.ndarray) -> Li
         rows.append([name, int(count)] + ([f'{100 * value:.1f}' for value in (recall, precision, f1)] if count else
                                           ['-', f'{100 * precision:.1f}', '-']))
     return rows
+
+
+class ConfusedPair(NamedTuple):
+    """Objects of class ``label`` that were taken for class ``predicted``: how many, and which share of the class."""
+    label: int
+    predicted: int
+    count: int
+    share: float
+
+
+def most_confused_pairs(confusion: np.ndarray, num_pairs: int = 5) -> List[ConfusedPair]:
+    """The commonest mistakes, most frequent first; of equally frequent ones the larger share of its class first.
+
+    Args:
+        confusion: int (C, C), objects of class (row) predicted as class (column), as scikit-learn's
+            ``confusion_matrix`` gives it.
+        num_pairs: Most pairs to return.
+
+    Returns:
+        At most ``num_pairs`` pairs (true class, predicted class); a pair and its reverse are two pairs.
+    """
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    shares = wrong / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    rows, columns = np.nonzero(wrong)
+    order = np.lexsort((columns, rows, -shares[rows, columns], -wrong[rows, columns]))[:num_pairs]
+    return [ConfusedPair(int(row), int(column), int(wrong[row, column]), float(shares[row, column]))
+            for row, column in zip(rows[order], columns[order])]

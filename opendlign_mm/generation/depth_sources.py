@@ -5,8 +5,8 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Union
 from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
-from ..datasets.store.file_keys import sample_id_of
 from ..datasets.store.folder_layout import read_depth_map
+from ..datasets.store.packed_shape import sample_id_of
 
 
 class Broken(NamedTuple):

@@ -1,19 +1,20 @@
-"""Depth-aligned images by a depth-conditioned diffusion model (method, section 2), through diffusers."""
+"""Depth-aligned images from a diffusion model with a depth ControlNet."""
 import inspect
 import logging
 from collections import OrderedDict
-from typing import Any, Dict, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .control_images import control_images
 from .image_prompts import ImagePrompt
 from .pipeline_loading import load_pipeline
-from .truncated_prompts import noticing_truncation
 
 DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
 
@@ -172,3 +173,58 @@ class DiffusionImageGenerator:
         if self.texts_truncated == 1:
             print_log('a prompt is longer than the text encoder reads and is cut off at its end, as further ones may '
                       f'be, which is not said again: {text!r}', 'current', logging.WARNING)
+
+
+def control_images(depth_views: Tensor, size: int, median_kernel: int = 7) -> Tensor:
+    """Smooth depth views, invert them and resize them (method, section 2).
+
+    ControlNet minds jagged edges more than CLIP does, hence the median filter, and expects bright = near.
+
+    Args:
+        depth_views: float (N, H, W) in [0, 1], background white, near is dark.
+        size: Height and width of the control images in pixels.
+        median_kernel: Odd; 1 leaves the filter out.
+
+    Returns:
+        float32 (N, 3, size, size) in [0, 1] on the CPU, background black, near is bright.
+    """
+    if median_kernel < 1 or median_kernel % 2 == 0:
+        raise ValueError(f'median_kernel must be odd and >= 1, got {median_kernel}')
+    grey = (depth_views.detach().float().cpu() * 255).round().to(torch.uint8).numpy()
+    images = []
+    for view in grey:
+        smooth = cv2.medianBlur(view, median_kernel) if median_kernel > 1 else view
+        shrinks = size < view.shape[0]
+        images.append(cv2.resize(255 - smooth, (size, size),
+                                 interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    stacked = torch.from_numpy(np.stack(images)).float() / 255
+    return stacked[:, None].expand(-1, 3, -1, -1).contiguous()
+
+
+@contextmanager
+def noticing_truncation(encode: Callable) -> Iterator[List[str]]:
+    """Collect what diffusers and transformers warn of too long prompts within the block, in place of their logging it.
+
+    They warn of each prompt, which is a line for each of many thousand texts.
+
+    Args:
+        encode: ``encode_prompt`` of a pipeline.
+    """
+    warnings: List[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        too_long = 'truncated because' in message
+        if too_long:
+            warnings.append(message)
+        return not too_long and 'Token indices sequence length' not in message
+
+    loggers = [logging.getLogger(inspect.unwrap(getattr(encode, '__func__', encode)).__module__),
+               logging.getLogger('transformers.tokenization_utils_base')]
+    for logger in loggers:
+        logger.addFilter(keep)
+    try:
+        yield warnings
+    finally:
+        for logger in loggers:
+            logger.removeFilter(keep)

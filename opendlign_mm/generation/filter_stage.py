@@ -143,7 +143,7 @@ def contact_sheet(store: ShapeStore, path: Union[str, Path], each: int = 8) -> P
     Raises:
         ValueError: No object has a score.
     """
-    from ..visualization.image_sheet import draw_image_sheet
+    from ..visualization.sheets import draw_image_sheet
     rows = sorted(((row['score'], shard, row['sample_id']) for shard in range(store.num_shards)
                    for row in store.rows(shard) if row['score'] is not None))
     if not rows:

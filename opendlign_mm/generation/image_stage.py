@@ -1,4 +1,6 @@
-"""Depth views of a data set to depth-aligned images, shard by shard."""
+"""Generate images for all shards of a store."""
+import hashlib
+import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,6 @@ from mmengine.config import Config
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
 from .image_prompts import PromptStyle
-from .image_seeds import image_seed
 from .processes import (
     missing_shards,
     of_all_processes,
@@ -203,3 +204,15 @@ def _plain(node):
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
     return [_plain(value) for value in node] if isinstance(node, (list, tuple)) else node
+
+
+def image_seed(sample_id: str, view: int, run_seed: int = 0) -> int:
+    """The seed of one image, in [0, 2**63): the same wherever, whenever and beside whatever it is made.
+
+    Args:
+        sample_id: Of the object.
+        view: Index of the view.
+        run_seed: Another one gives other images.
+    """
+    digest = hashlib.sha256(json.dumps([sample_id, view, run_seed]).encode()).digest()
+    return int.from_bytes(digest[:8], 'big') >> 1

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 import torch.distributed as torch_dist
@@ -161,3 +161,21 @@ def say(text: str) -> None:
 
 def process_name() -> str:
     return f'process {dist.get_rank() + 1} of {dist.get_world_size()} ({os.uname().nodename})'
+
+
+def finish(problems: Dict[str, str], what: str, remedy: str) -> None:
+    """Leave the other processes; the first one raises the problems of all.
+
+    Args:
+        problems: sample_id -> why it was left out.
+        what: Follows their number, e.g. 'objects have no images'.
+        remedy: What to do.
+
+    Raises:
+        ValueError: There are problems.
+    """
+    is_first = dist.get_rank() == 0
+    leave_processes()
+    if problems and is_first:
+        raise ValueError('\n  '.join([f'{len(problems)} {what}:', *list(problems.values())[:10]] +
+                                     ['...'] * (len(problems) > 10) + [remedy]))

@@ -1,8 +1,4 @@
-"""A procedural stand-in for the depth-conditioned diffusion model: shaded, textured pictures of depth views.
-
-It needs no weights, so that the demonstration runs anywhere. Its pictures follow the depth view exactly, as those of
-ControlNet do, but they are no photographs.
-"""
+"""Procedural images of depth views, as a stand-in for the diffusion model."""
 from typing import Optional, Sequence
 
 import numpy as np
@@ -10,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor
-
-from .textures import value_noise, waves
 
 
 @MODELS.register_module()
@@ -164,3 +158,33 @@ def _blur(images: Tensor, kernel: int) -> Tensor:
 def _shift(images: Tensor, right: int, down: int) -> Tensor:
     """Move (N, H, W) by pixels, zeros coming in."""
     return F.pad(images, (right, -right, down, -down))
+
+
+def value_noise(rngs: Sequence[np.random.Generator], size: int, cells: int, stretch: int = 1) -> Tensor:
+    """Smooth noise in [0, 1]: random values on a ``cells`` x ``cells / stretch`` lattice, interpolated.
+
+    Args:
+        rngs: One generator an image.
+        size: Height and width in pixels.
+        cells: Lattice cells along the width; more means finer.
+        stretch: How much longer than wide the grain is (wood, brushed metal).
+
+    Returns:
+        float32 (N, size, size).
+    """
+    rows = max(cells // stretch, 2)
+    lattice = np.stack([rng.random((rows, max(cells, 2)), dtype=np.float32) for rng in rngs])
+    return F.interpolate(torch.from_numpy(lattice)[:, None], (size, size), mode='bilinear',
+                         align_corners=False)[:, 0]
+
+
+def waves(size: int, angle: Tensor, period: Tensor, phase: Tensor, sharp: Tensor) -> Tensor:
+    """Stripes in [0, 1] across ``angle`` (radians) with ``period`` (pixels); ``sharp`` in [0, 1] hardens the edges.
+
+    All parameters are (N,); returns (N, size, size).
+    """
+    axis = torch.arange(size, dtype=torch.float32)
+    along = (axis[None, None, :] * torch.cos(angle)[:, None, None] +
+             axis[None, :, None] * torch.sin(angle)[:, None, None])
+    wave = torch.sin(2 * np.pi * (along / period[:, None, None] + phase[:, None, None]))
+    return .5 + .5 * torch.tanh(wave * (1 + 8 * sharp[:, None, None])) / torch.tanh(1 + 8 * sharp[:, None, None])

@@ -1,4 +1,5 @@
-"""CLIP's image tower with OpenDlign's residual trainable blocks beside its last ones."""
+"""CLIP image encoder with a frozen branch and a branch tuned to depth views."""
+import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,6 @@ from torch import nn
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
 from .prompts import warn_of_unknown_words
-from .residual_blocks import trainable_copy
 from .trained_state import TrainedStateMixin
 from .vision_tower import transformer_tower
 
@@ -230,3 +230,51 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         # Class features are computed once and used for every view: they are not worth a rounding.
         with torch.autocast(device_type=device.type, enabled=False):
             return self.clip.encode_text(tokens.to(device), normalize=False).float()
+
+
+def attention_projections(block: nn.Module) -> List[nn.Parameter]:
+    """Weights and biases of the in- and out-projection of a block's attention: what OpenDlign trains."""
+    # in_proj, out_proj in PyTorch and open_clip; qkv, proj in timm.
+    return [parameter for name, parameter in block.attn.named_parameters()
+            if name.startswith(('in_proj', 'out_proj', 'qkv.', 'proj.'))]
+
+
+def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
+                   trainable: str = 'attention') -> nn.ModuleList:
+    """Copy transformer blocks and make part of the copy trainable.
+
+    Args:
+        blocks: The blocks T_{L-k+1..L} to copy; they stay as they are.
+        copy_init: ``'pretrained'``: start from the blocks' weights. ``'random'``: what is trained starts anew (the
+            rest keeps the blocks' weights), the paper's ablation of the initialisation.
+        trainable: ``'attention'``: in- and out-projection of the attention only. ``'all'``: the whole blocks.
+
+    Raises:
+        ValueError: an option that does not exist.
+    """
+    if copy_init not in ('pretrained', 'random'):
+        raise ValueError(f"copy_init must be 'pretrained' or 'random', got {copy_init!r}")
+    if trainable not in ('attention', 'all'):
+        raise ValueError(f"trainable must be 'attention' or 'all', got {trainable!r}")
+    copies = nn.ModuleList(copy.deepcopy(block) for block in blocks)
+    for block in copies:
+        block.requires_grad_(False)
+        parameters = attention_projections(block) if trainable == 'attention' else list(block.parameters())
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        if copy_init == 'random':
+            if trainable == 'all':
+                for layer in block.modules():
+                    if isinstance(layer, (nn.Linear, nn.LayerNorm)):
+                        layer.reset_parameters()
+            _initialise_projections(block)
+    return copies
+
+
+def _initialise_projections(block: nn.Module) -> None:
+    """In- and out-projection as ``nn.MultiheadAttention`` initialises them."""
+    for parameter in attention_projections(block):
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+        else:
+            nn.init.zeros_(parameter)

@@ -9,16 +9,10 @@ from torch import nn
 
 from ..structures import ShapeDataSample
 from .clip_backbone import BRANCHES
-from .components import full_precision
+from .components import Component, build_component, full_precision
 from .contrastive_head import object_features
 from .data_preprocessor import ViewDataPreprocessor
 from .zero_shot_head import select_views
-
-Component = Union[dict, nn.Module]
-
-
-def _built(component: Component) -> nn.Module:
-    return component if isinstance(component, nn.Module) else MODELS.build(component)
 
 
 @MODELS.register_module()
@@ -50,14 +44,14 @@ class OpenDlign(BaseModel):
                  compare_frozen: bool = False,
                  return_embeddings: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
-        super().__init__(_built(data_preprocessor or ViewDataPreprocessor()), init_cfg)
+        super().__init__(build_component(data_preprocessor or ViewDataPreprocessor()), init_cfg)
         if encode_batch_size < 1:
             raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
         self.encode_batch_size = encode_batch_size
         self.compare_frozen, self.return_embeddings = compare_frozen, return_embeddings
-        self.backbone = _built(backbone)
-        self.alignment_head = None if alignment_head is None else _built(alignment_head)
-        self.zero_shot_head = None if zero_shot_head is None else _built(zero_shot_head)
+        self.backbone = build_component(backbone)
+        self.alignment_head = None if alignment_head is None else build_component(alignment_head)
+        self.zero_shot_head = None if zero_shot_head is None else build_component(zero_shot_head)
         if self.alignment_head is not None:
             self.alignment_head.init_logit_scale_from(self.backbone.logit_scale)
         if self.zero_shot_head is not None:

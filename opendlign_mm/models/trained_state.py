@@ -1,10 +1,48 @@
-"""State dicts that hold what was trained and which CLIP it was trained on, instead of the CLIP."""
-from typing import Dict, List
+"""What a checkpoint stores: trained parameters and the identity of the CLIP they belong to."""
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Dict, List, Optional
 
 import torch
 from torch import nn
 
-from .clip_identity import CLIPIdentity, sha256_of_weights
+
+@dataclass(frozen=True)
+class CLIPIdentity:
+    """Name of the model, tag or file name of its weights, SHA-256 of the weights (None on the meta device)."""
+    name: str
+    pretrained: Optional[str]
+    sha256: Optional[str]
+
+    def __str__(self) -> str:
+        return (f"CLIP '{self.name}' (pretrained={self.pretrained!r}, "
+                f'sha256 {(self.sha256 or "unknown")[:12]})')
+
+    def to_tensor(self) -> torch.Tensor:
+        """The identity as JSON bytes, uint8 (n,): tools that move a state dict expect tensors only."""
+        return torch.tensor(list(json.dumps(asdict(self)).encode()), dtype=torch.uint8)
+
+    @classmethod
+    def from_tensor(cls, tensor: torch.Tensor) -> 'CLIPIdentity':
+        """Inverse of :meth:`to_tensor`; ``ValueError`` if the tensor holds anything else."""
+        try:
+            return cls(**json.loads(bytes(tensor.to(torch.uint8).tolist()).decode()))
+        except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f'The entry that names the CLIP of a checkpoint is damaged: {error}') from error
+
+
+def sha256_of_weights(module: nn.Module) -> Optional[str]:
+    """SHA-256 over the name, dtype, shape and bytes of all persistent entries; None on the meta device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if value.is_meta:
+            return None
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        # uint8 view: NumPy has no bfloat16.
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
 
 IDENTITY_KEY = 'clip_identity'
 
@@ -94,3 +132,20 @@ def _fill_in_what_clip_holds(module: TrainedStateMixin, incompatible_keys) -> No
     incompatible_keys.missing_keys[:] = [
         key for key in incompatible_keys.missing_keys
         if key not in absent and (module._clip_is_in_state_dict or not key.startswith(f'{module._load_prefix}clip.'))]
+
+
+def require_clip_checkpoint(checkpoint: dict, source: str) -> None:
+    """Check that ``checkpoint`` was written for a model on a CLIP backbone.
+
+    Args:
+        checkpoint: What ``torch.load`` gave: a Runner's checkpoint or a plain state dict.
+        source: Where it is from, for the message.
+
+    Raises:
+        RuntimeError: No entry names a CLIP or holds its weights.
+    """
+    entries = checkpoint.get('state_dict', checkpoint)
+    if not any(f'.{key}'.endswith(f'.{IDENTITY_KEY}') or '.clip.' in f'.{key}' for key in entries):
+        some = ', '.join(list(entries)[:3]) or 'nothing'
+        raise RuntimeError(f'{source} is a checkpoint of another model: none of its {len(entries)} entries ({some}, '
+                           '...) belongs to a CLIPDepthBackbone. Give one that tools/train.py wrote for this config.')

@@ -8,8 +8,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 
 from .components import full_precision
-from .prompts import checked_class_names, class_features, resolve_templates
-from .text_cache import cached_class_features, text_cache_key
+from .prompts import cached_class_features, checked_class_names, class_features, resolve_templates, text_cache_key
 
 
 @MODELS.register_module()

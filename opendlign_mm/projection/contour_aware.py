@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .batched import project_batched
-from .clouds import checked_clouds
 from .dense import project_dense
 from .sparse_numba import project_numba
-from .views import view_axes, voxelise
+from .views import checked_clouds, view_axes, voxelise
 
 BACKENDS = ('auto', 'dense', 'numba', 'cuda')
 

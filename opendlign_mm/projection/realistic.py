@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .clouds import checked_clouds
-from .views import view_axes
+from .views import checked_clouds, view_axes
 
 # PointCLIP V2's ten views: four oblique and four straight ones around the object, and two from above and below, as
 # rotations about x, y, z; each is then tilted a little to show more surface.

@@ -1,11 +1,6 @@
-"""Where the points of a cloud fall in each view: rotation, normalisation and quantisation.
-
-All backends of the projection share this stage, so that they agree on every voxel. It is written as elementwise
-arithmetic (no matrix product): a product may sum in another order for another batch size, and a point on a voxel border
-would then change its voxel with the company it is in.
-"""
+"""Camera views of a point cloud: axes, normalization, and batches of clouds."""
 from dataclasses import dataclass
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -103,3 +98,34 @@ def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: in
     nearness = (depth + depth_bias) / (1 + depth_bias)
     return VoxelisedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
                            depth_bin.long().clamp_(0, depth_bins - 1), nearness)
+
+
+def checked_clouds(points: Union[Tensor, Sequence[Tensor]]) -> List[Tensor]:
+    """A batch of clouds as a list.
+
+    Args:
+        points: (B, N, 3) float tensor, or a list of B tensors (N_i, 3).
+
+    Raises:
+        TypeError: ``points`` is not a float tensor or a list of float tensors.
+        ValueError: A shape other than (N, 3), or non-finite coordinates; the message counts them.
+    """
+    if isinstance(points, Tensor):
+        if points.dim() != 3 or points.shape[-1] != 3:
+            raise ValueError(f'points must have shape (B, N, 3), got {tuple(points.shape)}; '
+                             'use points[None, :, :3] for one cloud')
+        clouds = list(points)
+    elif isinstance(points, (list, tuple)) and all(isinstance(cloud, Tensor) for cloud in points):
+        clouds = list(points)
+    else:
+        raise TypeError(f'points must be a (B, N, 3) tensor or a list of (N_i, 3) tensors, got {type(points).__name__}')
+    for index, cloud in enumerate(clouds):
+        if cloud.dim() != 2 or cloud.shape[1] != 3:
+            raise ValueError(f'cloud {index} must have shape (N, 3), got {tuple(cloud.shape)}')
+        if not cloud.is_floating_point():
+            raise TypeError(f'cloud {index} must be a float tensor, got {cloud.dtype}')
+        bad = int((~torch.isfinite(cloud).all(1)).sum())
+        if bad:
+            raise ValueError(f'cloud {index} has {bad} of {len(cloud)} points with NaN or infinite coordinates; '
+                             'remove them before the projection')
+    return clouds

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..apis import init_model
 from ..models import OpenDlign
-from ..models.clip_identity import CLIPIdentity
 from ..models.prompts import class_features
+from ..models.trained_state import CLIPIdentity
 from .shape_index import ShapeIndex
 
 

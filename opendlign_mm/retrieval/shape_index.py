@@ -7,7 +7,7 @@ from typing import Iterator, List, Optional, Tuple, Union
 import numpy as np
 from mmengine.config import Config
 
-from ..atomic_folder import atomic_folder
+from ..atomic_files import atomic_folder
 
 VECTORS, SHAPES, THUMBNAILS = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy'
 ABOUT, CONFIG = 'index.json', 'config.py'

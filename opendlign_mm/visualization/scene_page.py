@@ -1,19 +1,24 @@
-"""A page for the browser: a scene to turn and zoom, and below it each found box with its depth views."""
+"""Interactive HTML page of a scene and its detections."""
+from __future__ import annotations
+
 import base64
 import html
 import io
 from pathlib import Path
-from typing import List, Sequence, Union
+from typing import TYPE_CHECKING, List, Sequence, Union
 
 import numpy as np
 import torch
-from mmdet3d.structures import BaseInstance3DBoxes
 from PIL import Image
 from torch import Tensor
 
-from ..apis.detect_scene import SceneDetections
 from ..atomic_files import atomic_write
-from .boxes import visible_points
+from ..structures import SceneDetections
+from .boxes import draw_scene_from_above, visible_points
+from .sheets import depth_contact_sheet
+
+if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
+    from mmdet3d.structures import BaseInstance3DBoxes
 
 SCRIPT = 'plotly.min.js'
 PREDICTED, TRUE = '#d62728', '#2ca02c'
@@ -129,3 +134,27 @@ def _views_png(depth_views: Tensor) -> str:
     contents = io.BytesIO()
     Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()).save(contents, 'PNG')
     return base64.b64encode(contents.getvalue()).decode('ascii')
+
+
+def draw_scene(scene: SceneDetections, out_dir: Union[str, Path]) -> List[Path]:
+    """Draw the detections of one scene.
+
+    Args:
+        scene: What to draw, as :func:`opendlign_mm.apis.detect_scene.detect_scene` returns it.
+        out_dir: Folder of the files.
+
+    Returns:
+        Paths of ``SCENE.html``, ``SCENE_boxes.png`` and, if anything was detected, ``SCENE_views.png``.
+    """
+    out_dir = Path(out_dir)
+    numbered = [f'{number} {label}' for number, label in enumerate(scene.labels, start=1)]
+    paths = [
+        write_scene_page(scene, out_dir / f'{scene.name}.html'),
+        draw_scene_from_above(scene.points, out_dir / f'{scene.name}_boxes.png', scene.boxes, numbered,
+                              scene.true_boxes, scene.true_labels, scene.name)
+    ]
+    if scene.depth_views is None:
+        return paths
+    titles = ['\n'.join([f'{number}:', *(f'{name} {value:.2f}' for name, value in classes), match]).rstrip()
+              for number, (classes, match) in enumerate(zip(scene.classes, scene.matches), start=1)]
+    return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png')]

@@ -9,22 +9,19 @@ What is done is not done again.
 import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Dict, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import numpy as np
+import torch
+from mmdet3d.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from tqdm import tqdm
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmdet3d.registry import DATASETS  # noqa: E402
-from mmengine.dataset import pseudo_collate  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from opendlign_mm.apis import init_model, train_once  # noqa: E402
-from opendlign_mm.atomic_files import atomic_write  # noqa: E402
-from opendlign_mm.command_line.options import user_errors  # noqa: E402
-from opendlign_mm.models.prompts import class_features  # noqa: E402
+from opendlign_mm.apis import init_model, train_once
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.models.prompts import class_features
 
 ROOT = Path(__file__).resolve().parents[1]
 # Prompts for photographs, in the words that the demonstration CLIP knows.

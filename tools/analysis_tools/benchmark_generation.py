@@ -7,23 +7,20 @@
     python tools/analysis_tools/benchmark_generation.py sd15 --count                # count its floating point operations instead
 """
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import numpy as np
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmdet3d.registry import MODELS  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape  # noqa: E402
-from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image  # noqa: E402
-from opendlign_mm.generation.image_prompts import ImagePrompt  # noqa: E402
-from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
+from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
+from opendlign_mm.generation.image_prompts import ImagePrompt
+from opendlign_mm.projection import ContourAwareProjection
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/generation/sd15_controlnet_depth.py'
 

@@ -4,17 +4,13 @@
     python tools/analysis_tools/benchmark_projection.py --points 3000 10000
 """
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from opendlign_mm.datasets.procedural import sample_shape  # noqa: E402
-from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
+from opendlign_mm.datasets.procedural import sample_shape
+from opendlign_mm.projection import ContourAwareProjection
 
 
 def best_of(repeats: int, call, cuda: bool) -> float:

@@ -1,16 +1,12 @@
 #!/usr/bin/env python
 """Time a query among many shapes: ``python tools/analysis_tools/benchmark_search.py --shapes 100000``. Prints a Markdown table."""
 import argparse
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works from a clone that is not installed
+import numpy as np
+from mmengine.config import Config
 
-import numpy as np  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-
-from opendlign_mm.retrieval import ShapeIndex  # noqa: E402
+from opendlign_mm.retrieval import ShapeIndex
 
 
 def main() -> None:

@@ -4,7 +4,6 @@
     python tools/analysis_tools/draw_overview.py .github/images/overview.png --room pictures/<a picture of visualize_detections.py>
 """
 import argparse
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -12,14 +11,12 @@ import numpy as np
 import torch
 
 matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape  # noqa: E402
-from opendlign_mm.generation import ShadedTextureGenerator  # noqa: E402
-from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
-from opendlign_mm.visualization.figures import save_figure  # noqa: E402
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
+from opendlign_mm.generation import ShadedTextureGenerator
+from opendlign_mm.projection import ContourAwareProjection
+from opendlign_mm.visualization.figures import save_figure
 
 
 def main():

@@ -19,14 +19,14 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # works from a clone that is not installed
 
-from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape  # noqa: E402
-from opendlign_mm.projection import ContourAwareProjection  # noqa: E402
-from opendlign_mm.visualization.figures import save_figure  # noqa: E402
+from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
+from opendlign_mm.projection import ContourAwareProjection
+from opendlign_mm.visualization.figures import save_figure
 
 
 def parse_args():

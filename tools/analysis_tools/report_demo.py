@@ -21,10 +21,8 @@ from mmengine.runner import Runner
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from opendlign_mm.apis import init_model  # noqa: E402
-from opendlign_mm.atomic_files import atomic_write  # noqa: E402
+from opendlign_mm.apis import init_model
+from opendlign_mm.atomic_files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'opendlign_tiny.py'

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
 from opendlign_mm.generation import ShadedTextureGenerator
-from opendlign_mm.models.compact_clip import save_compact_clip
+from opendlign_mm.models.clip_loading import save_compact_clip
 from opendlign_mm.projection import ContourAwareProjection
 
 CONFIG = dict(

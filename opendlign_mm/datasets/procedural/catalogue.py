@@ -6,7 +6,7 @@ import numpy as np
 
 from . import fixtures, furniture, small_objects
 from .assembly import Assembly
-from .scanning import add_sensor_noise, floor_remnant, scan_like_weights
+from .scan_simulation import add_sensor_noise, floor_remnant, scan_like_weights
 
 _BUILDERS: Dict[str, Callable[[Assembly, np.random.Generator], None]] = dict(
     chair=furniture.chair, table=furniture.table, desk=furniture.desk, bed=furniture.bed, sofa=furniture.sofa,

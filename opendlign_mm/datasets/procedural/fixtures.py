@@ -1,8 +1,7 @@
 """What is built into a house: doors, windows, bathroom ceramics. Metres, z up, front toward +y."""
 import numpy as np
 
-from .assembly import Assembly
-from .palette import ceramic, metal, paint, shade, wood
+from .assembly import Assembly, ceramic, metal, paint, shade, wood
 
 
 def door(a: Assembly, rng: np.random.Generator) -> None:

@@ -1,8 +1,7 @@
 """Seats, tables, beds and storage. Each function adds one object to an assembly: metres, z up, front toward +y."""
 import numpy as np
 
-from .assembly import Assembly
-from .palette import fabric, metal, paint, shade, wood
+from .assembly import Assembly, fabric, metal, paint, shade, wood
 
 
 def chair(a: Assembly, rng: np.random.Generator) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ...atomic_files import atomic_write
-from .rooms import ROOM_CLASSES, SCANNET_CLASSES, Room, make_room
+from ..scannet_classes import SCANNET_CLASSES
+from .rooms import ROOM_CLASSES, Room, make_room
 
 SPLITS = ('train', 'val')
 

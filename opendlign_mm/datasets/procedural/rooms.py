@@ -4,13 +4,10 @@ from typing import List, Tuple
 
 import numpy as np
 
+from ..scannet_classes import SCANNET_CLASSES, SCANNET_NYU40_IDS
 from .room_layout import RoomLayout, lay_out_room
 from .scan_simulation import scan
 
-# ScanNet's 18 detection classes in mmdet3d's order and their NYU40 ids; a label is a place in this list.
-SCANNET_CLASSES = ('cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter',
-                   'desk', 'curtain', 'refrigerator', 'showercurtrain', 'toilet', 'sink', 'bathtub', 'garbagebin')
-SCANNET_NYU40_IDS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
 ROOM_CLASSES = ('cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'desk', 'toilet', 'sink',
                 'bathtub')
 WALL_ID, FLOOR_ID, CEILING_ID, OTHER_ID = 1, 2, 22, 40  # NYU40

@@ -1,8 +1,7 @@
 """What stands on furniture: lamps, bottles, cups, monitors. Metres, z up, front toward +y."""
 import numpy as np
 
-from .assembly import Assembly
-from .palette import ceramic, fabric, metal, paint, shade
+from .assembly import Assembly, ceramic, fabric, metal, paint, shade
 
 
 def lamp(a: Assembly, rng: np.random.Generator) -> None:

@@ -9,12 +9,10 @@ from typing import Iterator, List, Sequence
 
 import numpy as np
 
-from ...atomic_files import atomic_write
-from ...atomic_folder import atomic_folder
+from ...atomic_files import atomic_folder, atomic_write
+from ..released import read_depth_views
 from ..source_files import read_json, required
-from ..transforms.load_depth_views import LoadDepthViews
-from .file_keys import file_key
-from .packed_shape import PackedShape, encode_image
+from .packed_shape import PackedShape, encode_image, file_key
 
 
 def depth_path(root: Path, sample_id: str) -> Path:
@@ -73,7 +71,7 @@ def read_depth_map(path: Path) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ValueError: It is no depth map, is cut off, or in colour; the message names it.
     """
-    views = LoadDepthViews()(dict(depth_path=str(path)))['depth_views']
+    views = read_depth_views(path)
     if views.ndim != 3:
         raise ValueError(f'{path}: the depth views are in colour, {views.shape}; grey ones are needed')
     return np.rint(views * 255).astype(np.uint8)

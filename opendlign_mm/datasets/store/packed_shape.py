@@ -1,7 +1,8 @@
-"""One object of a store: its depth views and images as the bytes of their files, and what is known of it."""
+"""One stored shape: its depth views, images and metadata as files of a tar shard."""
 import io
 from dataclasses import dataclass, field
 from typing import List, Sequence
+from urllib.parse import quote, unquote
 
 import numpy as np
 from PIL import Image
@@ -72,3 +73,16 @@ def _decoded(files: Sequence[bytes], mode: str, name: str) -> np.ndarray:
     if not arrays:
         raise ValueError(f'there is no {name}')
     return np.stack(arrays)
+
+
+def file_key(sample_id: str) -> str:
+    """A name that is valid in tar archives and folders; no two objects share one, and :func:`sample_id_of` undoes it.
+
+    WebDataset ends a key at the first dot, so dots are escaped too.
+    """
+    return quote(sample_id, safe='').replace('.', '%2E').replace('~', '%7E')
+
+
+def sample_id_of(key: str) -> str:
+    """The ``sample_id`` of a file key."""
+    return unquote(key)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Iterator, List, Sequence
 
 from ...atomic_files import atomic_write
-from .file_keys import file_key
-from .packed_shape import IMAGE_FORMATS, PackedShape
+from .packed_shape import IMAGE_FORMATS, PackedShape, file_key
 
 
 def write_tar_shard(path: Path, shapes: Sequence[PackedShape]) -> None:

@@ -1,4 +1,4 @@
-"""Points of a shape's file, z up."""
+"""Load a shape's points, depth views or depth-aligned images."""
 import zlib
 from pathlib import Path
 from typing import Any, Optional
@@ -7,9 +7,12 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+from PIL import Image
 
-from ..pickled_npy import load_npy
-from ..shape_files import ShapePoints, checked_points, points_of_entry, read_shape
+from ..procedural import sample_shape
+from ..released import read_depth_views
+from ..shape_files import ShapePoints, checked_points, load_npy, points_of_entry, read_shape
+from ..source_files import required
 
 UP_AXES = ('y', 'z')
 
@@ -95,3 +98,98 @@ def _load_entries(path: str) -> Any:
     if problem is not None:
         raise ValueError(f'{path} cannot be read: {problem}. It may be cut off.')
     return entries
+
+
+@TRANSFORMS.register_module()
+class LoadBuiltInShape(BaseTransform):
+    """Make the points of a built-in object, as loading transforms read those of a file.
+
+    Required keys:
+        category, shape_seed, num_points, scan_like: as :class:`BuiltInShapes` gives them.
+
+    Added keys:
+        points: float32 tensor (N, 3) in metres, z up.
+        colors: uint8 array (N, 3), RGB of the points.
+        complete_points: the whole surface of the same object; the same tensor unless the object is a scan.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add the points to ``results``."""
+        category, num_points, seed = results['category'], results['num_points'], tuple(results['shape_seed'])
+        # The object is drawn before its sampling, so that one seed gives a scan and the surface of one object.
+        complete = sample_shape(category, np.random.default_rng(seed), num_points)
+        shape = complete
+        if results['scan_like']:
+            shape = sample_shape(category, np.random.default_rng(seed), num_points, scan_like=True)
+        results['complete_points'] = torch.from_numpy(complete.points)
+        results['points'] = results['complete_points'] if shape is complete else torch.from_numpy(shape.points)
+        results['colors'] = shape.colors
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class LoadDepthViews(BaseTransform):
+    """Read an object's depth views, as the authors of OpenDlign released them.
+
+    Required keys:
+        depth_path: An .npy file: array (V, H, W, 3) or (V, H, W), uint8, or float in [0, 1] or [0, 255];
+            background white, near is dark.
+
+    Added keys:
+        depth_views: float32 array (V, H, W) in [0, 1]; (V, 3, H, W) where the three channels differ.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read, for example because it is cut off, or its array is another one; the
+            message names it.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add ``depth_views`` to ``results``."""
+        results['depth_views'] = read_depth_views(results['depth_path'])
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class LoadDepthAlignedImages(BaseTransform):
+    """Read the depth-aligned images of an object, one for each of its depth views.
+
+    Required keys:
+        image_paths: V image files, in the order of the views.
+
+    Added keys:
+        images: uint8 array (V, H, W, 3), RGB.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is no image or cut off, or their sizes differ; the message names it.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add ``images`` to ``results``."""
+        images = [_read_image(path) for path in results['image_paths']]
+        for path, image in zip(results['image_paths'], images):
+            if image.shape != images[0].shape:
+                raise ValueError(f'{path} has {image.shape[1]} x {image.shape[0]} pixels, the first view of the object '
+                                 f'{images[0].shape[1]} x {images[0].shape[0]}')
+        results['images'] = np.stack(images)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+def _read_image(path: str) -> np.ndarray:
+    required(path, 'A depth-aligned image of the data set is missing.')
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert('RGB'))
+    except (OSError, ValueError, SyntaxError) as error:
+        problem = str(error)
+    raise ValueError(f'{path} cannot be read: {problem}. It may be cut off; fetch it again.')

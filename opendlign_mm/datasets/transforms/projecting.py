@@ -1,12 +1,14 @@
-"""Points to depth views, as a pipeline transform."""
+"""Project points to depth views, for shapes and for scenes in mmdet3d pipelines."""
 from typing import Callable, Optional, Union
 
+import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+from torch import Tensor
 
-from ...projection import ContourAwareProjection, build_projection
-from .points import point_coordinates
-from .view_matrices import view_matrices
+from ...projection import ContourAwareProjection, build_projection, view_axes
+from ...projection.views import points_in_views
 
 
 @TRANSFORMS.register_module()
@@ -57,3 +59,102 @@ class ProjectPointsToDepth(BaseTransform):
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(projection={self.projection!r}, with_matrices={self.with_matrices}, '
                 f'points_key={self.points_key!r}, depth_key={self.depth_key!r})')
+
+
+@TRANSFORMS.register_module()
+class DepthViewToImage(BaseTransform):
+    """Make one depth view the image of a multi-modal mmdet3d pipeline.
+
+    It goes after ``ProjectPointsToDepth(with_matrices=True)`` and before transforms that move the points or the image:
+    mmdet3d's fusion layers undo those themselves.
+
+    Required keys:
+        depth_views: float array (V, H, W) in [0, 1].
+        depth_view_matrices: float array (V, 4, 4).
+
+    Added keys:
+        img: uint8 array (H, W, 3) in [0, 255], three equal channels.
+        img_shape, ori_shape, pad_shape: (H, W).
+        depth2img: float32 array (4, 4), from points to pixels (mmdet3d's 'DEPTH' coordinates).
+
+    Args:
+        view: Index of the view.
+
+    Raises:
+        ValueError: The required keys are absent or there is no such view.
+    """
+
+    def __init__(self, view: int = 0) -> None:
+        self.view = view
+
+    def transform(self, results: dict) -> dict:
+        """Add ``img`` and ``depth2img`` to ``results``."""
+        if 'depth_views' not in results or 'depth_view_matrices' not in results:
+            raise ValueError("DepthViewToImage needs 'depth_views' and 'depth_view_matrices'; put "
+                             'ProjectPointsToDepth(with_matrices=True) before it')
+        num_views = len(results['depth_views'])
+        if not 0 <= self.view < num_views:
+            raise ValueError(f'view={self.view}, but the projection gives the views 0 to {num_views - 1}')
+        view = results['depth_views'][self.view]
+        results['img'] = np.repeat(np.rint(view * 255).astype(np.uint8)[..., None], 3, axis=-1)
+        results['img_shape'] = results['ori_shape'] = results['pad_shape'] = view.shape
+        results['depth2img'] = results['depth_view_matrices'][self.view]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(view={self.view})'
+
+
+def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
+    """Matrices from points to the pixels of the depth views of that cloud.
+
+    The views are orthographic: the last coordinate of a projected point is 1, so that dividing by it, as mmdet3d's
+    ``points_cam2img`` does, changes nothing.
+
+    Args:
+        points: (N, 3) float tensor, the cloud that is projected; its extent decides scale and position in each view.
+        projection: The projection that makes the views.
+
+    Returns:
+        (V, 4, 4) float32 on the device of ``points``. Row 0 gives the column, row 1 the image row, both in pixels with
+        (0, 0) the centre of the upper left pixel. An empty cloud has the matrices of a cloud at the origin.
+    """
+    axes = view_axes(projection.view_angles, projection.elevation, points.device)
+    right, up, _ = axes
+    seen = points_in_views(points if len(points) else points.new_zeros(1, 3), axes)
+    pixels_per_unit = projection.object_ratio * (projection.resolution - 1) / seen.unit[:, 0]
+    middle = [(low + high)[:, 0] / 2 for low, high in zip(seen.low, seen.high)]
+
+    matrices = points.new_zeros(len(right), 4, 4)
+    matrices[:, 0, :3] = right * pixels_per_unit[:, None]
+    matrices[:, 1, :3] = -up * pixels_per_unit[:, None]
+    matrices[:, 0, 3] = .5 * (projection.resolution - 1) - middle[0] * pixels_per_unit
+    matrices[:, 1, 3] = .5 * (projection.resolution - 1) + middle[1] * pixels_per_unit
+    matrices[:, 2:, 3] = 1
+    return matrices
+
+
+def point_coordinates(results: dict, key: str = 'points') -> Tensor:
+    """Coordinates of ``results[key]``.
+
+    Args:
+        results: A pipeline's results; under ``key`` is a float tensor or array (N, >=3), or mmdet3d's ``BasePoints``.
+        key: Where the points are.
+
+    Returns:
+        (N, 3) float32 tensor.
+
+    Raises:
+        ValueError: There are no points, or their shape is another one.
+    """
+    if key not in results:
+        raise ValueError(f"the pipeline's results have no '{key}'; load them first, e.g. with LoadPointsFromFile "
+                         f'(there are: {", ".join(sorted(results)) or "none"})')
+    points = results[key]
+    # BasePoints is told by its attribute, since importing it would import all of mmdet3d.
+    points = points.coord if hasattr(points, 'coord') else points
+    points = torch.from_numpy(points) if isinstance(points, np.ndarray) else points
+    if not isinstance(points, Tensor) or points.ndim != 2 or points.shape[1] < 3:
+        shape = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
+        raise ValueError(f"'{key}' must be (N, >=3) with x, y, z first, got {shape}")
+    return points[:, :3].float()

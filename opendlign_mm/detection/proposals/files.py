@@ -10,7 +10,8 @@ from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .base import BrokenSceneError, check_points, make_proposals
+from ...point_ops.checks import BrokenSceneError, check_points
+from .base import make_proposals
 
 ENDINGS = ('.json', '.npz')
 

@@ -7,7 +7,8 @@ from mmdet3d.structures import BaseInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .base import check_points, make_proposals
+from ...point_ops.checks import check_points
+from .base import make_proposals
 
 
 @MODELS.register_module()

@@ -1,14 +1,116 @@
-"""The set loss of 3DETR (section 3.3), for every decoder layer."""
-from typing import Dict, List, Optional
+"""Losses of 3DETR: targets, Hungarian matching, and the weighted sum."""
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmdet.utils import reduce_mean
+from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...box_ops.iou import generalized_iou
-from .matching import HungarianMatcher
-from .targets import SceneTargets
+from .box_coder import SceneBounds, encode_angle
+
+
+@dataclass
+class SceneTargets:
+    """G boxes of one scene.
+
+    Attributes:
+        labels: int64 (G,).
+        boxes: float (G, 7), gravity centre, size, yaw.
+        normalized_centers: float (G, 3), in [0, 1] within the bounds of the points.
+        normalized_sizes: float (G, 3), shares of the scene's extent.
+        angle_bins: int64 (G,).
+        normalized_residuals: float (G,), in half bin widths.
+    """
+    labels: Tensor
+    boxes: Tensor
+    normalized_centers: Tensor
+    normalized_sizes: Tensor
+    angle_bins: Tensor
+    normalized_residuals: Tensor
+
+    @classmethod
+    def of(cls, annotated: InstanceData, bounds: SceneBounds, scene: int, num_classes: int, num_angle_bins: int,
+           class_agnostic: bool) -> 'SceneTargets':
+        """Targets of scene number ``scene``. Boxes labelled -1 (a class of no interest) are left out.
+
+        Args:
+            annotated: ``bboxes_3d`` and ``labels_3d`` (G,).
+            bounds: Of all scenes of the batch.
+            scene: Which of them.
+            num_classes: Without the background.
+            num_angle_bins: 1 for axis-aligned boxes.
+            class_agnostic: Every box is of class 0.
+
+        Raises:
+            ValueError: A label out of range.
+        """
+        kept = annotated.labels_3d >= 0
+        labels, boxes = annotated.labels_3d[kept], annotated.bboxes_3d[kept]
+        if class_agnostic:
+            labels = labels * 0
+        elif len(labels) and labels.max() >= num_classes:
+            raise ValueError(f'an annotated box has the label {int(labels.max())}, but the model has {num_classes} '
+                             "classes; set num_classes to the number of the data set's classes")
+        low, extent = bounds.low[scene], bounds.extent[scene]
+        parameters = boxes.tensor.new_zeros(len(boxes), 7)
+        parameters[:, :3], parameters[:, 3:6], parameters[:, 6] = boxes.gravity_center, boxes.dims, boxes.yaw
+        parameters = parameters.to(low)
+        if num_angle_bins == 1:
+            parameters[:, 6] = 0
+        angle_bins, residuals = encode_angle(parameters[:, 6], num_angle_bins)
+        return cls(labels.to(low.device), parameters, (parameters[:, :3] - low) / extent, parameters[:, 3:6] / extent,
+                   angle_bins, residuals)
+
+
+class HungarianMatcher:
+    """Assignment of least total cost, for each scene and decoder layer on its own.
+
+    The cost of a pair is ``- cls * p(class) - objectness * objectness + center * distance - giou * GIoU``; the distance
+    is L1 in normalised coordinates.
+
+    Args:
+        cls (float): weight of the class probability.
+        giou (float): weight of the generalised IoU.
+        center (float): weight of the distance of the centres.
+        objectness (float): weight of the objectness.
+    """
+
+    def __init__(self, cls: float = 1., giou: float = 2., center: float = 0., objectness: float = 0.) -> None:
+        self.cls, self.giou, self.center, self.objectness = cls, giou, center, objectness
+
+    @torch.no_grad()
+    def cost(self, predictions: Dict[str, Tensor], scene: int, targets: SceneTargets, rotated: bool) -> Tensor:
+        """Cost (L, K, G) of scene number ``scene``. ``predictions``: of :func:`decode_boxes`, float32."""
+        probability = predictions['cls_logits'][:, scene].softmax(dim=-1)[..., targets.labels]
+        cost = -self.cls * probability - self.objectness * predictions['objectness'][:, scene, :, None]
+        if self.center:
+            offsets = predictions['normalized_center'][:, scene, :, None] - targets.normalized_centers
+            cost = cost + self.center * offsets.abs().sum(dim=-1)
+        if self.giou:
+            boxes = predictions['boxes'][:, scene]
+            cost = cost - self.giou * generalized_iou(boxes[:, :, None], targets.boxes, rotated)
+        return cost
+
+    def __call__(self, predictions: Dict[str, Tensor], targets: List[SceneTargets],
+                 rotated: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Match all scenes and layers.
+
+        Returns:
+            int64 (P,) each: layer, scene, query, and box of the scene, for every matched pair.
+        """
+        pairs = []
+        for scene, boxes in enumerate(targets):
+            if len(boxes.labels) == 0:
+                continue
+            for layer, cost in enumerate(self.cost(predictions, scene, boxes, rotated).cpu()):
+                queries, matched = linear_sum_assignment(cost)
+                pairs += [(layer, scene, query, box) for query, box in zip(queries, matched)]
+        device = predictions['cls_logits'].device
+        return tuple(torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 4).T)
 
 
 class SetCriterion:

@@ -9,17 +9,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...point_ops import furthest_point_sample, gather_points
-from ..proposals.base import check_points
-from .box_branches import BoxBranches
-from .box_coder import SceneBounds, decode_boxes
-from .criterion import SetCriterion
-from .decoder import QueryDecoder
-from .fourier_positions import FourierPositions
-from .pointwise_mlp import pointwise_mlp
+from ...point_ops.checks import check_points
+from .box_coder import BoxBranches, SceneBounds, decode_boxes
+from .criterion import SceneTargets, SetCriterion
 from .selection import BoxSelection, detections_of
-from .set_abstraction import SetAbstraction
-from .targets import SceneTargets
-from .transformer import PointEncoder
+from .set_abstraction import SetAbstraction, pointwise_mlp
+from .transformer import FourierPositions, PointEncoder, QueryDecoder
 
 
 @MODELS.register_module()

@@ -3,7 +3,7 @@ from typing import Callable
 
 from torch import Tensor
 
-from . import ball_query, furthest_point_sample, three_nn
+from ..point_ops import ball_query, furthest_point_sample, three_nn
 
 
 def run_point_ops_on_cpu() -> None:
