@@ -9,10 +9,6 @@ from mmengine.visualization import Visualizer
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def pytest_configure(config) -> None:
-    config.addinivalue_line('markers', "slow: takes a minute; leave it out with -m 'not slow'")
-
-
 @pytest.fixture(scope='session')
 def shared_dir() -> Path:
     """The folder of reference data: $OPENDLIGN_SHARED, or ``shared`` beside the repository."""

@@ -23,7 +23,7 @@ from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.models.prompts import class_features
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Prompts for photographs, in the words that the demonstration CLIP knows.
 PLAIN_TEMPLATES = ('a photo of a {}', 'a picture of a {}', 'an image of one {}', 'a realistic {}')
 DATA = dict(complete=0., scans=1.)

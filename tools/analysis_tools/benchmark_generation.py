@@ -22,7 +22,7 @@ from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
 from opendlign_mm.generation.image_prompts import ImagePrompt
 from opendlign_mm.projection import ContourAwareProjection
 
-CONFIG = Path(__file__).resolve().parents[1] / 'configs/generation/sd15_controlnet_depth.py'
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/generation/sd15_controlnet_depth.py'
 
 
 @MODELS.register_module()

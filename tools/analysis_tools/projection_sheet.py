@@ -8,7 +8,6 @@ of the first scene in ``scannet_infos_val.pkl`` (mmdet3d's format), one of each 
 """
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -21,12 +20,11 @@ from mmengine.registry import init_default_scope
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))  # works from a clone that is not installed
-
 from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
 from opendlign_mm.projection import ContourAwareProjection
 from opendlign_mm.visualization.figures import save_figure
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def parse_args():

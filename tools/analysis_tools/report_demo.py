@@ -24,7 +24,7 @@ from tqdm import tqdm
 from opendlign_mm.apis import init_model
 from opendlign_mm.atomic_files import atomic_write
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'opendlign_tiny.py'
 ROOMS = ROOT / 'configs' / 'opendlign_tiny_scannet.py'
 HELD_OUT = ('desk', 'sofa', 'cabinet', 'bathtub')  # each resembles a class that stays: table, chair, door, sink

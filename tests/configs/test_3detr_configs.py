@@ -1,0 +1,127 @@
+"""The configs of 3DETR train and test on scenes in mmdet3d's own formats."""
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_runs import REPOSITORY
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from opendlign_mm.datasets.procedural.room_writer import write_rooms
+
+SMALL = dict(
+    set_abstraction=dict(num_points=64, num_samples=8, channels=(16, 16, 32)),
+    encoder=dict(feedforward_channels=16, downsampling=dict(num_points=32, num_samples=8, channels=(32, 32))),
+    decoder=dict(num_layers=2, feedforward_channels=16))
+
+
+@pytest.fixture(scope='module')
+def rooms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('rooms')
+    write_rooms(folder, num_train=2, num_val=1, num_points=3000)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def sunrgbd(tmp_path_factory):
+    """Two scenes with turned boxes in the layout of SUN RGB-D."""
+    folder = tmp_path_factory.mktemp('sunrgbd')
+    (folder / 'points').mkdir()
+    rng = np.random.default_rng(0)
+    infos = []
+    for number in range(2):
+        points = rng.uniform([-2, 0, 0, 0, 0, 0], [2, 5, 2, 1, 1, 1], (3000, 6)).astype(np.float32)
+        points.tofile(folder / 'points' / f'{number:06d}.bin')
+        boxes = np.concatenate([rng.uniform([-2, 0, 0], [2, 5, 2], (4, 3)), rng.uniform(.5, 1.5, (4, 3)),
+                                rng.uniform(-3, 3, (4, 1))], axis=1)
+        images = dict(CAM0=dict(img_path=f'{number:06d}.jpg', depth2img=np.eye(3).tolist(), height=530, width=730))
+        infos.append(dict(lidar_points=dict(num_pts_feats=6, lidar_path=f'{number:06d}.bin'), images=images,
+                          instances=[dict(bbox_3d=box.tolist(), bbox_label_3d=int(rng.integers(10)), bbox=[0, 0, 9, 9],
+                                          bbox_label=0) for box in boxes]))
+    names = ('bed', 'table', 'sofa', 'chair', 'toilet', 'desk', 'dresser', 'night_stand', 'bookshelf', 'bathtub')
+    metainfo = dict(categories={name: index for index, name in enumerate(names)}, dataset='sunrgbd', info_version='1.1')
+    for split in ('train', 'val'):
+        (folder / f'sunrgbd_infos_{split}.pkl').write_bytes(pickle.dumps(dict(metainfo=metainfo, data_list=infos)))
+    return folder
+
+
+def small_config(name, folder, work_dir):
+    """A config of ``configs`` with a small model, on the scenes in ``folder``."""
+    cfg = Config.fromfile(REPOSITORY / f'configs/{name}.py')
+    small = dict(SMALL) if name != '3detr_scannet' else dict(SMALL, encoder=dict(feedforward_channels=16))
+    cfg.merge_from_dict(dict(model=dict(small, num_queries=16), train_cfg=dict(max_epochs=1, val_interval=1)))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.batch_size = 2
+    for dataset in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
+        dataset.data_root = f'{folder}/'
+        for transform in dataset.pipeline:
+            if transform.type == 'PointSample':
+                transform.num_points = 1500
+            elif transform.type == 'RandomCuboid':
+                transform.min_points = 1000
+    cfg.work_dir = cfg.experiment_name = str(work_dir)
+    cfg.default_hooks.logger.interval = 1
+    return cfg
+
+
+@pytest.mark.parametrize('name', ['3detr_m_scannet', '3detr_scannet', '3detr_m_rooms', '3detr_m_sunrgbd'])
+def test_one_epoch_and_its_validation(name, rooms, sunrgbd, tmp_path):
+    cfg = small_config(name, sunrgbd if 'sunrgbd' in name else rooms, tmp_path)
+    runner = Runner.from_cfg(cfg)
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.train()
+    same = {key for key, value in runner.model.named_parameters() if torch.equal(value, before[key])}
+    # A single angle bin leaves nothing to learn about it.
+    assert all(key.startswith('branches.angle_cls.') for key in same) and (cfg.model.num_angle_bins == 1 or not same)
+    points = next(iter(runner.train_dataloader))['inputs']['points']
+    assert all(scene.shape == (1500, 3) for scene in points)
+    metrics = runner.val_loop.run()
+    assert 0 <= metrics['proposals/recall_0.25'] <= 1 and ('mAP_0.25' in str(metrics)) == (name != '3detr_m_rooms')
+
+
+def test_broken_scenes_end_neither_an_epoch_nor_a_test(tmp_path):
+    """Scenes without points, with NaN, cut off, of one point, of fewer points than are sampled, without boxes."""
+    write_rooms(tmp_path / 'rooms', num_train=6, num_val=5, num_points=3000)
+
+    def spoil(name, change):
+        path = tmp_path / f'rooms/points/{name}.bin'
+        points = np.fromfile(path, dtype=np.float32).reshape(-1, 6)
+        np.asarray(change(points), dtype=np.float32).tofile(path)
+
+    changes = [lambda points: points[:0], lambda points: points * np.nan, lambda points: points[:1],
+               lambda points: points[:50]]
+    for number, change in enumerate(changes):
+        spoil(f'room_train_{number:04d}', change)
+        spoil(f'room_val_{number:04d}', change)
+    spoil('room_val_0002', lambda points: points.flatten()[:-1])
+    path = tmp_path / 'rooms/scannet_infos_train.pkl'
+    infos = pickle.loads(path.read_bytes())
+    infos['data_list'][4]['instances'] = []
+    path.write_bytes(pickle.dumps(infos))
+
+    runner = Runner.from_cfg(small_config('3detr_m_scannet', tmp_path / 'rooms', tmp_path / 'run'))
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.train()
+    assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
+    assert any(not torch.equal(value, before[key]) for key, value in runner.model.named_parameters())
+    metrics = runner.test()
+    assert np.isfinite(list(metrics.values())).all()
+    log, = (tmp_path / 'run').rglob('*.log')
+    log = log.read_text()
+    for problem in ('room_train_0000.bin: there are no points', 'room_train_0001.bin: 3000 of 3000 points have',
+                    '3 of 5 objects could not be read'):
+        assert problem in log
+    for loop in (runner.val_loop, runner.test_loop):
+        for problem, wanted in zip(loop.problems, ('0.bin: there are no', '1.bin: 3000 of 3000', '2.bin: cannot resh')):
+            assert f'room_val_000{wanted}' in problem
+        assert len(loop.problems) == 3
+
+
+def test_a_test_of_broken_scenes_alone_is_an_error(tmp_path):
+    write_rooms(tmp_path / 'rooms', num_train=1, num_val=1, num_points=3000)
+    (tmp_path / 'rooms/points/room_val_0000.bin').write_bytes(b'')
+    runner = Runner.from_cfg(small_config('3detr_m_scannet', tmp_path / 'rooms', tmp_path / 'run'))
+    with pytest.raises(ValueError, match='not one of 1 objects can be read.*room_val_0000.bin: there are no points'):
+        runner.test()

@@ -1,0 +1,1 @@
+"""Small models, runs, datasets and scenes that several test files share."""

@@ -1,0 +1,83 @@
+"""A complete run of the Runner that takes seconds: random CLIP, small views, a handful of built-in shapes."""
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from opendlign_mm.datasets.procedural import CATEGORIES
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CLASSES = ('chair', 'table', 'bottle', 'lamp')
+TINY_CLIP = dict(
+    embed_dim=32,
+    vision_cfg=dict(image_size=32, patch_size=8, width=32, layers=2, head_width=16),
+    text_cfg=dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=1))
+TINY_BACKBONE = dict(type='CLIPDepthBackbone', clip='tiny', model_config=TINY_CLIP, pretrained=None)
+PROJECTION = dict(resolution=32, depth_bins=8, view_angles=(30, 120))
+
+
+@TRANSFORMS.register_module(force=True)
+class RandomTurn(BaseTransform):
+    """Turn the points about z by an angle from the process's own generators: what a resumed run has to repeat."""
+
+    def transform(self, results: dict) -> dict:
+        angle = np.random.uniform(0, .5) + float(torch.rand(())) / 2
+        turn = torch.tensor([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        results['points'] = results['points'] @ turn.T.to(results['points'])
+        return results
+
+
+def tiny_model_config(**alignment_head) -> dict:
+    return dict(
+        type='OpenDlign',
+        backbone=dict(TINY_BACKBONE),
+        alignment_head=dict(type='DepthImageContrastiveHead', **alignment_head),
+        zero_shot_head=dict(type='ZeroShotHead', class_names=CATEGORIES, templates=['a {}']),
+        compare_frozen=True)
+
+
+def tiny_model(**alignment_head) -> torch.nn.Module:
+    init_default_scope('mmdet3d')
+    return MODELS.build(tiny_model_config(**alignment_head))
+
+
+def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: int = 0, batch: int = 4,
+                augment: bool = True) -> Config:
+    """Objects of four classes; the labels stay those of all built-in ones."""
+    load = [dict(type='LoadBuiltInShape')]
+    project = [dict(type='ProjectPointsToDepth', projection=PROJECTION)]
+    images = [dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))]
+    pack = [dict(type='PackShapeInputs')]
+    shapes = dict(type='BuiltInShapes', categories=CLASSES, num_points=300)
+
+    def loader(shuffle: bool, **options) -> dict:
+        return dict(batch_size=batch, num_workers=options.pop('num_workers', 0), persistent_workers=False,
+                    sampler=dict(type='DefaultSampler', shuffle=shuffle), dataset=dict(shapes, **options))
+
+    return Config(dict(
+        default_scope='mmdet3d',
+        custom_imports=dict(imports=['opendlign_mm', 'helpers.tiny_runs'], allow_failed_imports=False),
+        model=tiny_model_config(),
+        train_dataloader=loader(True, split='train', num_per_category=objects_per_class, num_workers=workers,
+                                pipeline=load + [dict(type='RandomTurn')] * augment + project + images + pack),
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=epochs),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-4, weight_decay=.1)),
+        param_scheduler=[dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)],
+        test_dataloader=loader(False, split='test', num_per_category=2, pipeline=load + project + pack),
+        test_cfg=dict(), test_evaluator=dict(type='ZeroShotAccuracy'),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)),
+        custom_hooks=[dict(type='EpochSeedHook'), dict(type='CheckpointGuardHook')],
+        randomness=dict(seed=3), work_dir=str(work_dir)))
+
+
+def scalars(work_dir) -> dict:
+    """(epoch, iteration) -> what was logged, of all logs in a work directory; a later log overrides an earlier one."""
+    rows = [json.loads(line) for log in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+            for line in log.read_text().splitlines()]
+    return {(row['epoch'], row['iter']): row for row in rows if 'epoch' in row}

@@ -1,0 +1,166 @@
+"""Few-shot classification: drawing, the classifier against scikit-learn, and the tool from end to end."""
+import csv
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from helpers.tiny_runs import REPOSITORY, tiny_config
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from test_shape_features import Broken
+
+from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarise
+from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
+
+
+def clusters(num_classes, per_class, noise, seed=0):
+    """Unit features (N, 4 views, 6) of classes around fixed centres, and their labels."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(num_classes, 6))
+    labels = np.repeat(np.arange(num_classes) * 3, per_class)  # labels with gaps, as where classes have no objects
+    features = centres[labels // 3][:, None] + noise * generator.normal(size=(len(labels), 4, 6))
+    return features / np.linalg.norm(features, axis=-1, keepdims=True), labels
+
+
+def test_draws():
+    labels = np.array([4, 7, 4, 7, 4, 4, 7, 4, 9])
+    chosen = draw_shots(labels, 2, seed=0)
+    assert labels[chosen].tolist().count(4) == 2 and labels[chosen].tolist().count(7) == 2
+    assert labels[chosen].tolist().count(9) == 1, 'a class with fewer objects gives all'
+    assert (chosen == draw_shots(labels, 2, seed=0)).all() and len(set(chosen)) == 5
+    assert set(chosen) < set(draw_shots(labels, 3, seed=0)), 'more shots add to fewer'
+    assert len({tuple(draw_shots(labels, 2, seed)) for seed in range(20)}) > 3
+    for seed in range(5):
+        without = draw_shots(labels, 2, seed, left_out=[0, 2])
+        assert not {0, 2} & set(without) and labels[without].tolist().count(4) == 2
+    with pytest.raises(ValueError, match='must be >= 1, got 0'):
+        draw_shots(labels, 0, 0)
+
+
+def test_classifier_sums_the_logits_over_views():
+    train, labels = clusters(3, 6, .8)
+    test, _ = clusters(3, 40, .8, seed=1)
+    predicted = classify_few_shot(train, labels, test, C=2.)
+    reference = LogisticRegression(C=2., max_iter=1000).fit(train.reshape(-1, 6), labels.repeat(4))
+    logits = sum(test[:, view] @ reference.coef_.T + reference.intercept_ for view in range(4))
+    assert (predicted == reference.classes_[logits.argmax(1)]).all()
+    single = reference.predict(test[:, 0])
+    assert (predicted != single).any(), 'one view alone says something else'
+
+
+def test_separable_classes_and_two_classes():
+    for num_classes in (2, 5):
+        train, labels = clusters(num_classes, 1, .05)
+        test, truth = clusters(num_classes, 10, .05, seed=1)
+        assert (classify_few_shot(train, labels, test) == truth).all()
+    with pytest.raises(ValueError, match='at least two classes'):
+        classify_few_shot(train[:1], labels[:1], test)
+
+
+def test_summary_by_hand():
+    results = [FewShotResult(2, 0, 50.), FewShotResult(1, 0, 30.), FewShotResult(2, 1, 60.), FewShotResult(4, 0, 70.)]
+    rows = summarise(results)
+    assert [row['shots'] for row in rows] == [1, 2, 4]
+    assert rows[1] == dict(shots=2, mean=55., std=pytest.approx(np.sqrt(50)), seeds=2)
+    assert rows[0]['std'] is None and rows[2]['mean'] == 70
+
+
+def blue(path):
+    picture = np.asarray(Image.open(path).convert('RGB')).astype(int)
+    return np.argwhere(np.abs(picture - [31, 119, 180]).sum(axis=2) < 20)  # tab:blue
+
+
+def test_plot_rises(tmp_path):
+    rows = [dict(shots=1, mean=20., std=3., seeds=3), dict(shots=16, mean=90., std=None, seeds=3)]
+    points = blue(draw_few_shot_plot(rows, tmp_path / 'plot.png', 50.))
+    left, right = points[points[:, 1] < np.median(points[:, 1])], points[points[:, 1] > np.median(points[:, 1])]
+    assert left[:, 0].mean() > right[:, 0].mean() + 50, 'more shots are higher up'
+    with pytest.raises(ValueError, match='nothing to draw'):
+        draw_few_shot_plot([], tmp_path / 'empty.png')
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """``run(*arguments)`` runs the tool on the tiny configuration and returns the module and what it printed."""
+    config = tiny_config(tmp_path / 'work', objects_per_class=4)
+    config.dump(str(tmp_path / 'config.py'))
+    spec = importlib.util.spec_from_file_location('tool_few_shot', REPOSITORY / 'tools/few_shot.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments):
+        arguments = ('--shots', '1', '3', '--seeds', '2', '--num-workers', '0', '--out', tmp_path / 'out', *arguments)
+        monkeypatch.setattr(sys, 'argv', ['few_shot.py', str(tmp_path / 'config.py'), *map(str, arguments)])
+        module.main()
+        return capsys.readouterr()
+
+    run.module = module
+    return run
+
+
+def rows_of(folder):
+    with (folder / 'few_shot.csv').open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_tool(run, tmp_path):
+    printed = run().out
+    rows = rows_of(tmp_path / 'out')
+    assert [(row['shots'], row['seed']) for row in rows] == [('0', ''), ('1', '0'), ('1', '1'), ('3', '0'), ('3', '1')]
+    top1 = [float(row['top1']) for row in rows]
+    assert all(value * 8 / 100 == int(value * 8 / 100) for value in top1), 'shares of the 8 test objects'
+    mean, deviation = np.mean(top1[3:]), np.std(top1[3:], ddof=1)
+    table = (tmp_path / 'out/few_shot.md').read_text()
+    assert '| shots per class | 0 (zero-shot) | 1 | 3 |' in table and table.split('\n\n')[0] in printed
+    assert f'{mean:.1f} ± {deviation:.1f}' in table and f'| {top1[0]:.1f} |' in table
+    assert Image.open(tmp_path / 'out/few_shot.png').size[0] > 400
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['few_shot.csv', 'few_shot.md', 'few_shot.png']
+
+
+def test_tool_with_another_split_of_the_test_set(run, tmp_path):
+    # Trained on the test objects themselves, with all of them, nearly everything is right.
+    printed = run('--train', 'split=test', '--shots', '2', '--inverse-regularization', '1e4').out
+    top1 = [float(row['top1']) for row in rows_of(tmp_path / 'out') if row['shots'] == '2']
+    assert top1 == [100., 100.] and 'is all that some class has' not in printed
+    assert '2 training objects is all that some class has' in run('--train', 'split=val', '--shots', '3').out
+
+
+def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
+    original = run.module.training_set
+    broken = set(range(4))  # of each class the first object
+
+    def training_set(*arguments):
+        dataset = original(*arguments)
+        wrapped = Broken(dataset, broken)
+        wrapped.metainfo, wrapped.get_data_info = dataset.metainfo, dataset.get_data_info
+        return wrapped
+
+    monkeypatch.setattr(run.module, 'training_set', training_set)
+    sizes = []
+    classify = run.module.classify_few_shot
+    monkeypatch.setattr(run.module, 'classify_few_shot',
+                        lambda train, *others: sizes.append(len(train)) or classify(train, *others))
+    assert 'left out: 4' in run().out
+    assert sizes == [4, 4, 12, 12]
+
+
+def test_tool_errors(run, tmp_path):
+    for arguments, message in ((('--shots', '0'), '--seeds and --shots must be >= 1'),
+                               (('--train', 'split=nonsense'), 'split must be one of'),
+                               (('--cfg-options', 'train_dataloader=None'), 'say with --train how')):
+        with pytest.raises(SystemExit):
+            run(*arguments)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_tool_wants_the_same_classes(run):
+    class Named:
+        def __init__(self, *names):
+            self.metainfo = dict(classes=names)
+
+    run.module.check_classes(Named('a', 'b'), Named('a', 'b'))
+    with pytest.raises(ValueError, match=r'different classes \(c, .*--train split=train'):
+        run.module.check_classes(Named('a', 'b', 'c'), Named('a', 'b'))
+    with pytest.raises(ValueError, match='the order'):
+        run.module.check_classes(Named('b', 'a'), Named('a', 'b'))

@@ -1,0 +1,176 @@
+"""Room planes, cluster trees, both proposal sources, and the class-agnostic recall."""
+import numpy as np
+import pytest
+import torch
+from helpers.scenes import box_surface, furnished_room
+from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
+from mmengine.structures import InstanceData
+
+from opendlign_mm.box_ops.iou import box_overlaps
+from opendlign_mm.box_ops.nms import nms_3d
+from opendlign_mm.detection import ClusterProposals, GroundTruthProposals
+from opendlign_mm.detection.proposals.clusters import cluster_tree_boxes
+from opendlign_mm.detection.proposals.room_planes import estimate_normals, find_room_planes
+from opendlign_mm.evaluation.box_metrics import ProposalRecall
+
+
+def depth_boxes(boxes):
+    """From gravity centres and sizes (M, 6)."""
+    return DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False, origin=(0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize('turn', [0., 0.5])
+def test_planes_take_the_room_and_leave_the_furniture(turn):
+    points, boxes = furnished_room(turn)
+    xyz = points[:, :3].double().numpy()
+    room = find_room_planes(xyz, estimate_normals(xyz))
+    assert room.num_walls == 4
+    assert abs(room.floor_height) < 0.03
+    furniture = np.arange(len(xyz)) < 2800
+    above_floor = xyz[:, 2] > 0.08
+    assert room.structure[~furniture].mean() > 0.95
+    assert room.structure[furniture & above_floor].mean() < 0.05
+
+
+def test_planes_of_a_lone_object_are_none():
+    xyz = box_surface(np.zeros(3), np.array([0.5, 0.5, 0.5]), 500, np.random.default_rng(0))
+    room = find_room_planes(xyz, estimate_normals(xyz))
+    assert room.num_walls == 0
+
+
+def test_normals_of_a_plane():
+    rng = np.random.default_rng(0)
+    xyz = np.concatenate([rng.uniform(-1, 1, (300, 2)), np.zeros((300, 1))], axis=1)
+    assert np.abs(estimate_normals(xyz)[:, 2]).min() > 0.999
+
+
+def test_cluster_tree_finds_groups_at_all_scales():
+    rng = np.random.default_rng(0)
+    groups = [rng.uniform(-0.1, 0.1, (50, 3)) + center for center in ([0, 0, 0], [0.5, 0, 0], [5, 5, 5])]
+    xyz = np.concatenate(groups)
+    tree = cluster_tree_boxes(xyz, xyz, min_points=30)
+    wanted = [groups[0], groups[1], groups[2], np.concatenate(groups[:2]), xyz]
+    found = {(count, *lower.round(6), *upper.round(6)) for count, lower, upper in
+             zip(tree.num_points.tolist(), tree.lower, tree.upper)}
+    for group in wanted:
+        assert (len(group), *group.min(0).round(6), *group.max(0).round(6)) in found
+    assert len(cluster_tree_boxes(xyz[:10], xyz[:10]).num_points) == 0
+    stray = np.concatenate([xyz, [[-5., -5., -5.]]])
+    assert cluster_tree_boxes(stray, stray, min_points=30).lower.min() > -1
+
+
+@pytest.mark.parametrize('colored', [True, False])
+def test_cluster_proposals_find_the_furniture(colored):
+    points, truth = furnished_room()
+    proposals = ClusterProposals()(points if colored else points[:, :3])
+    assert 4 <= len(proposals) <= 128
+    assert isinstance(proposals.bboxes_3d, DepthInstance3DBoxes)
+    assert proposals.objectness.dtype == torch.float32
+    assert (proposals.objectness.diff() <= 0).all()
+    assert proposals.objectness.min() >= 0 and proposals.objectness.max() <= 1
+    best = box_overlaps(proposals.bboxes_3d[:16], depth_boxes(truth)).max(dim=0).values
+    assert best.min() > 0.7, best
+
+
+def test_cluster_proposals_are_deterministic_and_follow_the_points():
+    points, _ = furnished_room()
+    first, second = (ClusterProposals(max_points=6000)(points) for _ in range(2))
+    assert torch.equal(first.bboxes_3d.tensor, second.bboxes_3d.tensor)
+    shift = torch.tensor([8., -4., 1.5, 0, 0, 0])
+    moved = ClusterProposals(max_points=6000)(points + shift).bboxes_3d
+    moved.translate(-shift[:3])
+    assert (box_overlaps(moved[:8], first.bboxes_3d).max(dim=1).values > 0.8).all()
+
+
+def test_cluster_proposals_options():
+    points, _ = furnished_room()
+    assert len(ClusterProposals(max_proposals=3)(points)) == 3
+    small = ClusterProposals(max_size=0.9)(points)
+    assert small.bboxes_3d.dims.max() <= 0.9 + 0.2  # the way down to the floor may be added
+    two_trees = ClusterProposals(feature_weights=[(0., 0.), (0.5, 2.5)], max_proposals=500)(points)
+    assert len(two_trees) >= len(ClusterProposals(max_proposals=500)(points))
+    with pytest.raises(ValueError, match='feature_weights'):
+        ClusterProposals(feature_weights=[])
+    with pytest.raises(ValueError, match='feature_weights'):
+        ClusterProposals(feature_weights=[(1., -1.)])
+
+
+def test_nothing_to_cluster_is_an_empty_result():
+    flat = torch.rand(3000, 3) * torch.tensor([4., 4., 0.])
+    for points in (flat, torch.rand(3, 3), torch.rand(1, 6)):
+        proposals = ClusterProposals()(points)
+        assert len(proposals) == 0
+        assert proposals.bboxes_3d.tensor.shape == (0, 7) and proposals.objectness.shape == (0, )
+
+
+@pytest.mark.parametrize('source', [ClusterProposals, GroundTruthProposals])
+def test_bad_points(source):
+    points, _ = furnished_room()
+    points[[5, 9], 1] = float('nan')
+    points[7, 2] = float('inf')
+    with pytest.raises(ValueError, match='3 of 11800 points have non-finite'):
+        source()(points)
+    with pytest.raises(ValueError, match='no points'):
+        source()(points[:0])
+    with pytest.raises(ValueError, match=r'\(N, >=3\)'):
+        source()(points[:, :2])
+    with pytest.raises(TypeError, match='floating point'):
+        source()(torch.zeros(5, 3, dtype=torch.long))
+
+
+def test_ground_truth_proposals():
+    points, truth = furnished_room()
+    boxes = depth_boxes(truth)
+    sample = Det3DDataSample()
+    sample.eval_ann_info = dict(gt_bboxes_3d=boxes, gt_labels_3d=np.zeros(4, dtype=np.int64))
+    proposals = GroundTruthProposals()(points, sample)
+    assert torch.equal(proposals.bboxes_3d.tensor, boxes.tensor) and proposals.objectness.tolist() == [1.] * 4
+    training = Det3DDataSample(gt_instances_3d=InstanceData(bboxes_3d=boxes, labels_3d=torch.zeros(4).long()))
+    assert len(GroundTruthProposals()(points, training)) == 4
+    for nothing in (None, Det3DDataSample()):
+        with pytest.raises(ValueError, match='needs annotations'):
+            GroundTruthProposals()(points, nothing)
+
+
+@pytest.mark.parametrize('turned', [False, True])
+def test_nms_keeps_the_best_of_each_pile(turned):
+    center = torch.tensor([[0., 0., 0.], [0.05, 0, 0], [3, 0, 0], [3, 0.1, 0], [3, 0.1, 2]])
+    boxes = torch.cat([center, torch.ones(5, 3), torch.full((5, 1), 0.3 * turned)], dim=1)
+    boxes = DepthInstance3DBoxes(boxes)
+    scores = torch.tensor([0.2, 0.9, 0.5, 0.4, 0.3])
+    assert nms_3d(boxes, scores, 0.25).tolist() == [1, 2, 4]
+    assert nms_3d(boxes, scores, 0.25, max_num=1).tolist() == [1]
+    assert nms_3d(boxes, scores, 0.25, labels=torch.tensor([0, 1, 0, 1, 0])).tolist() == [1, 2, 3, 4, 0]
+    assert nms_3d(boxes[:0], scores[:0], 0.25).tolist() == []
+    with pytest.raises(ValueError, match='5 boxes but 4 scores'):
+        nms_3d(boxes, scores[:4], 0.25)
+
+
+def test_overlaps_equal_those_of_mmdet3d():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.cat([torch.rand(30, 3, generator=generator) * 2, torch.rand(30, 3, generator=generator) + 0.1], dim=1)
+    boxes = DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False)
+    torch.testing.assert_close(box_overlaps(boxes, boxes), boxes.overlaps(boxes, boxes), atol=1e-4, rtol=0)
+    assert box_overlaps(boxes[:0], boxes).shape == (0, 30)
+
+
+def test_proposal_recall():
+    truth = depth_boxes(torch.tensor([[0., 0, 0, 1, 1, 1], [5, 0, 0, 1, 1, 1]]))
+    # The better ranked half covers the second box by 1/3, the other one the first box wholly.
+    proposed = depth_boxes(torch.tensor([[0., 0, 0, 1, 1, 1], [5.5, 0, 0, 1, 1, 1]]))
+    sample = dict(eval_ann_info=dict(gt_bboxes_3d=truth),
+                  proposals_3d=dict(bboxes_3d=proposed, objectness=torch.tensor([0.1, 0.9])))
+    empty = dict(eval_ann_info=dict(gt_bboxes_3d=truth[:1]),
+                 proposals_3d=dict(bboxes_3d=proposed[:0], objectness=torch.zeros(0)))
+    metric = ProposalRecall(max_proposals=(1, ))
+    metric.process({}, [sample, empty])
+    results = metric.evaluate(2)
+    expected = {'recall_0.25': 2 / 3, 'recall_0.50': 1 / 3, 'recall_0.25@1': 1 / 3, 'recall_0.50@1': 0.,
+                'per_scene': 1.}
+    assert results == pytest.approx({f'proposals/{key}': value for key, value in expected.items()})
+    metric.process({}, [dict(sample, num_dropped_proposals=3), dict(empty, num_dropped_proposals=0)])
+    assert metric.evaluate(2)['proposals/dropped_per_scene'] == 1.5
+    with pytest.raises(ValueError, match='proposals_3d'):
+        ProposalRecall().process({}, [dict(eval_ann_info=dict(gt_bboxes_3d=truth))])
+    with pytest.raises(ValueError, match='iou_thr'):
+        ProposalRecall(iou_thr=(1.5, ))
