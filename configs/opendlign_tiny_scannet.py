@@ -3,13 +3,13 @@
     python tools/make_rooms.py --out data/rooms
     python tools/test.py configs/opendlign_tiny_scannet.py work_dirs/opendlign_tiny/epoch_10.pth
 
-Without a checkpoint CLIP is used as it is. Another data set, real ScanNet or a part of it:
+Without a checkpoint CLIP is used as it is. Another dataset, real ScanNet or a part of it:
     --cfg-options data_root=data/scannet
 The true boxes instead of clusters, to see what the classifier alone does:
     --cfg-options model.proposals.type=GroundTruthProposals
 Those of a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
 
-The classes are those of the data set: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never
+The classes are those of the dataset: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never
 told of six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
 """
 _base_ = ['_base_/default_runtime.py', '_base_/tiny_clip.py', '_base_/datasets/scannet_open_vocab.py']

@@ -1,13 +1,13 @@
 """Files and folders that appear complete or not at all."""
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Union
 
 
 @contextmanager
-def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; it becomes ``path`` when the block ends well and is removed when it fails.
 
     The temporary file lies beside ``path``, so that renaming is atomic, and keeps its ending, which writers look at.
@@ -30,7 +30,7 @@ def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Union[str, Path]) -> Iterator[Path]:
+def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` when the block ends well and is removed when it fails.
 
     An existing folder is replaced, and stays as it was if the block fails. Parent directories are made.

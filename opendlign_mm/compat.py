@@ -3,8 +3,8 @@ but the allow-list for checkpoints, which only adds names; everything else is a 
 """
 import os
 import subprocess
+from collections.abc import Callable
 from importlib import import_module
-from typing import Callable, List, Tuple, Union
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ def _method_in_checkpoint(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
-def _numpy_names() -> List[Tuple[Callable, str]]:
+def _numpy_names() -> list[tuple[Callable, str]]:
     multiarray = np.core.multiarray if np.__version__ < '2' else np._core.multiarray
     names = [(getattr(multiarray, function), f'numpy.{core}.multiarray.{function}')
              for core in ('core', '_core') for function in ('_reconstruct', 'scalar')]
@@ -46,7 +46,7 @@ def allow_checkpoint_contents() -> None:
     # torch < 2.6 does not restrict torch.load by default and does not know names given as tuples.
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
         return
-    allowed: List[Union[Callable, Tuple[Callable, str]]] = [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype]
+    allowed: list[Callable | tuple[Callable, str]] = [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype]
     allowed += _numpy_names()
     allowed += [(_method_in_checkpoint, 'builtins.getattr'), (bytes, 'builtins.bytes')]
     torch.serialization.add_safe_globals(allowed)

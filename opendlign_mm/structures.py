@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -23,11 +23,11 @@ class ShapeDataSample(BaseDataElement):
     - ``pred_scores``: float32 tensor (C,), one score per class of the vocabulary, higher is better.
     - ``pred_label``: int64 tensor (1,), the class with the highest score.
     - ``pred_scores_pretrained``: float32 tensor (C,), the scores of the frozen CLIP alone, when a model compares both.
-    - ``depth_embedding``, ``image_embedding``: float32 tensors (D,), L2-normalised, of the object's depth views and
+    - ``depth_embedding``, ``image_embedding``: float32 tensors (D,), L2-normalized, of the object's depth views and
       images, when a model returns them.
     """
 
-    def set_gt_label(self, label: Union[int, torch.Tensor]) -> 'ShapeDataSample':
+    def set_gt_label(self, label: int | torch.Tensor) -> ShapeDataSample:
         """Set the class index; raises ``ValueError`` unless it is a single non-negative integer."""
         label = torch.as_tensor(label)
         if label.numel() != 1 or label.is_floating_point() or int(label) < 0:
@@ -35,7 +35,7 @@ class ShapeDataSample(BaseDataElement):
         self.set_field(label.reshape(1).long(), 'gt_label', dtype=torch.Tensor)
         return self
 
-    def set_pred_scores(self, scores: torch.Tensor) -> 'ShapeDataSample':
+    def set_pred_scores(self, scores: torch.Tensor) -> ShapeDataSample:
         """Set the scores (C,) of all classes and, with them, the predicted label."""
         if scores.ndim != 1 or scores.numel() == 0:
             raise ValueError(f'pred_scores must have shape (C,) with C >= 1, got {tuple(scores.shape)}')
@@ -50,7 +50,7 @@ class SceneDetections:
 
     Attributes:
         name: of the scene: the stem of its file of points.
-        points: float (N, >=3), metres, z up; colours as in :func:`draw_scene_from_above`.
+        points: float (N, >=3), meters, z up; colors as in :func:`draw_scene_from_above`.
         boxes: K predicted boxes.
         labels: K texts, each with class and score.
         classes: for each box its most probable classes, (name, probability in [0, 1]), best first.
@@ -62,9 +62,9 @@ class SceneDetections:
     name: str
     points: Tensor
     boxes: BaseInstance3DBoxes
-    labels: List[str]
-    classes: List[List[Tuple[str, float]]]
-    matches: List[str]
-    depth_views: Optional[Tensor]
-    true_boxes: Optional[BaseInstance3DBoxes]
-    true_labels: List[str]
+    labels: list[str]
+    classes: list[list[tuple[str, float]]]
+    matches: list[str]
+    depth_views: Tensor | None
+    true_boxes: BaseInstance3DBoxes | None
+    true_labels: list[str]

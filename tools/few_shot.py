@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Classify with a few labelled objects per class: ``python tools/few_shot.py CONFIG CHECKPOINT --shots 1 2 4 8 16``.
+"""Classify with a few labeled objects per class: ``python tools/few_shot.py CONFIG CHECKPOINT --shots 1 2 4 8 16``.
 
 Fits a logistic regression to the view features of both encoders of a few training objects, drawn anew for each seed,
 and sums its logits over the views of each test object. Writes few_shot.md, few_shot.csv and few_shot.png.
 
 The test objects are those of test_dataloader. The training objects are those of train_dataloader, read with the test
-pipeline, or with --train those of the test data set under other settings, which is how a benchmark is split:
+pipeline, or with --train those of the test dataset under other settings, which is how a benchmark is split:
 
     python tools/few_shot.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth
     python tools/few_shot.py configs/benchmarks/opendlign_h14_modelnet40_points.py CHECKPOINT \\
@@ -26,7 +26,7 @@ from opendlign_mm.apis.extract_features import describe_skipped, extract_feature
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.options import add_common_options, load_config
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarise
+from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarize
 from opendlign_mm.models.zero_shot_head import select_views
 from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
 
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 4, 8, 16], help='training objects per class')
     parser.add_argument('--seeds', type=int, default=10, help='how many draws of the training objects')
     parser.add_argument('--train', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='settings that turn the test data set into the training one, e.g. split=train')
+                        help='settings that turn the test dataset into the training one, e.g. split=train')
     parser.add_argument('--inverse-regularization', type=float, default=1., metavar='C',
                         help="C of scikit-learn's LogisticRegression")
     parser.add_argument('--out', type=Path, help='folder of the files; default few_shot in the work directory')
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def training_set(cfg: Config, changes: dict):
-    """The data set of the training objects, with the pipeline of the test set."""
+    """The dataset of the training objects, with the pipeline of the test set."""
     test = cfg.test_dataloader.dataset
     if changes:
         settings = Config(dict(dataset=test.to_dict()))
@@ -67,7 +67,7 @@ def check_classes(train, test) -> None:
     if names[0] != names[1]:
         differing = sorted(set(names[0]) ^ set(names[1]))[:5] or ['the order']
         raise ValueError(f'the training and the test set have different classes ({", ".join(differing)}, ...); use '
-                         '--train to take both from one data set, e.g. --train split=train')
+                         '--train to take both from one dataset, e.g. --train split=train')
 
 
 def view_features(model, extracted: dict) -> np.ndarray:
@@ -103,7 +103,7 @@ def extract_draws(model, dataset, args) -> tuple:
 
 
 def zero_shot(model, extracted: dict, class_names) -> float:
-    """Top-1 accuracy without any training object, in per cent."""
+    """Top-1 accuracy without any training object, in percent."""
     model.set_vocabulary(class_names)
     features = {name: torch.from_numpy(values) for name, values in extracted['features'].items()}
     with torch.no_grad():
@@ -149,7 +149,7 @@ def main() -> None:
                                           args.inverse_regularization)
             results.append(FewShotResult(shots, seed, float((predicted == tested['labels']).mean() * 100)))
         name = test.metainfo.get('benchmark', type(test).__name__)
-        write(args, name, summarise(results), results, zero_shot(model, tested, test.metainfo['classes']))
+        write(args, name, summarize(results), results, zero_shot(model, tested, test.metainfo['classes']))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score generated images against the data set's texts with CLIP and mark which objects to keep.
+"""Score generated images against the dataset's texts with CLIP and mark which objects to keep.
 
     python tools/filter_images.py configs/generation/sd15_controlnet_depth.py --contact-sheet sheet.png
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Generate depth-aligned images of a data set's depth views.
+"""Generate depth-aligned images of a dataset's depth views.
 
     python tools/generate_images.py configs/generation/sd15_controlnet_depth.py
     torchrun --nproc-per-node 8 tools/generate_images.py CONFIG
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_options(parser, 'source=data/my_depth')
     parser.add_argument('--layout', choices=['shards', 'folder'],
-                        help="WebDataset shards or the released data set's folders; default the config's")
+                        help="WebDataset shards or the released dataset's folders; default the config's")
     add_run_options(parser)
     return parser.parse_args()
 

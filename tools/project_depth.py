@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Project the clouds or meshes of a data set to depth views.
+"""Project the clouds or meshes of a dataset to depth views.
 
     python tools/project_depth.py shapes/ data/my_depth --workers 8
     python tools/project_depth.py built-in:20 data/built_in_depth --resolution 112
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
                         help='further arguments of the projection, e.g. depth_bins=32')
     parser.add_argument('--num-points', type=int, default=10000, help='points taken of each object')
     parser.add_argument('--layout', choices=['shards', 'folder'], default='shards',
-                        help="WebDataset shards or the released data set's folders")
+                        help="WebDataset shards or the released dataset's folders")
     parser.add_argument('--shapes-per-shard', type=int, default=64)
     add_run_options(parser)
     return parser.parse_args()

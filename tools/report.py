@@ -7,7 +7,6 @@ of a model, or work_dirs itself. Of several tests of one checkpoint on one bench
 import argparse
 import sys
 from pathlib import Path
-from typing import List
 
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
@@ -25,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_results(places: List[Path]) -> List[Path]:
+def find_results(places: list[Path]) -> list[Path]:
     """All files of results, those of a folder from the oldest to the newest."""
     found = []
     for place in places:

@@ -5,7 +5,7 @@
     python tools/retrieve.py query index/ --text "a chair with arms" --top 5 --save gallery.png
 
 --data is a folder with one sub-folder of shape files for each class, or 'test' for the test set of the config. A query
-with --text and --image looks for the normalised mean of both.
+with --text and --image looks for the normalized mean of both.
 """
 import argparse
 from pathlib import Path

@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA)')
     parser.add_argument('--sync_bn', choices=['none', 'torch', 'mmcv'], default='none',
-                        help='make BatchNorm layers synchronise across processes')
+                        help='make BatchNorm layers synchronize across processes')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate with the batch size, relative to auto_scale_lr.base_batch_size')
     parser.add_argument('--resume', nargs='?', const='auto',

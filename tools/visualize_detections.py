@@ -2,7 +2,7 @@
 """Draw what a detector sees and finds: ``python tools/visualize_detections.py CONFIG [CHECKPOINT] --out DIR``.
 
 For each scene of the test set:
-  SCENE.html       coloured points, predicted and true boxes to turn and zoom in a browser, without a network; below,
+  SCENE.html       colored points, predicted and true boxes to turn and zoom in a browser, without a network; below,
                    each predicted box with its most probable classes and its depth views
   SCENE_boxes.png  the scene from above with true and predicted boxes
   SCENE_views.png  the depth views of the points in each predicted box with the most probable classes

@@ -23,7 +23,7 @@ prompt = dict(
     negative='low-resolution, very blurry, unrealistic, worst quality, deep depth of field, large depth of field, '
     'distorted, cropped, unusual, warped, incomplete')
 
-# An object is kept if its own text is among the three best of all the data set's texts, as in the release.
+# An object is kept if its own text is among the three best of all the dataset's texts, as in the release.
 filter = dict(
     clip=dict(
         type='CLIPDepthBackbone', clip='ViT-L-14-quickgelu', pretrained='dfn2b', num_blocks=0, resize=True,

@@ -1,5 +1,5 @@
 """PointPillars on ScanNet whose points carry CLIP features of the room's own depth view: two components of this package
-in a detector and a data set that are mmdet3d's.
+in a detector and a dataset that are mmdet3d's.
 
 ``ProjectPointsToDepth`` and ``DepthViewToImage`` give each scan a depth view from above as its image;
 ``CLIPDepthBackbone`` encodes it, with the attention of its last block trained along; mmdet3d's ``PointFusion`` looks up
@@ -26,7 +26,7 @@ model = dict(
         voxel=True,
         voxel_layer=dict(
             max_num_points=32, point_cloud_range=point_cloud_range, voxel_size=voxel_size, max_voxels=(16000, 16000)),
-        # The backbone takes pixels in [0, 1] and normalises them itself.  (*)
+        # The backbone takes pixels in [0, 1] and normalizes them itself.  (*)
         mean=[0., 0., 0.],
         std=[255., 255., 255.],
         bgr_to_rgb=False,

@@ -1,8 +1,8 @@
 """Convert checkpoints of the released projects to this project's format and back, without running code in them."""
 import argparse
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, Union
 
 import numpy as np
 import torch
@@ -11,15 +11,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..atomic_files import atomic_write
-from ..detection.three_detr.released import from_released_3detr, to_released_3detr
+from ..models.released import from_released, load_whole, to_released, whole_state_dict
 from ..version import __version__
+from .init_model import init_model
 
 # What published checkpoints hold beside tensors: the arguments of the run, and scalars of NumPy.
 _ALLOWED = [argparse.Namespace, np.dtype, np.core.multiarray.scalar,
             *(type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool'))]
 
 
-def load_foreign_checkpoint(path: Union[str, Path], key: str) -> dict:
+def load_foreign_checkpoint(path: str | Path, key: str) -> dict:
     """The state dict in a checkpoint file.
 
     Args:
@@ -52,30 +53,78 @@ def load_foreign_checkpoint(path: Union[str, Path], key: str) -> dict:
     return state_dict
 
 
-def convert_3detr(args: argparse.Namespace, load_checkpoint: Callable[[str, str], dict]) -> None:
-    """Convert one checkpoint; every entry of the model must be there, what has no place is named.
+def opendlign_from_release(source: str | Path, destination: str | Path, config: str | Path,
+                           cfg_options: dict | None = None, trained_only: bool = False) -> None:
+    """Convert a checkpoint of OpenDlign's release (``{'model_state_dict': ...}``) to this project's format.
+
+    Prints the entries that have no place in the model.
 
     Args:
-        args: ``source``, ``destination``, ``config``, ``cfg_options`` and ``to_release``, as the command has them.
-        load_checkpoint: ``(path, key) -> state dict``, reads files of others safely.
+        source: Checkpoint to read.
+        destination: Checkpoint to write; it holds the whole CLIP unless ``trained_only``.
+        config: Config of the model.
+        cfg_options: Changes to the config.
+        trained_only: Leave the frozen CLIP out.
 
     Raises:
-        ValueError: the checkpoint is not one of the config's model; the message names the entries.
+        ValueError: An entry of the model is missing from ``source``; nothing is written.
     """
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    init_default_scope('mmdet3d')
+    converted, left_out = from_released(load_foreign_checkpoint(source, 'model_state_dict'))
+    cfg = _config(config, cfg_options)
+    label = cfg.model.backbone.get('pretrained')
+    cfg.model.backbone.pretrained = None  # the checkpoint holds the CLIP
     model = MODELS.build(cfg.model)
-    if args.to_release:
-        model.load_state_dict(load_checkpoint(args.source, 'state_dict'), strict=True)
-        contents, left_out = dict(model=to_released_3detr(model.state_dict())), []
+    left_out += load_whole(model, converted)
+    model.backbone.pretrained_label = label or Path(source).name
+    state_dict = model.state_dict() if trained_only else whole_state_dict(model)
+    _save(dict(meta=_meta(source, config), state_dict=state_dict), destination, left_out)
+    print(f'{len(converted)} entries placed, {len(left_out)} not placed -> {destination}: '
+          f'{model.backbone.clip_identity()}')
+
+
+def opendlign_to_release(source: str | Path, destination: str | Path, config: str | Path,
+                         cfg_options: dict | None = None) -> None:
+    """Write the layout of OpenDlign's release, CLIP included, from a checkpoint of this project."""
+    released = to_released(init_model(config, source, cfg_options=cfg_options))
+    _save(dict(model_state_dict=released), destination)
+    print(f"{len(released)} entries in the release's layout -> {destination}")
+
+
+def convert_3detr(source: str | Path, destination: str | Path, config: str | Path, cfg_options: dict | None = None,
+                  to_release: bool = False) -> None:
+    """Convert a checkpoint of 3DETR's release (``{'model': ...}``), or write its layout with ``to_release``.
+
+    Raises:
+        ValueError: An entry of the model is missing from ``source``, or has another shape; nothing is written.
+    """
+    # Imports mmdet3d's models (11 seconds), which the other conversions do not need.
+    from ..detection.three_detr.released import from_released_3detr, to_released_3detr
+    model = MODELS.build(_config(config, cfg_options).model)
+    left_out: list[str] = []
+    if to_release:
+        model.load_state_dict(load_foreign_checkpoint(source, 'state_dict'), strict=True)
+        contents = dict(model=to_released_3detr(model.state_dict()))
     else:
-        converted, left_out = from_released_3detr(load_checkpoint(args.source, 'model'), model)
+        converted, left_out = from_released_3detr(load_foreign_checkpoint(source, 'model'), model)
         model.load_state_dict(converted, strict=True)
-        meta = dict(opendlign_mm=__version__, source=Path(args.source).name, config=Path(args.config).name)
-        contents = dict(meta=meta, state_dict=converted)
+        contents = dict(meta=_meta(source, config), state_dict=converted)
+    _save(contents, destination, left_out)
+    print(f'{len(model.state_dict())} entries placed, {len(left_out)} not placed -> {destination}')
+
+
+def _config(path: str | Path, cfg_options: dict | None) -> Config:
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(cfg_options or {})
+    init_default_scope('mmdet3d')
+    return cfg
+
+
+def _meta(source: str | Path, config: str | Path) -> dict:
+    return dict(opendlign_mm=__version__, source=Path(source).name, config=Path(config).name)
+
+
+def _save(contents: dict, destination: str | Path, left_out: Sequence[str] = ()) -> None:
     for key in left_out:
         print(f'not placed: {key}')
-    with atomic_write(args.destination) as unfinished:
+    with atomic_write(destination) as unfinished:
         torch.save(contents, unfinished)
-    print(f'{len(model.state_dict())} entries placed, {len(left_out)} not placed -> {args.destination}')

@@ -1,6 +1,6 @@
 """What a detector finds in one scene, with what is worth showing of it."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence
 
 import torch
 from mmdet3d.structures import BaseInstance3DBoxes
@@ -19,7 +19,7 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
     Args:
         detector (OpenVocabDetector3D): in evaluation mode; its vocabulary is set to ``class_names``.
         batch (dict): a preprocessed batch of one scene.
-        class_names (Sequence[str]): those of the data set, to which labels refer.
+        class_names (Sequence[str]): those of the dataset, to which labels refer.
         max_boxes (int): most predicted boxes, best first.
         num_classes (int): most probable classes of each box.
     """
@@ -46,8 +46,8 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
         _matches(found.bboxes_3d, true_boxes, true_labels), depth_views, true_boxes, true_labels)
 
 
-def _matches(boxes: BaseInstance3DBoxes, true_boxes: Optional[BaseInstance3DBoxes], true_labels: List[str]
-             ) -> List[str]:
+def _matches(boxes: BaseInstance3DBoxes, true_boxes: BaseInstance3DBoxes | None, true_labels: list[str]
+             ) -> list[str]:
     if true_boxes is None:
         return [''] * len(boxes)
     if not len(true_boxes):

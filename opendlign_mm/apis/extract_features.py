@@ -1,6 +1,6 @@
-"""Features of whole data sets, for what is computed on features: few-shot classification and retrieval."""
+"""Features of whole datasets, for what is computed on features: few-shot classification and retrieval."""
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -20,27 +20,27 @@ class FeatureBatch:
     """Features of B objects, and what they are of.
 
     Attributes:
-        features: branch -> float32 (B, V, D), each view L2-normalised, on the device of the model.
+        features: branch -> float32 (B, V, D), each view L2-normalized, on the device of the model.
         depth_views: float32 (B, V, H, W) in [0, 1], likewise.
-        data_samples: B samples with ``gt_label`` and meta information, where the data set has them.
-        indices: B indices in the data set.
+        data_samples: B samples with ``gt_label`` and meta information, where the dataset has them.
+        indices: B indices in the dataset.
     """
-    features: Dict[str, Tensor]
+    features: dict[str, Tensor]
     depth_views: Tensor
-    data_samples: List[ShapeDataSample]
-    indices: List[int]
+    data_samples: list[ShapeDataSample]
+    indices: list[int]
 
 
-def feature_batches(model: OpenDlign, dataset: Union[dict, Dataset], indices: Optional[Sequence[int]] = None,
-                    branches: Optional[Sequence[str]] = None, batch_size: int = 32, num_workers: int = 0,
-                    skipped: Optional[Dict[int, str]] = None, title: str = 'features') -> Iterator[FeatureBatch]:
-    """Encode the depth views of a data set batch by batch, with a progress bar.
+def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,
+                    branches: Sequence[str] | None = None, batch_size: int = 32, num_workers: int = 0,
+                    skipped: dict[int, str] | None = None, title: str = 'features') -> Iterator[FeatureBatch]:
+    """Encode the depth views of a dataset batch by batch, with a progress bar.
 
     Objects that cannot be read are passed over and listed.
 
     Args:
         model: In evaluation mode.
-        dataset: A data set of packed samples (:class:`PackShapeInputs`), or its config.
+        dataset: A dataset of packed samples (:class:`PackShapeInputs`), or its config.
         indices: The objects to take; all by default.
         branches: ``'pretrained'``, ``'tuned'``; all that the model has by default.
         batch_size: Objects in a batch.
@@ -76,9 +76,9 @@ def feature_batches(model: OpenDlign, dataset: Union[dict, Dataset], indices: Op
         raise ValueError(f'none of the {broken} shapes can be read; the first: {next(iter(skipped.values()))}')
 
 
-def extract_features(model: OpenDlign, dataset: Union[dict, Dataset], indices: Optional[Sequence[int]] = None,
+def extract_features(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,
                      **options) -> dict:
-    """All features of a data set in memory.
+    """All features of a dataset in memory.
 
     Args:
         model, dataset, indices, options: See :func:`feature_batches`.
@@ -86,7 +86,7 @@ def extract_features(model: OpenDlign, dataset: Union[dict, Dataset], indices: O
     Returns:
         dict: ``features``: branch -> float32 array (N, V, D); ``labels``: int64 array (N,), -1 where there is none;
         ``sample_ids`` and ``categories``: lists of N texts, empty ones where there is none; ``indices``: int64 array
-        (N,) in the data set; ``skipped``: index -> why the object could not be read.
+        (N,) in the dataset; ``skipped``: index -> why the object could not be read.
     """
     skipped = options.pop('skipped', {})
     batches = [(({name: values.cpu().numpy() for name, values in batch.features.items()}), batch.data_samples,
@@ -102,7 +102,7 @@ def extract_features(model: OpenDlign, dataset: Union[dict, Dataset], indices: O
         skipped=skipped)
 
 
-def describe_skipped(skipped: Dict[int, str], most: int = 10) -> str:
+def describe_skipped(skipped: dict[int, str], most: int = 10) -> str:
     """One line for each object that could not be read, at most ``most``; empty if there is none."""
     if not skipped:
         return ''

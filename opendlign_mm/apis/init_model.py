@@ -1,6 +1,6 @@
 """Build a model for inference from a config and a checkpoint."""
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Optional, Union
 
 import torch
 from mmdet3d.registry import MODELS
@@ -12,10 +12,10 @@ from torch import nn
 from ..engine import require_clip_checkpoint
 
 
-def init_model(config: Union[str, Path, Config],
-               checkpoint: Optional[Union[str, Path]] = None,
-               device: Union[str, torch.device] = 'cpu',
-               cfg_options: Optional[dict] = None) -> nn.Module:
+def init_model(config: str | Path | Config,
+               checkpoint: str | Path | None = None,
+               device: str | torch.device = 'cpu',
+               cfg_options: dict | None = None) -> nn.Module:
     """Build a model in evaluation mode.
 
     Args:
@@ -54,7 +54,7 @@ def init_model(config: Union[str, Path, Config],
     return model.to(device).eval()
 
 
-def skip_weights_held_by(checkpoint: Optional[Union[str, Path]], cfg: Config) -> bool:
+def skip_weights_held_by(checkpoint: str | Path | None, cfg: Config) -> bool:
     """Set ``pretrained=None`` on the CLIP backbones of ``cfg.model`` if the checkpoint holds the CLIP.
 
     Nothing is then downloaded or looked up for weights that the checkpoint replaces.

@@ -1,12 +1,11 @@
 """Train a model for a measurement, unless an earlier call has done so."""
 from pathlib import Path
-from typing import Optional, Union
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 
-def train_once(config: Union[str, Path], work_dir: Union[str, Path], cfg_options: Optional[dict] = None) -> Path:
+def train_once(config: str | Path, work_dir: str | Path, cfg_options: dict | None = None) -> Path:
     """Train a config in ``work_dir``; a finished run is kept, a broken one goes on from its last epoch.
 
     Args:

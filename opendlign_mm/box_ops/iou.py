@@ -1,7 +1,7 @@
 """IoU and generalized IoU of 3D boxes, axis-aligned and rotated about z; differentiable, on CPU and CUDA."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 EPSILON = 1e-8
 
 
-def enclosing_bounds(boxes: Tensor) -> Tuple[Tensor, Tensor]:
+def enclosing_bounds(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Lower and upper corners (..., 3) of the axis-aligned boxes around ``boxes`` (..., 7)."""
     cos, sin = boxes[..., 6].cos().abs(), boxes[..., 6].sin().abs()
     length, width, height = boxes[..., 3:6].unbind(dim=-1)
@@ -26,7 +26,7 @@ def generalized_iou(first: Tensor, second: Tensor, rotated: bool = True) -> Tens
     The enclosing box is axis-aligned, also for turned boxes, as in 3DETR.
 
     Args:
-        first: float (..., 7): gravity centre, sizes, yaw in radians from +x towards +y.
+        first: float (..., 7): gravity center, sizes, yaw in radians from +x towards +y.
         second: float (..., 7), broadcast against ``first``.
         rotated: Whether any yaw differs from 0; without, the intersection takes a few minima and maxima.
 
@@ -60,7 +60,7 @@ def rectangle_overlap(first: Tensor, second: Tensor) -> Tensor:
     """Area of the intersection of pairs of rectangles.
 
     Args:
-        first: float (..., 5): x, y of the centre, both sizes, yaw in radians from +x towards +y.
+        first: float (..., 5): x, y of the center, both sizes, yaw in radians from +x towards +y.
         second: float (..., 5), broadcast against ``first``.
 
     Returns:

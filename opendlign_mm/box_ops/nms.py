@@ -1,7 +1,7 @@
 """3D IoU and non-maximum suppression of boxes, on CPU and CUDA."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 def nms_3d(boxes: BaseInstance3DBoxes,
            scores: Tensor,
            iou_threshold: float,
-           labels: Optional[Tensor] = None,
-           max_num: Optional[int] = None) -> Tensor:
+           labels: Tensor | None = None,
+           max_num: int | None = None) -> Tensor:
     """Keep boxes that overlap no box of higher score by more than ``iou_threshold``.
 
     mmdet3d's ``aligned_3d_nms`` knows no rotated boxes and its ``nms_bev`` looks from above only; this one uses the 3D

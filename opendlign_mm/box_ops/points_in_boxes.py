@@ -1,5 +1,4 @@
 """Which points lie in which 3D boxes, for axis-aligned and rotated boxes, on CPU and CUDA."""
-from typing import List, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -31,10 +30,10 @@ def box_tensor(boxes) -> Tensor:
 
 
 def to_box_frame(points: Tensor, boxes: Tensor, origin: str = 'bottom_center') -> Tensor:
-    """Coordinates of points in the frame of a box: origin in its gravity centre, axes along its sides.
+    """Coordinates of points in the frame of a box: origin in its gravity center, axes along its sides.
 
     Args:
-        points (Tensor): (..., 3) in metres, z up.
+        points (Tensor): (..., 3) in meters, z up.
         boxes (Tensor): (..., 7), broadcast against ``points``; yaw in radians from +x towards +y.
         origin (str): what the box's x, y, z are: 'bottom_center' (mmdet3d's ``DepthInstance3DBoxes``) or
             'gravity_center' (ScanNet's annotation files).
@@ -56,9 +55,9 @@ def points_in_boxes(points: Tensor, boxes, margin: float = 0., origin: str = 'bo
     """Tell for each box which points it holds. Points on a face count as inside.
 
     Args:
-        points (Tensor): (N, >=3), x y z first, metres, z up.
+        points (Tensor): (N, >=3), x y z first, meters, z up.
         boxes (BaseInstance3DBoxes | Tensor): M boxes, see :func:`box_tensor`.
-        margin (float): metres by which each face is moved outwards.
+        margin (float): meters by which each face is moved outwards.
         origin (str): see :func:`to_box_frame`.
 
     Returns:
@@ -95,13 +94,13 @@ def crop_points(points: Tensor,
                 margin: float = 0.,
                 origin: str = 'bottom_center',
                 in_box_frame: bool = True,
-                return_indices: bool = False) -> Union[List[Tensor], Tuple[List[Tensor], List[Tensor]]]:
+                return_indices: bool = False) -> list[Tensor] | tuple[list[Tensor], list[Tensor]]:
     """Cut out of a scene the points of each box.
 
     Args:
-        points (Tensor): (N, >=3), x y z first, metres, z up; further columns (colours) are kept as they are.
+        points (Tensor): (N, >=3), x y z first, meters, z up; further columns (colors) are kept as they are.
         boxes (BaseInstance3DBoxes | Tensor): M boxes, see :func:`box_tensor`.
-        margin (float): metres by which each face is moved outwards.
+        margin (float): meters by which each face is moved outwards.
         origin (str): see :func:`to_box_frame`.
         in_box_frame (bool): give coordinates in the box's frame, so that a rotated box is seen from its own sides;
             otherwise those of the scene.

@@ -2,7 +2,6 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Optional
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
@@ -45,7 +44,7 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def move_path(cfg: Config, name: str, value: Optional[str]) -> None:
+def move_path(cfg: Config, name: str, value: str | None) -> None:
     """Carry a new value of a path variable (``data_root``, ``cache_dir``) to all values that were made from the old.
 
     A config computes ``ann_file=data_root + 'infos.pkl'`` when it is read; an option that comes later would change
@@ -96,7 +95,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
 
 
-def load_generation_config(path: str, options: Optional[dict]) -> Config:
+def load_generation_config(path: str, options: dict | None) -> Config:
     """The config with the options of the command line.
 
     Raises:

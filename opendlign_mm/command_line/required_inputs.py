@@ -1,8 +1,8 @@
 """What a run needs and cannot make itself, looked for before minutes go into building its model."""
 import inspect
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List
 
 import open_clip
 from mmdet3d.registry import DATASETS
@@ -28,7 +28,7 @@ def require_inputs(cfg: Config, *dataloaders: str) -> None:
             have to be downloaded.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    problems: List[str] = []
+    problems: list[str] = []
     for name in dataloaders:
         for dataset in _shape_datasets((cfg.get(name) or {}).get('dataset')):
             try:
@@ -40,7 +40,7 @@ def require_inputs(cfg: Config, *dataloaders: str) -> None:
 
 
 def _shape_datasets(node) -> Iterator[dict]:
-    """Configs of this package's file data sets, also inside wrappers such as RepeatDataset."""
+    """Configs of this package's file datasets, also inside wrappers such as RepeatDataset."""
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from _shape_datasets(item)
@@ -56,7 +56,7 @@ def _shape_datasets(node) -> Iterator[dict]:
             yield from _shape_datasets(node.get('datasets'))
 
 
-def _weights_to_download(node) -> List[str]:
+def _weights_to_download(node) -> list[str]:
     """A sentence for each CLIP of a model's config whose weights are neither a file nor in the Hugging Face cache."""
     if isinstance(node, (list, tuple)):
         return [found for item in node for found in _weights_to_download(item)]

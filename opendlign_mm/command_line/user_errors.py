@@ -2,9 +2,9 @@
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
 
 import mmengine
 
@@ -37,7 +37,7 @@ def user_errors(show_traceback: bool = False) -> Iterator[None]:
         sys.exit(2)
 
 
-def _message_for_the_user(error: BaseException) -> Optional[str]:
+def _message_for_the_user(error: BaseException) -> str | None:
     """The message of an error that was raised for the user; None for a defect."""
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if ' in DataLoader worker process ' in message:
@@ -60,6 +60,6 @@ def _origin_of(error: BaseException) -> str:
     return traceback.extract_tb(error.__traceback__)[-1].filename
 
 
-def _is_in(origin: str, places: Tuple[Path, ...]) -> bool:
+def _is_in(origin: str, places: tuple[Path, ...]) -> bool:
     path = Path(origin).resolve()
     return any(place == path or place in path.parents for place in places)

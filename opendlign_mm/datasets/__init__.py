@@ -1,4 +1,4 @@
-"""Data sets of objects and rooms."""
+"""Datasets of objects and rooms."""
 from .generated import DepthAlignDataset
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D

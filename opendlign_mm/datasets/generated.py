@@ -1,8 +1,8 @@
 """Training on generated data of any size: a stream of shards instead of a list of files."""
 import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -47,16 +47,16 @@ class DepthAlignDataset(IterableDataset):
         image_features: Folder of tools/encode_images.py: features of the images by the frozen branch, given instead of
             the images, which then need not be decoded or encoded again.
         seed: Of the order; None takes the Runner's.
-        metainfo: Kept as the data set's information.
+        metainfo: Kept as the dataset's information.
 
     Raises:
         FileNotFoundError: There is no store, or shards are not done.
         ValueError: No object is to be used, or a shard is damaged; the message names it.
     """
 
-    def __init__(self, data_root: Union[str, Path], pipeline: Sequence = (), shuffle: bool = True,
-                 buffer_size: int = 1000, only_kept: bool = True, image_features: Optional[str] = None,
-                 seed: Optional[int] = None, metainfo: Optional[dict] = None) -> None:
+    def __init__(self, data_root: str | Path, pipeline: Sequence = (), shuffle: bool = True,
+                 buffer_size: int = 1000, only_kept: bool = True, image_features: str | None = None,
+                 seed: int | None = None, metainfo: dict | None = None) -> None:
         if buffer_size < 1:
             raise ValueError(f'buffer_size must be >= 1, got {buffer_size}')
         self.store = ShapeStore(data_root)
@@ -70,7 +70,7 @@ class DepthAlignDataset(IterableDataset):
         self.batch_size, self.drop_last = 1, False
         self.epoch, self.batches_done = 0, 0
 
-    def _usable(self, only_kept: bool) -> Tuple[List[List[int]], List[int]]:
+    def _usable(self, only_kept: bool) -> tuple[list[list[int]], list[int]]:
         entries, stored, left_out = [], [], 0
         for shard in range(self.store.num_shards):
             rows = [row for row in self.store.rows(shard) if not row['problem']]
@@ -94,7 +94,7 @@ class DepthAlignDataset(IterableDataset):
         self.epoch, self.batches_done = epoch, batches_done
 
     @property
-    def _all(self) -> List[Entry]:
+    def _all(self) -> list[Entry]:
         if self.shuffle:
             return shuffled_entries(self.entries, (self.seed or 0, self.epoch))
         return [(shard, position) for shard, positions in enumerate(self.entries) for position in positions]
@@ -125,20 +125,20 @@ class DepthAlignDataset(IterableDataset):
             yield self._prepared(shape, entry)
 
     def _in_order(self, reading: Sequence[Entry], giving: Sequence[Entry],
-                  done: int) -> Iterator[Tuple[Entry, PackedShape]]:
+                  done: int) -> Iterator[tuple[Entry, PackedShape]]:
         """Stream what is still to be given; objects wait, encoded, until their turn comes."""
         # By place in the order of reading: an entry that fills up the last process may occur twice.
-        places: Dict[Entry, List[int]] = {}
+        places: dict[Entry, list[int]] = {}
         for place, entry in enumerate(reading):
             places.setdefault(entry, []).append(place)
-        taken: Dict[Entry, int] = {}
+        taken: dict[Entry, int] = {}
         turns = []
         for entry in giving:
             turns.append((entry, taken.get(entry, 0)))
             taken[entry] = taken.get(entry, 0) + 1
         turns = turns[done:]
         wanted, waiting, current = set(turns), {}, 0
-        seen: Dict[Entry, int] = {}
+        seen: dict[Entry, int] = {}
         for shard, positions in _runs(reading):
             numbered = {}
             for position in positions:
@@ -155,7 +155,7 @@ class DepthAlignDataset(IterableDataset):
                     current += 1
                     yield turn[0], waiting.pop(turn)
 
-    def _shapes_of(self, shard: int, last: int) -> Iterator[Tuple[int, PackedShape]]:
+    def _shapes_of(self, shard: int, last: int) -> Iterator[tuple[int, PackedShape]]:
         count = 0
         for position, shape in enumerate(self.store.read(shard)):
             yield position, shape
@@ -177,7 +177,7 @@ class DepthAlignDataset(IterableDataset):
             return self.pipeline(results)
 
 
-def _runs(reading: Sequence[Entry]) -> Iterator[Tuple[int, List[int]]]:
+def _runs(reading: Sequence[Entry]) -> Iterator[tuple[int, list[int]]]:
     """Consecutive entries of one shard, each position once: (shard, positions)."""
     shard, positions = None, []
     for entry in reading:

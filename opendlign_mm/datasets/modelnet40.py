@@ -1,6 +1,6 @@
 """ModelNet40 in the three layouts in which it is published."""
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import List, Sequence, Tuple
 
 from mmdet3d.registry import DATASETS
 
@@ -36,7 +36,7 @@ class ModelNet40Resampled(ShapeDataset):
         self.names_file = names_file
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a line of the list."""
         root, records = Path(self.data_root), []
         for name in read_lines(self.ann_file, self.remedy):
@@ -68,7 +68,7 @@ class ModelNet40H5(ShapeDataset):
         self.names_file = names_file
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a row of each file."""
         root = Path(self.data_root)
         names, records = read_lines(root / self.names_file, self.remedy), []

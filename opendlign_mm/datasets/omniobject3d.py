@@ -1,5 +1,4 @@
 """OmniObject3D's point clouds."""
-from typing import Optional
 
 from mmdet3d.registry import DATASETS
 
@@ -20,6 +19,6 @@ class OmniObject3D(ShapeFolder):
     remedy = ('OmniObject3D publishes clouds of 1,024, 4,096 and 16,384 points as <category>/<object>.ply; the paper '
               'uses 4,096. Point to that folder with --cfg-options data_root=DIR.')
 
-    def __init__(self, data_root: str, up_axis: Optional[str] = 'z', **kwargs) -> None:
+    def __init__(self, data_root: str, up_axis: str | None = 'z', **kwargs) -> None:
         kwargs.setdefault('extensions', ('.ply', ))
         super().__init__(data_root=data_root, up_axis=up_axis, name='omniobject3d', **kwargs)

@@ -1,6 +1,5 @@
 """ScanNet's format for detectors with an open vocabulary."""
 from pathlib import Path
-from typing import Optional
 
 import mmengine
 from mmdet3d.datasets import ScanNetDataset
@@ -14,11 +13,11 @@ class OpenVocabScanNetDataset(ScanNetDataset):
     """``ScanNetDataset`` whose classes are those that the info file is annotated with.
 
     mmdet3d's info files (version 2) may list their ``categories``; a file without that list is taken to have ScanNet's
-    18 classes. One config thus serves data sets with different classes. Missing files and unknown classes are named in
+    18 classes. One config thus serves datasets with different classes. Missing files and unknown classes are named in
     one error that says what to do.
 
     Args:
-        data_root (str): directory of the data set.
+        data_root (str): directory of the dataset.
         ann_file (str): info file in it.
         metainfo (dict, optional): ``classes`` here overrule those of the info file; boxes of other classes get the
             label -1, which ``OpenVocabIndoorMetric`` leaves out.
@@ -29,7 +28,7 @@ class OpenVocabScanNetDataset(ScanNetDataset):
         ValueError: classes that ScanNet does not have, or none.
     """
 
-    def __init__(self, data_root: str, ann_file: str, metainfo: Optional[dict] = None, **kwargs) -> None:
+    def __init__(self, data_root: str, ann_file: str, metainfo: dict | None = None, **kwargs) -> None:
         path = Path(data_root) / ann_file
         if not path.is_file():
             raise FileNotFoundError(

@@ -1,6 +1,6 @@
 """Objaverse-LVIS and ModelNet40 as OpenShape publishes them: a JSON file of the objects, dicts of their points."""
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import List, Sequence, Tuple
 
 from mmdet3d.registry import DATASETS
 
@@ -14,7 +14,7 @@ _REMEDY = ('It is part of the data that OpenShape publishes (OpenShape/openshape
 class _OpenShapeSplit(ShapeDataset):
     """Objects of a JSON list whose entries have a ``category``."""
 
-    def entries(self) -> Tuple[List[str], List[dict]]:
+    def entries(self) -> tuple[list[str], list[dict]]:
         """Classes in alphabetical order, and the entries of the list."""
         entries = read_json(self.ann_file, self.remedy)
         if not isinstance(entries, list) or not all(isinstance(e, dict) and 'category' in e for e in entries):
@@ -24,7 +24,7 @@ class _OpenShapeSplit(ShapeDataset):
 
 @DATASETS.register_module()
 class ObjaverseLVIS(_OpenShapeSplit):
-    """46,832 objects of 1,156 categories: 10,000 points of each with colours, y up.
+    """46,832 objects of 1,156 categories: 10,000 points of each with colors, y up.
 
     The list's entries have ``uid``, ``group``, ``category`` and ``data_path``, a path on its authors' machine. Files
     are looked for at the longest end of that path which exists below ``data_root``.
@@ -41,7 +41,7 @@ class ObjaverseLVIS(_OpenShapeSplit):
     def __init__(self, data_root: str, ann_file: str = 'meta_data/split/lvis.json', **kwargs) -> None:
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record an entry of the list."""
         names, entries = self.entries()
         root, cut = Path(self.data_root), self._published_part(entries)
@@ -92,7 +92,7 @@ class OpenShapeModelNet40(_OpenShapeSplit):
         """Also the points."""
         super().check_files(data_root, **files, points=self.points_file)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record an entry of the list."""
         names, entries = self.entries()
         path = required(Path(self.data_root) / self.points_file, self.remedy)

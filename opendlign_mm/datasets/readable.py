@@ -1,4 +1,4 @@
-"""A data set of many files that a broken one does not end."""
+"""A dataset of many files that a broken one does not end."""
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ class Unreadable(NamedTuple):
 
 
 class ReadableObjects(Dataset):
-    """Another data set, of whose objects those that cannot be read become :class:`Unreadable` instead of an error."""
+    """Another dataset, of whose objects those that cannot be read become :class:`Unreadable` instead of an error."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset

@@ -1,7 +1,7 @@
 """Datasets in the layout that the authors of OpenDlign released: depth maps, and depth-aligned images."""
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmdet3d.registry import DATASETS
@@ -12,7 +12,7 @@ from .source_files import read_json, read_lines, required
 
 PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
 DEPTH_SUFFIX = '_dm.npy'
-RELEASED_DATA = "the authors' released data set (OpenDlign/OpenDlign-Datasets on Hugging Face)"
+RELEASED_DATA = "the authors' released dataset (OpenDlign/OpenDlign-Datasets on Hugging Face)"
 
 
 @DATASETS.register_module()
@@ -47,7 +47,7 @@ class ReleasedDepthMaps(ShapeDataset):
         return (f'The depth maps of {self.dataset} are part of {RELEASED_DATA}. Unpack them to '
                 f'<data_root>/{self.dataset}/depth_map, or say where they are with --cfg-options data_root=DIR.')
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a file."""
         records = []
         for path in sorted(Path(self.data_prefix['depth']).glob(f'*{DEPTH_SUFFIX}')):
@@ -59,8 +59,8 @@ class ReleasedDepthMaps(ShapeDataset):
         found = sorted({record['category'] for record in records})
         return self._published_names(found) or found, records
 
-    def _published_names(self, found: Sequence[str]) -> Optional[List[str]]:
-        """The names of the labels file, if there is one and it has this data set."""
+    def _published_names(self, found: Sequence[str]) -> list[str] | None:
+        """The names of the labels file, if there is one and it has this dataset."""
         path = Path(self.data_root) / self.labels_file
         if not self.labels_file or not path.is_file():
             return None
@@ -102,7 +102,7 @@ class DepthAlignedShapes(ShapeDataset):
         super().__init__(data_root=data_root, ann_file=f'{dataset}/{ann_file}' if ann_file else '', data_prefix=dict(
             depth=f'{dataset}/depth_map', img=f'{dataset}/depth_align_img'), **kwargs)
 
-    def read_records(self) -> Tuple[None, List[dict]]:
+    def read_records(self) -> tuple[None, list[dict]]:
         """One record an object."""
         depth, images = self.data_prefix['depth'], self.data_prefix['img']
         # Half a million paths: strings, since objects for them would take seconds.
@@ -124,7 +124,7 @@ class DepthAlignedShapes(ShapeDataset):
                       for name in complete]
 
 
-def read_depth_views(path: Union[str, Path]) -> np.ndarray:
+def read_depth_views(path: str | Path) -> np.ndarray:
     """Read the depth views of one object, as the authors of OpenDlign released them.
 
     Args:
@@ -163,5 +163,5 @@ def _unit_views(views: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f'{name}: depth views must be uint8 or float, got {views.dtype}')
     if views.ndim == 3:
         return views
-    grey = np.ascontiguousarray(views[..., 0])
-    return grey if (views == views[..., :1]).all() else np.ascontiguousarray(views.transpose(0, 3, 1, 2))
+    gray = np.ascontiguousarray(views[..., 0])
+    return gray if (views == views[..., :1]).all() else np.ascontiguousarray(views.transpose(0, 3, 1, 2))

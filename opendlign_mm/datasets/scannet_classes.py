@@ -1,5 +1,5 @@
 """ScanNet's class lists by NYU40 id, and their wording in prompts."""
-from typing import Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 # ScanNet's 18 detection classes in mmdet3d's order and their NYU40 ids; a label is a place in this list.
 SCANNET_CLASSES = ('cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter',
@@ -9,11 +9,11 @@ SCANNET_NYU40_IDS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36
 SCANNET_WORDING = dict(showercurtrain='shower curtain', garbagebin='garbage bin')
 
 
-def vocabulary_of(class_names: Sequence[str], wording: Optional[Dict[str, str]] = None) -> Tuple[str, ...]:
+def vocabulary_of(class_names: Sequence[str], wording: dict[str, str] | None = None) -> tuple[str, ...]:
     """Class names as prompts should say them.
 
     Args:
-        class_names (Sequence[str]): names of the data set.
+        class_names (Sequence[str]): names of the dataset.
         wording (dict, optional): other words for some names; those of ScanNet by default.
     """
     wording = SCANNET_WORDING if wording is None else wording

@@ -3,7 +3,6 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from plyfile import PlyData, PlyParseError
@@ -20,15 +19,15 @@ class ScanNetScan:
     """One scan with its annotations.
 
     Attributes:
-        points: float32 (N, 6): x y z in metres as scanned, r g b in [0, 255].
+        points: float32 (N, 6): x y z in meters as scanned, r g b in [0, 255].
         axis_align_matrix: float64 (4, 4), rigid; takes the points to the frame of the walls.
         objects: for each annotated object its name in ScanNet's raw categories and int64 (n,) indices of its points.
     """
     points: np.ndarray
     axis_align_matrix: np.ndarray
-    objects: List[Tuple[str, np.ndarray]]
+    objects: list[tuple[str, np.ndarray]]
 
-    def boxes(self, classes: Dict[str, int], nyu40_ids: Dict[str, int]) -> Tuple[np.ndarray, np.ndarray]:
+    def boxes(self, classes: dict[str, int], nyu40_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
         """Boxes around the objects of some classes, axis-aligned in the frame of the walls.
 
         Args:
@@ -36,7 +35,7 @@ class ScanNetScan:
             nyu40_ids: raw category -> NYU40 id, see :func:`read_label_map`.
 
         Returns:
-            float64 (M, 6): gravity centre and size in metres; int64 (M,): places in ``classes``.
+            float64 (M, 6): gravity center and size in meters; int64 (M,): places in ``classes``.
         """
         label_of = {nyu40: label for label, nyu40 in enumerate(classes.values())}
         aligned = self.points[:, :3] @ self.axis_align_matrix[:3, :3].T + self.axis_align_matrix[:3, 3]
@@ -50,7 +49,7 @@ class ScanNetScan:
         return np.array(boxes).reshape(-1, 6), np.array(labels, dtype=np.int64)
 
 
-def read_label_map(path: Path) -> Dict[str, int]:
+def read_label_map(path: Path) -> dict[str, int]:
     """Raw category -> NYU40 id, from ``scannetv2-labels.combined.tsv``.
 
     Raises:
@@ -105,7 +104,7 @@ def _read_vertices(path: Path) -> np.ndarray:
         vertices = PlyData.read(str(path))['vertex']
         points = np.stack([vertices[name] for name in ('x', 'y', 'z', 'red', 'green', 'blue')], axis=1)
     except (PlyParseError, KeyError, ValueError) as error:
-        raise ValueError(f'{path} is damaged or no mesh with coloured vertices: {error}') from error
+        raise ValueError(f'{path} is damaged or no mesh with colored vertices: {error}') from error
     if not len(points) or not np.isfinite(points).all():
         raise ValueError(f'{path} has no vertices, or some that are not finite')
     return points.astype(np.float32)
@@ -120,7 +119,7 @@ def _read_json(path: Path, key: str) -> list:
 
 def _read_alignment(path: Path) -> np.ndarray:
     """The 4 x 4 matrix of the line ``axisAlignment = ...``; without such a line or file the scan stays as it is."""
-    value: Optional[str] = None
+    value: str | None = None
     if path.is_file():
         for line in path.read_text().splitlines():
             name, _, text = line.partition('=')

@@ -1,6 +1,6 @@
 """ScanObjectNN, objects of real scans."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Tuple
 
 from mmdet3d.registry import DATASETS
 
@@ -38,7 +38,7 @@ class ScanObjectNN(ShapeDataset):
         self.names_files = (names_file, ) if isinstance(names_file, str) else tuple(names_file)
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a row of the file."""
         path = Path(self.ann_file)
         places = [folder / name for folder in (path.parent, Path(self.data_root)) for name in self.names_files]

@@ -1,7 +1,8 @@
-"""What all data sets of single objects have in common."""
+"""What all datasets of single objects have in common."""
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -18,19 +19,19 @@ def spoken(name: str) -> str:
 
 
 class ShapeDataset(BaseDataset):
-    """Base of the data sets of single objects.
+    """Base of the datasets of single objects.
 
-    A subclass says in :meth:`read_records` which objects there are and what the data set itself calls their classes.
-    Records hold ``sample_id`` (unique), ``category`` (as the data set writes it), ``gt_label`` (index in
+    A subclass says in :meth:`read_records` which objects there are and what the dataset itself calls their classes.
+    Records hold ``sample_id`` (unique), ``category`` (as the dataset writes it), ``gt_label`` (index in
     ``metainfo['classes']``) and what a loading transform needs, such as :class:`LoadShapePoints`.
 
     Args:
-        data_root: Folder of the data set.
+        data_root: Folder of the dataset.
         ann_file: File that lists the objects, relative to ``data_root``; empty where folders do.
-        metainfo: ``classes`` here, a sequence or a text file with one name a line, replaces the data set's own: labels
+        metainfo: ``classes`` here, a sequence or a text file with one name a line, replaces the dataset's own: labels
             follow it, and objects of other classes are left out. Spaces and underscores in names are the same.
         data_prefix: Folders relative to ``data_root``.
-        pipeline: Transforms, as in any mmengine data set.
+        pipeline: Transforms, as in any mmengine dataset.
         skip_missing: Leave out listed objects whose file is not there, and count them in the log, where only a part of
             the data was fetched.
         skip_broken: In training, take another object in the place of one whose files cannot be read, and log which. It
@@ -40,42 +41,42 @@ class ShapeDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: A file or folder is missing, also with ``lazy_init``; the message says how to get it.
-        ValueError: There is no object, or one of a class that the data set does not name.
+        ValueError: There is no object, or one of a class that the dataset does not name.
     """
 
     # The benchmark's name in tables of results, kept in ``metainfo``.
-    benchmark: Optional[str] = None
-    remedy = 'Point to the data set with --cfg-options data_root=DIR.'
+    benchmark: str | None = None
+    remedy = 'Point to the dataset with --cfg-options data_root=DIR.'
 
     def __init__(self,
                  data_root: str,
                  ann_file: str = '',
-                 metainfo: Optional[dict] = None,
-                 data_prefix: Optional[dict] = None,
+                 metainfo: dict | None = None,
+                 data_prefix: dict | None = None,
                  pipeline: Sequence = (),
                  skip_missing: bool = False,
                  skip_broken: bool = False,
                  **kwargs) -> None:
         self.skip_missing, self.skip_broken = skip_missing, skip_broken
-        self._broken: Dict[int, str] = {}
+        self._broken: dict[int, str] = {}
         self.check_files(data_root=data_root, ann_file=ann_file, **(data_prefix or {}))
         super().__init__(ann_file=ann_file, metainfo=metainfo, data_root=str(data_root),
                          data_prefix=dict(data_prefix or dict(pts='')), pipeline=list(pipeline), **kwargs)
 
     def check_files(self, data_root: str, ann_file: str = '', **folders: str) -> None:
-        """Raise ``FileNotFoundError`` if a file or folder is missing without which there is no data set."""
+        """Raise ``FileNotFoundError`` if a file or folder is missing without which there is no dataset."""
         root = required(data_root, self.remedy)
         for part in (ann_file, *folders.values()):
             required(root / part, self.remedy)
 
-    def read_records(self) -> Tuple[Optional[Sequence[str]], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str] | None, list[dict]]:
         """Names of the classes in the order of their labels, and the records without ``gt_label``.
 
         No names stand for objects without a class.
         """
         raise NotImplementedError
 
-    def with_file(self, records: List[dict]) -> List[dict]:
+    def with_file(self, records: list[dict]) -> list[dict]:
         """Records of a list whose ``points_path`` is there: all, or with ``skip_missing`` those that are.
 
         Raises:
@@ -108,7 +109,7 @@ class ShapeDataset(BaseDataset):
             raise ValueError(f'{len(self._broken)} of {len(self)} objects cannot be read, the last: {problem}')
         return None
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """One record an object."""
         names, records = self.read_records()
         if self.benchmark:
@@ -134,7 +135,7 @@ class ShapeDataset(BaseDataset):
                       f'the {len(classes)} classes given and are left out', 'current')
         elif len(kept) < len(records):
             unknown = sorted({record['category'] for record in records} - set(labels))
-            raise ValueError(f'{self.data_root}: objects of the classes {", ".join(unknown[:5])}, but the data set '
+            raise ValueError(f'{self.data_root}: objects of the classes {", ".join(unknown[:5])}, but the dataset '
                              f'names only {len(classes)} others')
         if not kept:
             raise ValueError(f'{self.data_root}: no object belongs to one of the classes {", ".join(classes[:8])}')

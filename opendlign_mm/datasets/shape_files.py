@@ -1,8 +1,9 @@
 """Read point clouds and meshes from files of any supported format."""
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,12 +13,12 @@ POINTS_OF_A_MESH = 10_000
 
 
 class ShapePoints(NamedTuple):
-    """Points float32 (N, 3), as in the file, and their colours uint8 (N, 3), RGB, or None."""
+    """Points float32 (N, 3), as in the file, and their colors uint8 (N, 3), RGB, or None."""
     points: np.ndarray
-    colors: Optional[np.ndarray]
+    colors: np.ndarray | None
 
 
-def read_shape(path: Union[str, Path], num_points: Optional[int] = None, seed: int = 0, index: Optional[int] = None,
+def read_shape(path: str | Path, num_points: int | None = None, seed: int = 0, index: int | None = None,
                key: str = 'data') -> ShapePoints:
     """Read the points of a shape.
 
@@ -26,8 +27,8 @@ def read_shape(path: Union[str, Path], num_points: Optional[int] = None, seed: i
             commas or blanks) or .h5 file, or a mesh (.off, .obj, .glb, ...; .ply with faces), whose surface is sampled.
         num_points: At most so many points, a random choice; of a mesh exactly so many, default 10,000.
         seed: Of that choice; the same seed gives the same points.
-        index: Row of an .h5 file's data set.
-        key: Name of that data set.
+        index: Row of an .h5 file's dataset.
+        key: Name of that dataset.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -59,8 +60,8 @@ def read_shape(path: Union[str, Path], num_points: Optional[int] = None, seed: i
     return checked_points(points, colors, str(path), num_points, random)
 
 
-def checked_points(points: Any, colors: Optional[np.ndarray], name: str, num_points: Optional[int] = None,
-                   random: Optional[np.random.Generator] = None) -> ShapePoints:
+def checked_points(points: Any, colors: np.ndarray | None, name: str, num_points: int | None = None,
+                   random: np.random.Generator | None = None) -> ShapePoints:
     """At most ``num_points`` of (N, >=3) points as float32; ``ValueError`` naming ``name`` if they are no points."""
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] < 3 or not np.issubdtype(points.dtype, np.number):
@@ -78,11 +79,11 @@ def checked_points(points: Any, colors: Optional[np.ndarray], name: str, num_poi
     return ShapePoints(points, colors)
 
 
-def points_of_entry(entry: Any) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Points and colours of an array (N, >=3), or of a dict ``xyz`` (N, 3), ``rgb`` (N, 3) as OpenShape stores it.
+def points_of_entry(entry: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Points and colors of an array (N, >=3), or of a dict ``xyz`` (N, 3), ``rgb`` (N, 3) as OpenShape stores it.
 
     Raises:
-        ValueError: The dict has no ``xyz``, or colours for another number of points.
+        ValueError: The dict has no ``xyz``, or colors for another number of points.
     """
     if isinstance(entry, np.ndarray) and entry.dtype == object and entry.size == 1:
         entry = entry.item()
@@ -95,20 +96,20 @@ def points_of_entry(entry: Any) -> Tuple[np.ndarray, Optional[np.ndarray]]:
 
 
 def _as_bytes(colors: np.ndarray, count: int) -> np.ndarray:
-    """Colours (N, >=3) as uint8; floats up to 1 are shares, all others have 255 as their highest value."""
+    """Colors (N, >=3) as uint8; floats up to 1 are shares, all others have 255 as their highest value."""
     if colors.ndim != 2 or colors.shape[1] < 3 or len(colors) != count:
-        raise ValueError(f'it has {count} points but colours of shape {colors.shape}')
+        raise ValueError(f'it has {count} points but colors of shape {colors.shape}')
     colors = colors[:, :3]
     if np.issubdtype(colors.dtype, np.floating) and (colors.size == 0 or colors.max() <= 1):
         colors = colors * 255
     return np.clip(np.rint(colors), 0, 255).astype(np.uint8)
 
 
-def _read_h5(path: Path, key: str, index: Optional[int]) -> Tuple[np.ndarray, None]:
+def _read_h5(path: Path, key: str, index: int | None) -> tuple[np.ndarray, None]:
     import h5py
     with h5py.File(path, 'r') as file:
         if key not in file:
-            raise ValueError(f'it has no data set {key!r}, only {", ".join(file) or "nothing"}')
+            raise ValueError(f'it has no dataset {key!r}, only {", ".join(file) or "nothing"}')
         return (file[key][()] if index is None else file[key][index]), None
 
 
@@ -121,8 +122,8 @@ def _read_text(path: Path) -> np.ndarray:
     return np.loadtxt(path, delimiter=delimiter, dtype=np.float32, ndmin=2)
 
 
-def _read_ply(path: Path, num_points: Optional[int], random: np.random.Generator
-              ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def _read_ply(path: Path, num_points: int | None, random: np.random.Generator
+              ) -> tuple[np.ndarray, np.ndarray | None]:
     from plyfile import PlyData
     file = PlyData.read(str(path))
     if 'face' in file and len(file['face']):
@@ -139,8 +140,8 @@ def _read_ply(path: Path, num_points: Optional[int], random: np.random.Generator
     return points, _as_bytes(np.stack([vertices[channel] for channel in channels], axis=1), len(points))
 
 
-def _sample_mesh(path: Path, num_points: Optional[int], random: np.random.Generator
-                 ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def _sample_mesh(path: Path, num_points: int | None, random: np.random.Generator
+                 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Points spread evenly over the surface of all parts of a mesh file; vertices where it has no faces."""
     import trimesh
     loaded = trimesh.load(str(path), process=False)
@@ -155,7 +156,7 @@ def _sample_mesh(path: Path, num_points: Optional[int], random: np.random.Genera
         raise ValueError('it has vertices that are NaN or infinite')
     count = POINTS_OF_A_MESH if num_points is None else num_points
     points, face_index = trimesh.sample.sample_surface(mesh, count, seed=random)
-    # Textures would have to be decoded for one colour a point; vertex and face colours are at hand.
+    # Textures would have to be decoded for one color a point; vertex and face colors are at hand.
     kind = getattr(mesh.visual, 'kind', None)
     colors = mesh.visual.face_colors[face_index, :3] if kind in ('vertex', 'face') else None
     return points, colors
@@ -183,7 +184,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def load_npy(path: Union[str, Path]) -> np.ndarray:
+def load_npy(path: str | Path) -> np.ndarray:
     """Read an npy file, also one of Python dicts of arrays such as OpenShape's.
 
     ``numpy.load(allow_pickle=True)`` runs whatever code a file asks for; this reads arrays and plain values only.
@@ -204,7 +205,7 @@ def load_npy(path: Union[str, Path]) -> np.ndarray:
     return array.reshape(shape)
 
 
-def h5_records(path: Path, names: Sequence[str], prefix: str, up_axis: str = 'y') -> List[dict]:
+def h5_records(path: Path, names: Sequence[str], prefix: str, up_axis: str = 'y') -> list[dict]:
     """Records of the rows of an h5 file with ``data`` (M, N, 3) and ``label`` (M,) or (M, 1).
 
     Args:

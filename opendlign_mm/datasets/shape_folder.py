@@ -1,6 +1,6 @@
 """Any folder of shapes, with one sub-folder for each class."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 from mmdet3d.registry import DATASETS
 
@@ -33,9 +33,9 @@ class ShapeFolder(ShapeDataset):
     def __init__(self,
                  data_root: str,
                  extensions: Sequence[str] = SHAPE_EXTENSIONS,
-                 inside: Optional[str] = None,
-                 up_axis: Optional[str] = None,
-                 name: Optional[str] = None,
+                 inside: str | None = None,
+                 up_axis: str | None = None,
+                 name: str | None = None,
                  **kwargs) -> None:
         self.extensions = (extensions, ) if isinstance(extensions, str) else tuple(extensions)
         self.inside, self.up_axis = inside, up_axis
@@ -43,7 +43,7 @@ class ShapeFolder(ShapeDataset):
         self.benchmark = self.benchmark or self.name
         super().__init__(data_root=data_root, **kwargs)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a file."""
         root = Path(self.data_root)
         folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))

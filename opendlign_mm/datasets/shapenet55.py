@@ -1,6 +1,6 @@
 """ShapeNet-55, the point clouds that Point-BERT and ULIP train on."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmdet3d.registry import DATASETS
 
@@ -26,7 +26,7 @@ class ShapeNet55(ShapeDataset):
     remedy = ('ULIP publishes it as part of its ShapeNet triplets, with taxonomy.json of ShapeNet itself. Unpack it '
               'and say where it is with --cfg-options data_root=DIR.')
 
-    def __init__(self, data_root: str, ann_file: str = 'train.txt', data_prefix: Optional[Dict[str, str]] = None,
+    def __init__(self, data_root: str, ann_file: str = 'train.txt', data_prefix: dict[str, str] | None = None,
                  taxonomy_file: str = 'taxonomy.json', **kwargs) -> None:
         self.taxonomy_file = taxonomy_file
         super().__init__(data_root=data_root, ann_file=ann_file, data_prefix=data_prefix or dict(pts='shapenet_pc'),
@@ -36,7 +36,7 @@ class ShapeNet55(ShapeDataset):
         """Also the taxonomy."""
         super().check_files(data_root, **files, taxonomy=self.taxonomy_file)
 
-    def read_records(self) -> Tuple[Sequence[str], List[dict]]:
+    def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a line of the list."""
         # Labels must not depend on the split: a class may occur in one list only.
         lists = {Path(self.ann_file), *(Path(self.ann_file).with_name(f'{split}.txt') for split in ('train', 'test'))}

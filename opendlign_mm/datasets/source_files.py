@@ -1,16 +1,16 @@
-"""Files that a data set consists of: found, or named in one error that says how to get them."""
+"""Files that a dataset consists of: found, or named in one error that says how to get them."""
 import json
 from pathlib import Path
-from typing import Any, List, Union
+from typing import Any
 
-PathLike = Union[str, Path]
+PathLike = str | Path
 
 
 def required(path: PathLike, remedy: str) -> Path:
     """``path``, if there is such a file or folder.
 
     Args:
-        path: A file or folder of a data set.
+        path: A file or folder of a dataset.
         remedy: Where it comes from and what to do, for the message.
 
     Raises:
@@ -26,7 +26,7 @@ def required(path: PathLike, remedy: str) -> Path:
     raise FileNotFoundError(f'{path} does not exist{place}.{there} {remedy}')
 
 
-def read_lines(path: PathLike, remedy: str) -> List[str]:
+def read_lines(path: PathLike, remedy: str) -> list[str]:
     """Lines of a text file, without blanks at their ends and without empty ones.
 
     Raises:

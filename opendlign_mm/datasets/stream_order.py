@@ -1,10 +1,11 @@
-"""In which order a data set streams: shards shuffled, then objects through a shuffle buffer, without reading any."""
-from typing import List, NamedTuple, Sequence, Tuple
+"""In which order a dataset streams: shards shuffled, then objects through a shuffle buffer, without reading any."""
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 # (shard, position in it)
-Entry = Tuple[int, int]
+Entry = tuple[int, int]
 
 
 class StreamPart(NamedTuple):
@@ -14,11 +15,11 @@ class StreamPart(NamedTuple):
         reading: Entries in the order in which shards are read.
         giving: The same entries in the order in which they are given.
     """
-    reading: List[Entry]
-    giving: List[Entry]
+    reading: list[Entry]
+    giving: list[Entry]
 
 
-def shuffled_entries(entries: Sequence[Sequence[int]], seed: Tuple[int, ...]) -> List[Entry]:
+def shuffled_entries(entries: Sequence[Sequence[int]], seed: tuple[int, ...]) -> list[Entry]:
     """All entries of an epoch, whole shards in random order.
 
     Args:
@@ -29,7 +30,7 @@ def shuffled_entries(entries: Sequence[Sequence[int]], seed: Tuple[int, ...]) ->
     return [(int(shard), int(position)) for shard in order for position in entries[shard]]
 
 
-def buffer_order(reading: Sequence[Entry], buffer_size: int, seed: Tuple[int, ...]) -> List[Entry]:
+def buffer_order(reading: Sequence[Entry], buffer_size: int, seed: tuple[int, ...]) -> list[Entry]:
     """In which order a shuffle buffer gives back what is put into it.
 
     At each step a random entry of the full buffer leaves, and the next one read takes its place, so an entry never
@@ -52,7 +53,7 @@ def _take(buffer: list, rng: np.random.Generator) -> Entry:
     return buffer.pop()
 
 
-def share_of_process(entries: Sequence[Entry], rank: int, world_size: int) -> List[Entry]:
+def share_of_process(entries: Sequence[Entry], rank: int, world_size: int) -> list[Entry]:
     """Consecutive entries of one of ``world_size`` processes, as many for each; the first ones fill up the last."""
     length = -(-len(entries) // world_size)
     padded = list(entries) + list(entries[:length * world_size - len(entries)])
@@ -65,7 +66,7 @@ def num_batches(length: int, batch_size: int, drop_last: bool) -> int:
 
 
 def share_of_worker(entries: Sequence[Entry], worker: int, num_workers: int, batch_size: int,
-                    drop_last: bool) -> List[Entry]:
+                    drop_last: bool) -> list[Entry]:
     """Consecutive entries of a data worker: those of its batches.
 
     PyTorch takes batch b from worker b modulo ``num_workers``; each worker gets whole batches, and what does not fill

@@ -1,5 +1,5 @@
 """mmcv's point operations on the CPU, for which mmcv 2.1 has CUDA kernels only."""
-from typing import Callable
+from collections.abc import Callable
 
 from torch import Tensor
 

@@ -1,5 +1,4 @@
 """From class scores of boxes to detections."""
-from typing import Optional
 
 import torch
 from mmdet3d.registry import MODELS
@@ -29,19 +28,19 @@ class OpenVocabBBoxHead(BaseModule):
         nms_threshold (float): 3D IoU above which the lower scored of two detections is dropped.
         class_agnostic_nms (bool): suppress across classes; otherwise within each class.
         max_detections (int): per scene.
-        init_cfg (dict, optional): mmengine initialisation config.
+        init_cfg (dict, optional): mmengine initialization config.
     """
 
     def __init__(self,
                  temperature: float = 0.01,
                  objectness_power: float = 1.,
                  probability_power: float = 1.,
-                 labels_per_box: Optional[int] = None,
+                 labels_per_box: int | None = None,
                  score_threshold: float = 0.,
                  nms_threshold: float = 0.25,
                  class_agnostic_nms: bool = False,
                  max_detections: int = 1000,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if temperature <= 0:
             raise ValueError(f'temperature must be > 0, got {temperature}')

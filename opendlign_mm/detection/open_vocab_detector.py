@@ -1,6 +1,6 @@
 """Open-vocabulary 3D detection: boxes from anywhere, classes from prompts (OpenDlign, section 4.4)."""
 import logging
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 from mmdet3d.models import Base3DDetector
@@ -39,29 +39,29 @@ class OpenVocabDetector3D(Base3DDetector):
             default, as the paper names none.
         objectness_threshold (float): proposals with less objectness are dropped before anything is computed for them.
         max_proposals (int, optional): most proposals per scene, by objectness.
-        box_margin (float): metres by which boxes are padded before their points are taken.
+        box_margin (float): meters by which boxes are padded before their points are taken.
         min_points (int): boxes with fewer points are dropped; their number is ``num_dropped_proposals`` of the result's
             metainfo.
         broken_scenes (str): what :meth:`predict` does with a scene without points, with non-finite ones or without
             usable boxes: 'raise' an error, or give an 'empty' result with a warning that names the scene, so that one
             file does not end a test of thousands.
         data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
-        init_cfg (dict, optional): mmengine initialisation config.
+        init_cfg (dict, optional): mmengine initialization config.
     """
 
     def __init__(self,
                  proposals: Component,
                  classifier: Component,
-                 projection: Optional[dict] = None,
-                 bbox_head: Optional[Component] = None,
+                 projection: dict | None = None,
+                 bbox_head: Component | None = None,
                  background: Sequence[str] = (),
                  objectness_threshold: float = 0.,
-                 max_proposals: Optional[int] = None,
+                 max_proposals: int | None = None,
                  box_margin: float = 0.,
                  min_points: int = 5,
                  broken_scenes: str = 'raise',
-                 data_preprocessor: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
         self.proposals = build_component(proposals)
         self.classifier = build_component(classifier)
@@ -85,7 +85,7 @@ class OpenVocabDetector3D(Base3DDetector):
             self.set_vocabulary(self.class_names)
         self.register_load_state_dict_pre_hook(_take_entries_of_classifier)
 
-    def set_vocabulary(self, class_names: Sequence[str], templates: Union[None, str, Sequence[str]] = None) -> None:
+    def set_vocabulary(self, class_names: Sequence[str], templates: None | str | Sequence[str] = None) -> None:
         """Set the classes of the boxes at run time; label i is ``class_names[i]``.
 
         Raises:
@@ -97,12 +97,12 @@ class OpenVocabDetector3D(Base3DDetector):
         self._num_background = len(background)
 
     @property
-    def class_names(self) -> Optional[Tuple[str, ...]]:
+    def class_names(self) -> tuple[str, ...] | None:
         """The vocabulary without the background, None if none has been set."""
         names = self.classifier.zero_shot_head.class_names
         return None if names is None else names[:len(names) - self._num_background]
 
-    def propose(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+    def propose(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
         """Proposals of one scene above ``objectness_threshold``, best first, at most ``max_proposals``.
 
         Args:
@@ -118,7 +118,7 @@ class OpenVocabDetector3D(Base3DDetector):
         order = order[proposals.objectness[order] >= self.objectness_threshold]
         return proposals[order[:self.max_proposals]]
 
-    def crop_proposals(self, points: Tensor, proposals: InstanceData) -> Tuple[InstanceData, List[Tensor]]:
+    def crop_proposals(self, points: Tensor, proposals: InstanceData) -> tuple[InstanceData, list[Tensor]]:
         """Drop proposals with fewer than ``min_points`` points; the points of the others, in the frame of their box.
 
         Args:
@@ -132,8 +132,8 @@ class OpenVocabDetector3D(Base3DDetector):
         kept = torch.tensor([len(crop) >= self.min_points for crop in crops], dtype=torch.bool, device=points.device)
         return proposals[kept], [crop for crop in crops if len(crop) >= self.min_points]
 
-    def extract_feat(self, depth_views: Tensor) -> Dict[str, Tensor]:
-        """Depth views (K, V, H, W) -> dict branch -> (K, V, D), L2-normalised."""
+    def extract_feat(self, depth_views: Tensor) -> dict[str, Tensor]:
+        """Depth views (K, V, H, W) -> dict branch -> (K, V, D), L2-normalized."""
         return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
 
     def class_probabilities(self, depth_views: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class OpenVocabDetector3D(Base3DDetector):
 
     def _forward(self,
                  batch_inputs_dict: dict,
-                 batch_data_samples: Optional[List[Det3DDataSample]] = None) -> List[Tuple[InstanceData, Tensor]]:
+                 batch_data_samples: list[Det3DDataSample] | None = None) -> list[tuple[InstanceData, Tensor]]:
         """Mode ``'tensor'``: for each scene its proposals (K boxes) and class probabilities (K, C)."""
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
         samples = batch_data_samples or [None] * len(points_of_scenes)
@@ -159,12 +159,12 @@ class OpenVocabDetector3D(Base3DDetector):
     @torch.no_grad()
     def predict(self,
                 batch_inputs_dict: dict,
-                batch_data_samples: Optional[List[Det3DDataSample]] = None,
-                **kwargs) -> List[Det3DDataSample]:
+                batch_data_samples: list[Det3DDataSample] | None = None,
+                **kwargs) -> list[Det3DDataSample]:
         """Detect objects in scenes.
 
         Args:
-            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3), x y z in metres, z up.
+            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3), x y z in meters, z up.
             batch_data_samples (list[Det3DDataSample], optional): B samples; new ones are made if absent.
 
         Returns:
@@ -197,12 +197,12 @@ class OpenVocabDetector3D(Base3DDetector):
             sample.set_metainfo(dict(num_dropped_proposals=len(proposed) - len(proposals)))
         return self.add_pred_to_datasample(samples, detections)
 
-    def loss(self, batch_inputs_dict: dict, batch_data_samples: List[Det3DDataSample], **kwargs) -> dict:
+    def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:
         """There is none."""
         raise RuntimeError("OpenVocabDetector3D has nothing to train (mode='loss'). Align an OpenDlign model with "
                            'tools/train.py and give its checkpoint to tools/test.py with the config of this detector.')
 
-    def _classify(self, crops: List[Tensor], points: Tensor) -> Tensor:
+    def _classify(self, crops: list[Tensor], points: Tensor) -> Tensor:
         """Probabilities (K, C) of K point sets, in one pass."""
         if self.class_names is None:
             raise RuntimeError('No vocabulary: give class_names to the zero-shot head in the config, add a '
@@ -212,14 +212,14 @@ class OpenVocabDetector3D(Base3DDetector):
         return self.class_probabilities(self.projection(crops))
 
     @staticmethod
-    def _points_of_scenes(batch_inputs_dict: dict) -> List[Tensor]:
+    def _points_of_scenes(batch_inputs_dict: dict) -> list[Tensor]:
         if 'points' not in batch_inputs_dict:
             raise ValueError(f"inputs have no 'points', only {sorted(batch_inputs_dict)}: the pipeline needs "
                              "LoadPointsFromFile and Pack3DDetInputs(keys=['points'])")
         return batch_inputs_dict['points']
 
 
-def _name_of_scene(sample: Optional[Det3DDataSample], index: int) -> str:
+def _name_of_scene(sample: Det3DDataSample | None, index: int) -> str:
     return str(getattr(sample, 'lidar_path', None) or f'scene {index} of the batch')
 
 

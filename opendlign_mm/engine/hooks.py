@@ -1,6 +1,5 @@
 """Hooks: reproducible seeds, checks of checkpoints, saved results, and the vocabulary of the dataset."""
 import random
-from typing import Dict, Optional
 
 import numpy as np
 import torch
@@ -84,11 +83,11 @@ class SaveResultsHook(Hook):
         model: Name of the model. Default: ``OpenDlign`` or what else the config's model is called.
     """
 
-    def __init__(self, benchmark: Optional[str] = None, model: Optional[str] = None) -> None:
+    def __init__(self, benchmark: str | None = None, model: str | None = None) -> None:
         self.benchmark, self.model = benchmark, model
 
     @master_only
-    def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the file; without metrics or log file there is none."""
         folder = results_folder()
         if not metrics or folder is None:
@@ -108,17 +107,17 @@ class SaveResultsHook(Hook):
 
 @HOOKS.register_module()
 class VocabularyFromDatasetHook(Hook):
-    """Before validation and test, sets the model's vocabulary to the classes of the data set.
+    """Before validation and test, sets the model's vocabulary to the classes of the dataset.
 
-    Labels then mean the same to the model, the annotations and the metrics, whichever data set a config is pointed at:
-    to ``OpenDlign`` for single objects as to ``OpenVocabDetector3D`` for rooms. A data set without classes leaves the
+    Labels then mean the same to the model, the annotations and the metrics, whichever dataset a config is pointed at:
+    to ``OpenDlign`` for single objects as to ``OpenVocabDetector3D`` for rooms. A dataset without classes leaves the
     vocabulary as it is.
 
     Args:
         wording (dict, optional): see :func:`vocabulary_of`.
     """
 
-    def __init__(self, wording: Optional[Dict[str, str]] = None) -> None:
+    def __init__(self, wording: dict[str, str] | None = None) -> None:
         self.wording = wording
 
     def before_val_epoch(self, runner: Runner) -> None:

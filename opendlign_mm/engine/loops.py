@@ -1,5 +1,6 @@
 """Test and validation loops that skip unreadable samples, and a training loop over a stream."""
-from typing import Any, Dict, List, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 from mmdet3d.registry import DATASETS, LOOPS
 from mmengine.dataset import pseudo_collate
@@ -15,7 +16,7 @@ from ..datasets.readable import ReadableObjects, Unreadable
 MOST_NAMED = 20
 
 
-def _collate(samples: Sequence[Any]) -> Dict[str, Any]:
+def _collate(samples: Sequence[Any]) -> dict[str, Any]:
     readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
     return dict(batch=pseudo_collate(readable) if readable else None,
                 problems=[sample.problem for sample in samples if isinstance(sample, Unreadable)])
@@ -34,13 +35,13 @@ class _SkipBroken:
         ValueError: Not one object can be read; the message has the reason of the first.
     """
 
-    def __init__(self, runner, dataloader: Union[DataLoader, dict], **kwargs) -> None:
+    def __init__(self, runner, dataloader: DataLoader | dict, **kwargs) -> None:
         if isinstance(dataloader, dict) and 'collate_fn' not in dataloader:
             dataset = dataloader['dataset']
             dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
             dataloader = dict(dataloader, dataset=ReadableObjects(dataset), collate_fn=dict(type='collate_readable'))
         super().__init__(runner, dataloader, **kwargs)
-        self.problems: List[str] = []
+        self.problems: list[str] = []
 
     def run(self) -> dict:
         """Run over what can be read, then say what was left out."""
@@ -54,7 +55,7 @@ class _SkipBroken:
                 'results:\n  ' + '\n  '.join(problems[:MOST_NAMED] + more))
         return metrics
 
-    def run_iter(self, idx: int, data_batch: Dict[str, Any]) -> None:
+    def run_iter(self, idx: int, data_batch: dict[str, Any]) -> None:
         """Run on what could be read of a batch."""
         if 'problems' in data_batch:
             self.problems += data_batch['problems']
@@ -92,9 +93,9 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
     ``default_hooks.checkpoint=dict(by_epoch=False, interval=...)``.
 
     Raises:
-        ValueError: The data set is another one, ``persistent_workers`` is set (workers would not learn of the new
+        ValueError: The dataset is another one, ``persistent_workers`` is set (workers would not learn of the new
             epoch), or an epoch is gone on with in other batches than it was begun.
-        RuntimeError: The data set gives features of another CLIP than the model's.
+        RuntimeError: The dataset gives features of another CLIP than the model's.
     """
 
     def __init__(self, runner, dataloader, max_epochs: int, **kwargs) -> None:

@@ -1,6 +1,6 @@
 """Autocast on any device, and the learning rate of large batches."""
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Union
 
 import torch
 from mmdet3d.registry import OPTIM_WRAPPERS
@@ -26,7 +26,7 @@ class AutocastOptimWrapper(OptimWrapper):
         ValueError: ``dtype`` is another one.
     """
 
-    def __init__(self, dtype: Union[str, torch.dtype] = 'bfloat16', **kwargs) -> None:
+    def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs) -> None:
         if dtype not in ('bfloat16', torch.bfloat16):
             raise ValueError(f"AutocastOptimWrapper knows dtype 'bfloat16' only, got {dtype!r}; "
                              'float16 needs loss scaling: use AmpOptimWrapper (CUDA)')
@@ -34,7 +34,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast the forward pass of ``model``, beside the gradient synchronisation of the base class."""
+        """Autocast the forward pass of ``model``, beside the gradient synchronization of the base class."""
         device_type = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device_type, dtype=torch.bfloat16):
             yield

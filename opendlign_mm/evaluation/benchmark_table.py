@@ -1,18 +1,19 @@
 """Our results beside published ones, in the layout of OpenDlign's table 1."""
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple
 
 COLUMNS = ('top1', 'top3', 'top5')
 TABLE = 'table1_zero_shot_classification'
 LVIS_TABLE, LVIS = 'table7_objaverse_lvis', 'Objaverse-LVIS'
 NOT_BENCHMARKS = ('training_source', 'method', 'clip')
-Figures = Dict[str, Sequence[Optional[float]]]
+Figures = dict[str, Sequence[float | None]]
 
 
 class Row(NamedTuple):
-    """A line of the table: ``figures`` has, for each benchmark, top-1, 3 and 5 in per cent, None where not known."""
+    """A line of the table: ``figures`` has, for each benchmark, top-1, 3 and 5 in percent, None where not known."""
     source: str
     method: str
     clip: str
@@ -29,7 +30,7 @@ def same_clip(one: str, other: str) -> bool:
     return plain(one).removesuffix('quickgelu') == plain(other).removesuffix('quickgelu')
 
 
-def load_published(path: Union[str, Path]) -> List[Row]:
+def load_published(path: str | Path) -> list[Row]:
     """Read published figures.
 
     Args:
@@ -59,7 +60,7 @@ def load_published(path: Union[str, Path]) -> List[Row]:
     return rows
 
 
-def our_rows(results: Sequence[dict]) -> Tuple[List[Row], List[str]]:
+def our_rows(results: Sequence[dict]) -> tuple[list[Row], list[str]]:
     """One row for each model and checkpoint, with all its benchmarks.
 
     Args:
@@ -68,7 +69,7 @@ def our_rows(results: Sequence[dict]) -> Tuple[List[Row], List[str]]:
     Returns:
         The rows, and what was left out, a sentence each.
     """
-    figures: Dict[tuple, Figures] = {}
+    figures: dict[tuple, Figures] = {}
     notes = []
     for result in results:
         values = {name.rpartition('/')[2]: value for name, value in result['metrics'].items()
@@ -111,7 +112,7 @@ def benchmark_table(ours: Sequence[Row], published: Sequence[Row] = ()) -> str:
     return '\n'.join(lines + [_line(mine, shown) for mine in left]) + '\n'
 
 
-def _line(row: Row, shown: Sequence[str], reference: Optional[Row] = None) -> str:
+def _line(row: Row, shown: Sequence[str], reference: Row | None = None) -> str:
     own, other = ({plain(name): values for name, values in (each.figures if each else {}).items()}
                   for each in (row, reference))
     cells = []

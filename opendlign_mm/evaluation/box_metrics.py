@@ -1,5 +1,5 @@
 """Metrics of 3D boxes: mAP, proposal recall, class-agnostic AP, and classification of found boxes."""
-from typing import Dict, List, Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ class OpenVocabIndoorMetric(IndoorMetric):
     would count as the last class, are left out, too. Everything else is ``IndoorMetric``.
     """
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute mAP, mAR and the values of each class; see ``IndoorMetric``."""
         annotated = np.concatenate([np.asarray(annotations['gt_labels_3d']) for annotations, _ in results])
         annotated = annotated[annotated >= 0]
         if len(annotated) == 0:
-            raise ValueError('no scene has an annotated box of a class of the data set: there is nothing to evaluate')
+            raise ValueError('no scene has an annotated box of a class of the dataset: there is nothing to evaluate')
         kept = []
         for annotations, predictions in results:
             labels = np.asarray(annotations['gt_labels_3d'])
@@ -40,7 +40,7 @@ class OpenVocabIndoorMetric(IndoorMetric):
 class ProposalRecall(BaseMetric):
     """Class-agnostic recall: the share of annotated boxes that some proposal overlaps by more than a 3D IoU.
 
-    Stands beside mmdet3d's ``IndoorMetric``: that one judges boxes with classes, this one tells errors of localisation
+    Stands beside mmdet3d's ``IndoorMetric``: that one judges boxes with classes, this one tells errors of localization
     from those of recognition.
 
     Args:
@@ -57,7 +57,7 @@ class ProposalRecall(BaseMetric):
                  max_proposals: Sequence[int] = (),
                  key: str = 'proposals_3d',
                  collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
         if any(not 0 <= threshold < 1 for threshold in iou_thr) or any(count < 1 for count in max_proposals):
             raise ValueError(f'iou_thr must lie in [0, 1) and max_proposals be >= 1, got {iou_thr} and {max_proposals}')
@@ -69,7 +69,7 @@ class ProposalRecall(BaseMetric):
         for sample in data_samples:
             if self.key not in sample or sample.get('eval_ann_info') is None:
                 raise ValueError(f"ProposalRecall needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
-                                 "(a data set with load_eval_anns=True) in each data sample")
+                                 "(a dataset with load_eval_anns=True) in each data sample")
             truth, proposals = sample['eval_ann_info']['gt_bboxes_3d'], sample[self.key]
             order = proposals['objectness'].cpu().argsort(descending=True, stable=True)
             boxes = proposals['bboxes_3d'].to('cpu')[order]
@@ -81,7 +81,7 @@ class ProposalRecall(BaseMetric):
             self.results.append(dict(
                 best=best, num_proposals=len(boxes), num_dropped=sample.get('num_dropped_proposals')))
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Recalls ``recall_0.25``, ..., ``recall_0.25@64``, ... and ``per_scene``, the mean number of proposals; where
         the detector counts them, ``dropped_per_scene``, the mean number of those dropped for want of points.
         """
@@ -106,7 +106,7 @@ class ProposalRecall(BaseMetric):
 
 @METRICS.register_module()
 class ClassAgnosticAP(IndoorMetric):
-    """``IndoorMetric`` of proposals with all classes taken as one: average precision of localisation alone.
+    """``IndoorMetric`` of proposals with all classes taken as one: average precision of localization alone.
 
     Args:
         iou_thr (Sequence[float]): IoU thresholds.
@@ -116,7 +116,7 @@ class ClassAgnosticAP(IndoorMetric):
     default_prefix = 'class_agnostic'
 
     def __init__(self, iou_thr: Sequence[float] = (0.25, 0.5), key: str = 'proposals_3d',
-                 prefix: Optional[str] = None, **kwargs) -> None:
+                 prefix: str | None = None, **kwargs) -> None:
         super().__init__(iou_thr=list(iou_thr), prefix=prefix, **kwargs)
         self.key = key
 
@@ -125,14 +125,14 @@ class ClassAgnosticAP(IndoorMetric):
         for sample in data_samples:
             if self.key not in sample or sample.get('eval_ann_info') is None:
                 raise ValueError(f"ClassAgnosticAP needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
-                                 '(a data set with load_eval_anns=True) in each data sample')
+                                 '(a dataset with load_eval_anns=True) in each data sample')
             boxes, truth = sample[self.key]['bboxes_3d'].to('cpu'), sample['eval_ann_info']['gt_bboxes_3d'].to('cpu')
             self.results.append((
                 dict(gt_bboxes_3d=truth, gt_labels_3d=np.zeros(len(truth), np.int64)),
                 dict(bboxes_3d=boxes, scores_3d=sample[self.key]['objectness'].cpu(),
                      labels_3d=torch.zeros(len(boxes), dtype=torch.int64))))
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """``AP_0.25``, ``AP_0.50``, ...; 0 where no box is annotated at all."""
         if not any(len(annotations['gt_labels_3d']) for annotations, _ in results):
             return {f'AP_{threshold:.2f}': 0. for threshold in self.iou_thr}
@@ -147,7 +147,7 @@ class ClassAgnosticAP(IndoorMetric):
 
 @METRICS.register_module()
 class BoxClassificationAccuracy(BaseMetric):
-    """Accuracy of the classes of annotated objects that some proposal finds: recognition without localisation.
+    """Accuracy of the classes of annotated objects that some proposal finds: recognition without localization.
 
     Each annotated box takes the proposal that overlaps it most; if the overlap is larger than the threshold, the
     object counts as found, and the proposal's classes are compared with its own. With the true boxes as proposals this
@@ -167,7 +167,7 @@ class BoxClassificationAccuracy(BaseMetric):
                  topk: Sequence[int] = (1, 5),
                  key: str = 'proposals_3d',
                  collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
         if any(not 0 <= threshold < 1 for threshold in iou_thr) or not topk or any(count < 1 for count in topk):
             raise ValueError(f'iou_thr must lie in [0, 1) and topk be >= 1, got {iou_thr} and {topk}')
@@ -179,7 +179,7 @@ class BoxClassificationAccuracy(BaseMetric):
         for sample in data_samples:
             if 'class_probabilities' not in sample.get(self.key, {}) or sample.get('eval_ann_info') is None:
                 raise ValueError(f"BoxClassificationAccuracy needs class_probabilities in '{self.key}' (an "
-                                 "OpenVocabDetector3D) and 'eval_ann_info' (a data set with load_eval_anns=True)")
+                                 "OpenVocabDetector3D) and 'eval_ann_info' (a dataset with load_eval_anns=True)")
             proposals, annotations = sample[self.key], sample['eval_ann_info']
             labels = torch.as_tensor(annotations['gt_labels_3d']).long()
             known = labels >= 0  # -1 is a class outside the vocabulary
@@ -193,7 +193,7 @@ class BoxClassificationAccuracy(BaseMetric):
                 rank = (probabilities > of_truth).sum(dim=1)
             self.results.append(dict(overlap=overlap, rank=rank, labels=labels))
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """``top1_0.25``, ``top5_0.25``, ... in [0, 1], over objects that are found, 0 where none is; and their number
         ``found_0.25``, ...
         """

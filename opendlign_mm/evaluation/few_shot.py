@@ -1,6 +1,6 @@
 """Few-shot classification: logistic regression on view features (OpenDlign, section 4.2)."""
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 @dataclass(frozen=True)
 class FewShotResult:
-    """Top-1 accuracy in per cent of one draw of ``shots`` objects a class."""
+    """Top-1 accuracy in percent of one draw of ``shots`` objects a class."""
     shots: int
     seed: int
     top1: float
@@ -51,7 +51,7 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
         train: float (N, V, D), view features; each view is one training sample.
         train_labels: int (N,), of at least two classes.
         test: float (M, V, D).
-        C: Inverse strength of the regularisation.
+        C: Inverse strength of the regularization.
         max_iter: Of the solver.
 
     Returns:
@@ -72,11 +72,11 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
     return classifier.classes_[logits.argmax(axis=1)]
 
 
-def summarise(results: Sequence[FewShotResult]) -> List[dict]:
+def summarize(results: Sequence[FewShotResult]) -> list[dict]:
     """Mean and standard deviation over the seeds (of the sample, n - 1; None of a single seed) for each ``shots``."""
     rows = []
     for shots in sorted({result.shots for result in results}):
         values = [result.top1 for result in results if result.shots == shots]
-        deviation: Optional[float] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        deviation: float | None = float(np.std(values, ddof=1)) if len(values) > 1 else None
         rows.append(dict(shots=shots, mean=float(np.mean(values)), std=deviation, seeds=len(values)))
     return rows

@@ -2,7 +2,6 @@
 import json
 import logging
 from pathlib import Path
-from typing import Dict, Optional, Union
 
 from mmengine.logging import MMLogger
 
@@ -12,7 +11,7 @@ RESULTS_NAME = 'results.json'
 REQUIRED = dict(benchmark=str, model=str, metrics=dict)
 
 
-def results_folder() -> Optional[Path]:
+def results_folder() -> Path | None:
     """``results`` beside the log file of the current run; None if it has no log file."""
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):
@@ -20,15 +19,15 @@ def results_folder() -> Optional[Path]:
     return None
 
 
-def save_results(path: Union[str, Path], *, benchmark: str, model: str, metrics: Dict[str, float],
-                 clip: Optional[str] = None, checkpoint: Optional[str] = None) -> Path:
+def save_results(path: str | Path, *, benchmark: str, model: str, metrics: dict[str, float],
+                 clip: str | None = None, checkpoint: str | None = None) -> Path:
     """Write the results of one test.
 
     Args:
         path: JSON to write.
-        benchmark: Name of the data set.
+        benchmark: Name of the dataset.
         model: Name of the model, as a table is to call it.
-        metrics: Name -> value, as the metrics give them (``zero_shot/top1`` in per cent).
+        metrics: Name -> value, as the metrics give them (``zero_shot/top1`` in percent).
         clip: Name of the CLIP inside, if there is one.
         checkpoint: Path of the checkpoint; None for a model as its config makes it.
     """
@@ -39,7 +38,7 @@ def save_results(path: Union[str, Path], *, benchmark: str, model: str, metrics:
     return Path(path)
 
 
-def load_results(path: Union[str, Path]) -> dict:
+def load_results(path: str | Path) -> dict:
     """Read what :func:`save_results` wrote.
 
     Raises:

@@ -1,5 +1,6 @@
 """How often an image finds its shape and a shape its image."""
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmdet3d.registry import METRICS
@@ -10,7 +11,7 @@ ROUNDING = 1e-6  # float32 cosines of equal vectors may differ by so much
 
 @METRICS.register_module()
 class RetrievalRecall(BaseMetric):
-    """Recall at k between images and shapes, in both directions, in per cent.
+    """Recall at k between images and shapes, in both directions, in percent.
 
     Each object is a pair of an image embedding and a shape embedding; a query is right at k if its own partner is among
     the k of the whole test set with the highest cosine. Equal cosines count against the query, so that a model with
@@ -28,7 +29,7 @@ class RetrievalRecall(BaseMetric):
     default_prefix = 'retrieval'
 
     def __init__(self, topk: Sequence[int] = (1, 5, 10), collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         topk = (topk, ) if isinstance(topk, int) else tuple(topk)
         if not topk or min(topk) < 1:
@@ -49,7 +50,7 @@ class RetrievalRecall(BaseMetric):
                     raise ValueError(f'{field} of sample {name} is not finite')
             self.results.append(result)
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Recalls over all samples."""
         if not results:
             raise ValueError('there are no samples to evaluate')

@@ -1,7 +1,8 @@
 """Accuracy of zero-shot classification, per class and overall, with the confusion matrix."""
 import csv
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmdet3d.registry import METRICS
@@ -16,13 +17,13 @@ from .results import results_folder
 
 @METRICS.register_module()
 class ZeroShotAccuracy(BaseMetric):
-    """Top-k accuracy, macro precision, recall and F1, a table per class and the most confused pairs; in per cent.
+    """Top-k accuracy, macro precision, recall and F1, a table per class and the most confused pairs; in percent.
 
     Reported: ``top{k}``, ``precision``, ``recall``, ``f1`` (macro means over the classes that occur as ground truth
     or as prediction), ``num_samples``, and ``top1_frozen`` if the samples have ``pred_scores_pretrained``. A k above
     the number of classes counts as that number.
 
-    Written: ``per_class.csv`` and ``confusion_matrix.png``, a row for each class of the data set.
+    Written: ``per_class.csv`` and ``confusion_matrix.png``, a row for each class of the dataset.
 
     Args:
         topk: The k of the top-k accuracies.
@@ -37,8 +38,8 @@ class ZeroShotAccuracy(BaseMetric):
     default_prefix = 'zero_shot'
 
     def __init__(self, topk: Sequence[int] = (1, 3, 5), print_per_class: bool = True,
-                 num_confused_pairs: int = 5, out_dir: Union[None, str, Path] = None, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+                 num_confused_pairs: int = 5, out_dir: None | str | Path = None, collect_device: str = 'cpu',
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         topk = (topk, ) if isinstance(topk, int) else tuple(topk)
         if not topk or min(topk) < 1:
@@ -75,18 +76,18 @@ class ZeroShotAccuracy(BaseMetric):
             raise ValueError(f'{field} of sample {name} are not finite')
         if label >= len(scores):
             raise ValueError(f'sample {name} has label {label}, but there are scores for {len(scores)} classes only. '
-                             'Set the vocabulary of the model to the classes of the data set.')
+                             'Set the vocabulary of the model to the classes of the dataset.')
         return np.argsort(-scores, kind='stable')
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Metrics of all samples; also logs the tables and writes the files. mmengine calls it on rank 0 alone."""
         if not results:
             raise ValueError('there are no samples to evaluate')
         num_classes = results[0]['num_classes']
         names = list((self.dataset_meta or {}).get('classes') or [str(index) for index in range(num_classes)])
         if len(names) != num_classes:
-            raise ValueError(f'the data set has {len(names)} classes, the model scores {num_classes}. Set the '
-                             'vocabulary of the model to the classes of the data set.')
+            raise ValueError(f'the dataset has {len(names)} classes, the model scores {num_classes}. Set the '
+                             'vocabulary of the model to the classes of the dataset.')
         label, predicted, rank = (np.array([result[key] for result in results])
                                   for key in ('label', 'predicted', 'rank'))
         precision, recall, f1, _ = precision_recall_fscore_support(label, predicted, average='macro', zero_division=0)
@@ -98,7 +99,7 @@ class ZeroShotAccuracy(BaseMetric):
         self._report(names, label, predicted)
         return metrics
 
-    def _report(self, names: List[str], label: np.ndarray, predicted: np.ndarray) -> None:
+    def _report(self, names: list[str], label: np.ndarray, predicted: np.ndarray) -> None:
         """Log and write what concerns single classes."""
         rows = _per_class(names, label, predicted)
         confusion = confusion_matrix(label, predicted, labels=range(len(names)))
@@ -122,7 +123,7 @@ class ZeroShotAccuracy(BaseMetric):
         logger.info(f'Results per class: {folder / "per_class.csv"}, {picture}')
 
 
-def _per_class(names: List[str], label: np.ndarray, predicted: np.ndarray) -> List[list]:
+def _per_class(names: list[str], label: np.ndarray, predicted: np.ndarray) -> list[list]:
     """A header and one row a class; what is undefined for a class without objects is ``-``."""
     per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
     rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
@@ -140,7 +141,7 @@ class ConfusedPair(NamedTuple):
     share: float
 
 
-def most_confused_pairs(confusion: np.ndarray, num_pairs: int = 5) -> List[ConfusedPair]:
+def most_confused_pairs(confusion: np.ndarray, num_pairs: int = 5) -> list[ConfusedPair]:
     """The commonest mistakes, most frequent first; of equally frequent ones the larger share of its class first.
 
     Args:

@@ -1,6 +1,7 @@
 """Where the image stage takes depth views and texts from."""
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import NamedTuple
 
 from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
@@ -28,12 +29,12 @@ class StoredDepthViews:
     def __init__(self, store: ShapeStore) -> None:
         self.store, self.num_shapes, self.shapes_per_shard = store, store.num_shapes, store.shapes_per_shard
 
-    def texts(self) -> Dict[str, str]:
+    def texts(self) -> dict[str, str]:
         """sample_id -> text of every object that could be projected."""
         return {row['sample_id']: row['text'] for shard in range(self.store.num_shards)
                 for row in self.store.rows(shard) if not row['problem']}
 
-    def read(self, shard: int) -> Iterator[Union[PackedShape, Broken]]:
+    def read(self, shard: int) -> Iterator[PackedShape | Broken]:
         """The objects of a shard."""
         expected = [row['sample_id'] for row in self.store.rows(shard) if not row['problem']]
         shapes, problem = self.store.read(shard), 'it is not in its shard'
@@ -74,29 +75,29 @@ class ReleasedDepthFolder:
             raise ValueError(f'{folder} has no file *{DEPTH_SUFFIX}')
         self.num_shapes, self.shapes_per_shard = len(self.keys), shapes_per_shard
 
-    def texts(self) -> Dict[str, str]:
+    def texts(self) -> dict[str, str]:
         """The category of a file named ``<id>+<category>_dm.npy``; none for others."""
         return {sample_id_of(key): sample_id_of(key.rpartition('+')[2]) if '+' in key else '' for key in self.keys}
 
-    def read(self, shard: int) -> Iterator[Union[PackedShape, Broken]]:
+    def read(self, shard: int) -> Iterator[PackedShape | Broken]:
         """The objects of a shard."""
         begin = shard * self.shapes_per_shard
         for key in self.keys[begin:begin + self.shapes_per_shard]:
             try:
-                grey = read_depth_map(self.folder / f'{key}{DEPTH_SUFFIX}')
+                gray = read_depth_map(self.folder / f'{key}{DEPTH_SUFFIX}')
             except (OSError, ValueError) as error:
                 yield Broken(sample_id_of(key), str(error))
             else:
-                yield PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in grey])
+                yield PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
 
     def settings(self) -> dict:
         return dict(num_shapes=self.num_shapes)
 
 
-DepthSource = Union[StoredDepthViews, ReleasedDepthFolder]
+DepthSource = StoredDepthViews | ReleasedDepthFolder
 
 
-def open_depth_source(path: Union[str, Path], shapes_per_shard: int = 64) -> DepthSource:
+def open_depth_source(path: str | Path, shapes_per_shard: int = 64) -> DepthSource:
     """The depth views at ``path``: a store, ``depth_map`` itself, or a folder that has one.
 
     Raises:
@@ -109,7 +110,7 @@ def open_depth_source(path: Union[str, Path], shapes_per_shard: int = 64) -> Dep
     return ReleasedDepthFolder(path / 'depth_map' if (path / 'depth_map').is_dir() else path, shapes_per_shard)
 
 
-def texts_of(source: DepthSource, metadata: Optional[Union[str, Path]] = None) -> Dict[str, str]:
+def texts_of(source: DepthSource, metadata: str | Path | None = None) -> dict[str, str]:
     """The text of each object.
 
     Args:
@@ -125,7 +126,7 @@ def texts_of(source: DepthSource, metadata: Optional[Union[str, Path]] = None) -
         if not isinstance(given, dict):
             raise ValueError(f'{metadata} must be a JSON object {{sample_id: text}}, got a {type(given).__name__}')
         texts = {name: _text(given.get(name)) or text for name, text in texts.items()}
-    missing: List[str] = sorted(name for name, text in texts.items() if not text)
+    missing: list[str] = sorted(name for name, text in texts.items() if not text)
     if missing:
         raise ValueError(f'{len(missing)} of {len(texts)} objects have no text to make prompts of: '
                          f'{", ".join(missing[:5])}{", ..." * (len(missing) > 5)}. Give a JSON file '

@@ -1,6 +1,5 @@
-"""Clouds and meshes of a data set to depth views, shard by shard."""
+"""Clouds and meshes of a dataset to depth views, shard by shard."""
 from pathlib import Path
-from typing import Dict, List, Optional, Union
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from ..datasets.store import PackedShape, ShapeStore, encode_image
 from .processes import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
 
 
-def view_angles(num_views: int) -> List[float]:
+def view_angles(num_views: int) -> list[float]:
     """Angles about the vertical axis in degrees, from 30 on in equal steps below 330; 10 views are the paper's."""
     if num_views < 1:
         raise ValueError(f'the number of views must be >= 1, got {num_views}')
@@ -22,7 +21,7 @@ def view_angles(num_views: int) -> List[float]:
 
 
 def shapes_to_project(source: str, num_points: int = 10000) -> dict:
-    """The data set config that ``SRC`` of tools/project_depth.py stands for, without its projection.
+    """The dataset config that ``SRC`` of tools/project_depth.py stands for, without its projection.
 
     Args:
         source: A folder with one sub-folder of clouds or meshes for each class; 'built-in', or 'built-in:N' for N
@@ -40,13 +39,13 @@ def shapes_to_project(source: str, num_points: int = 10000) -> dict:
             raise FileNotFoundError(f'config {source} does not exist')
         dataset = Config.fromfile(source).get('dataset')
         if dataset is None:
-            raise ValueError(f'{source} has no `dataset`, the data set to project')
+            raise ValueError(f'{source} has no `dataset`, the dataset to project')
         return dataset.to_dict()
     return dict(type='ShapeFolder', data_root=source, pipeline=[dict(type='LoadShapePoints', num_points=num_points)])
 
 
 class _DepthViews(Dataset):
-    """Objects of a data set as packed depth views."""
+    """Objects of a dataset as packed depth views."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -58,19 +57,19 @@ class _DepthViews(Dataset):
         results = self.dataset[index]
         category = results.get('category', '')
         metadata = dict(sample_id=results['sample_id'], category=category, text=results.get('text', spoken(category)))
-        grey = np.rint(np.asarray(results['depth_views']) * 255).astype(np.uint8)
-        return PackedShape(metadata, [encode_image(view) for view in grey])
+        gray = np.rint(np.asarray(results['depth_views']) * 255).astype(np.uint8)
+        return PackedShape(metadata, [encode_image(view) for view in gray])
 
 
-def project_depth(dataset: Union[dict, Dataset], out_dir: Union[str, Path], num_views: int = 10,
-                  projection: Optional[dict] = None, layout: str = 'shards', shapes_per_shard: int = 64,
-                  num_workers: int = 0) -> Dict[str, str]:
+def project_depth(dataset: dict | Dataset, out_dir: str | Path, num_views: int = 10,
+                  projection: dict | None = None, layout: str = 'shards', shapes_per_shard: int = 64,
+                  num_workers: int = 0) -> dict[str, str]:
     """Run this process's part of the depth stage.
 
     Objects that cannot be read are left out of their shards; the next run tries them again.
 
     Args:
-        dataset: Config of a data set whose pipeline gives ``points`` (N, 3), z up.
+        dataset: Config of a dataset whose pipeline gives ``points`` (N, 3), z up.
         out_dir: Folder of the store.
         num_views: V.
         projection: Further arguments of the projection; see :func:`build_projection`.

@@ -2,8 +2,9 @@
 import inspect
 import logging
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,10 +54,10 @@ class DiffusionImageGenerator:
                  control_strength: float = 1.,
                  median_kernel: int = 7,
                  pass_size: int = 16,
-                 prompt_outputs: Sequence[Optional[str]] = ('prompt_embeds', None),
+                 prompt_outputs: Sequence[str | None] = ('prompt_embeds', None),
                  dtype: str = 'auto',
                  max_cached_texts: int = 8192,
-                 call_options: Optional[dict] = None) -> None:
+                 call_options: dict | None = None) -> None:
         if dtype != 'auto' and dtype not in DTYPES:
             raise ValueError(f"dtype must be 'auto' or one of {', '.join(DTYPES)}, got {dtype!r}")
         if min(pass_size, num_steps, size, output_size, max_cached_texts) < 1:
@@ -69,9 +70,9 @@ class DiffusionImageGenerator:
         self.device = torch.device('cpu')
         self.texts_encoded = self.texts_truncated = 0
         self._pipeline: Any = None
-        self._texts: Dict[str, Dict[str, Tensor]] = OrderedDict()
+        self._texts: dict[str, dict[str, Tensor]] = OrderedDict()
 
-    def to(self, device: Union[str, torch.device]) -> 'DiffusionImageGenerator':
+    def to(self, device: str | torch.device) -> 'DiffusionImageGenerator':
         """Where the networks run; call it before anything is generated."""
         self.device = torch.device(device)
         if self._pipeline is not None:
@@ -133,7 +134,7 @@ class DiffusionImageGenerator:
             images = F.interpolate(images, (self.output_size, ) * 2, mode='bicubic', antialias=True)
         return (images.clamp(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
-    def _embeddings(self, prompts: Sequence[ImagePrompt]) -> Dict[str, Tensor]:
+    def _embeddings(self, prompts: Sequence[ImagePrompt]) -> dict[str, Tensor]:
         """What the pipeline is to be called with instead of texts."""
         positive = [self._encoded(prompt.positive) for prompt in prompts]
         inputs = {name: torch.cat([text[name] for text in positive]) for name in positive[0]}
@@ -145,7 +146,7 @@ class DiffusionImageGenerator:
                            if f'negative_{name}' in self._arguments})
         return {name: value.to(self.device) for name, value in inputs.items()}
 
-    def _encoded(self, text: str) -> Dict[str, Tensor]:
+    def _encoded(self, text: str) -> dict[str, Tensor]:
         """Embeddings (1, ...) of a text on the CPU, computed once. Each text is a batch of its own: see the class."""
         if text in self._texts:
             self._texts.move_to_end(text)
@@ -190,9 +191,9 @@ def control_images(depth_views: Tensor, size: int, median_kernel: int = 7) -> Te
     """
     if median_kernel < 1 or median_kernel % 2 == 0:
         raise ValueError(f'median_kernel must be odd and >= 1, got {median_kernel}')
-    grey = (depth_views.detach().float().cpu() * 255).round().to(torch.uint8).numpy()
+    gray = (depth_views.detach().float().cpu() * 255).round().to(torch.uint8).numpy()
     images = []
-    for view in grey:
+    for view in gray:
         smooth = cv2.medianBlur(view, median_kernel) if median_kernel > 1 else view
         shrinks = size < view.shape[0]
         images.append(cv2.resize(255 - smooth, (size, size),
@@ -202,7 +203,7 @@ def control_images(depth_views: Tensor, size: int, median_kernel: int = 7) -> Te
 
 
 @contextmanager
-def noticing_truncation(encode: Callable) -> Iterator[List[str]]:
+def noticing_truncation(encode: Callable) -> Iterator[list[str]]:
     """Collect what diffusers and transformers warn of too long prompts within the block, in place of their logging it.
 
     They warn of each prompt, which is a line for each of many thousand texts.
@@ -210,7 +211,7 @@ def noticing_truncation(encode: Callable) -> Iterator[List[str]]:
     Args:
         encode: ``encode_prompt`` of a pipeline.
     """
-    warnings: List[str] = []
+    warnings: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:
         message = record.getMessage()

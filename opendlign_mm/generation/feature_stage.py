@@ -1,6 +1,5 @@
 """Features of generated images by a model's frozen branch, computed once for all epochs."""
 from pathlib import Path
-from typing import Union
 
 import torch
 
@@ -10,7 +9,7 @@ from ..models import OpenDlign
 from .processes import on_first_process, only_run, own_share, progress, say
 
 
-def encode_images(model: OpenDlign, store: ShapeStore, out_dir: Union[str, Path]) -> None:
+def encode_images(model: OpenDlign, store: ShapeStore, out_dir: str | Path) -> None:
     """Run this process's part: a file of features for each shard; those that are there stay.
 
     Args:

@@ -1,8 +1,9 @@
-"""Which generated images show what they should (the paper's open problem): CLIP scores among the data set's texts."""
+"""Which generated images show what they should (the paper's open problem): CLIP scores among the dataset's texts."""
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,26 +23,26 @@ class KeepRule(NamedTuple):
             any rank.
         min_score: Keep where the cosine with the own text is at least this; None: any.
     """
-    max_rank: Optional[int] = 3
-    min_score: Optional[float] = None
+    max_rank: int | None = 3
+    min_score: float | None = None
 
     def __call__(self, rank: int, score: float) -> bool:
         return (self.max_rank is None or rank <= self.max_rank) and (self.min_score is None or score >= self.min_score)
 
 
 class ImageFilter:
-    """Scores images against the distinct texts of a data set.
+    """Scores images against the distinct texts of a dataset.
 
     Args:
         clip: Config or module of a ``CLIPDepthBackbone``; its pretrained branch sees the images.
-        texts: The data set's texts; each counts once.
+        texts: The dataset's texts; each counts once.
         template: Sentence around a text, with one {}.
         rule: What is kept.
         device: Where CLIP runs.
     """
 
-    def __init__(self, clip: Union[dict, torch.nn.Module], texts: Sequence[str], template: str = 'a photo of a {}.',
-                 rule: KeepRule = KeepRule(), device: Union[str, torch.device] = 'cpu') -> None:
+    def __init__(self, clip: dict | torch.nn.Module, texts: Sequence[str], template: str = 'a photo of a {}.',
+                 rule: KeepRule = KeepRule(), device: str | torch.device = 'cpu') -> None:
         if template.count('{}') != 1:
             raise ValueError(f'template must have one {{}} for the text of the object, got {template!r}')
         self.rule, self.device = rule, torch.device(device)
@@ -53,7 +54,7 @@ class ImageFilter:
                                         for begin in range(0, len(sentences), 256)])
 
     @torch.no_grad()
-    def score(self, images: np.ndarray, text: str) -> Dict[str, Union[float, int, bool, List]]:
+    def score(self, images: np.ndarray, text: str) -> dict[str, float | int | bool | list]:
         """Judge the images of an object.
 
         Args:
@@ -63,7 +64,7 @@ class ImageFilter:
         Returns:
             dict: ``scores``, ``ranks``, ``images_kept``: of each image the cosine with its own text, the place of that
             text among all (1 is best) and the decision; ``score``, ``rank``, ``kept``: the same of the object, by the
-            normalised mean of its image features; ``nearest_text``: the text that this mean is nearest to.
+            normalized mean of its image features; ``nearest_text``: the text that this mean is nearest to.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
         features = F.normalize(self.clip(pixels, ('pretrained', ))['pretrained'].float(), dim=-1)
@@ -81,8 +82,8 @@ class ImageFilter:
         return [round(value, 6) for value in own.tolist()], ranks.tolist()
 
 
-def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}.', max_rank: Optional[int] = 3,
-                 min_score: Optional[float] = None, device: Union[str, torch.device] = 'cpu') -> None:
+def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}.', max_rank: int | None = 3,
+                 min_score: float | None = None, device: str | torch.device = 'cpu') -> None:
     """Run this process's part of the filter stage: add scores and decisions to the metadata. Nothing is deleted.
 
     Shards that were filtered with the same CLIP, texts, template and rule are left alone. Each process waits for the
@@ -108,7 +109,7 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
         shards = missing_shards(store, lambda shard: store.facts(shard).get('filter') != fact['filter'])
         say(f'{len(texts)} distinct texts; {len(shards)} of {store.num_shards} shards are to be filtered')
         for shard in progress(own_share(shards), desc='filter', unit='shard'):
-            shapes: List[PackedShape] = list(store.read(shard))
+            shapes: list[PackedShape] = list(store.read(shard))
             _check_complete(store, shard, shapes)
             for shape in shapes:
                 shape.metadata = dict(shape.metadata, **judge.score(shape.images(), shape.metadata['text']))
@@ -132,7 +133,7 @@ def summary(store: ShapeStore) -> str:
     return f'{kept} of {len(rows)} objects are kept{first}'
 
 
-def contact_sheet(store: ShapeStore, path: Union[str, Path], each: int = 8) -> Path:
+def contact_sheet(store: ShapeStore, path: str | Path, each: int = 8) -> Path:
     """Draw the objects with the lowest and the highest scores, all their images in a row.
 
     Args:
@@ -144,8 +145,8 @@ def contact_sheet(store: ShapeStore, path: Union[str, Path], each: int = 8) -> P
         ValueError: No object has a score.
     """
     from ..visualization.sheets import draw_image_sheet
-    rows = sorted(((row['score'], shard, row['sample_id']) for shard in range(store.num_shards)
-                   for row in store.rows(shard) if row['score'] is not None))
+    rows = sorted((row['score'], shard, row['sample_id']) for shard in range(store.num_shards)
+                   for row in store.rows(shard) if row['score'] is not None)
     if not rows:
         raise ValueError(f'no object of {store.root} has a score; filter it first')
     each = min(each, max(len(rows) // 2, 1))

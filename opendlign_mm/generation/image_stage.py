@@ -2,9 +2,9 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet3d.registry import MODELS
@@ -44,9 +44,9 @@ class ImageStage:
         device: Where the generator runs, for the measurement.
     """
 
-    def __init__(self, source: DepthSource, texts: Dict[str, str], store: ShapeStore, generator: Callable,
+    def __init__(self, source: DepthSource, texts: dict[str, str], store: ShapeStore, generator: Callable,
                  prompts: PromptStyle, seed: int = 0, batch_size: int = 64,
-                 depth_shape: Optional[Sequence[int]] = None, image_format: str = 'jpg', image_quality: int = 95,
+                 depth_shape: Sequence[int] | None = None, image_format: str = 'jpg', image_quality: int = 95,
                  device: torch.device = torch.device('cpu')) -> None:
         if batch_size < 1:
             raise ValueError(f'batch_size must be >= 1, got {batch_size}')
@@ -56,9 +56,9 @@ class ImageStage:
         self.depth_shape = None if depth_shape is None else tuple(depth_shape)
         self.image_format, self.image_quality = image_format, image_quality
         self.throughput = Throughput(device)
-        self.problems: Dict[str, str] = {}
+        self.problems: dict[str, str] = {}
 
-    def run(self, shards: Sequence[int]) -> Dict[str, str]:
+    def run(self, shards: Sequence[int]) -> dict[str, str]:
         """Make shards.
 
         While the generator works on a shard, threads read the next one and encode and write the last one.
@@ -69,7 +69,7 @@ class ImageStage:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(4) as encoder, \
                 progress(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images',
                          unit='shape') as bar:
-            written: Optional[Future] = None
+            written: Future | None = None
             upcoming = [reader.submit(self._read, shard) for shard in shards[:1]]
             for position, shard in enumerate(shards):
                 shapes, views, problems = upcoming.pop().result()
@@ -90,7 +90,7 @@ class ImageStage:
         absent = {row['sample_id'] for row in self.store.rows(shard) if row['problem']}
         return bool(absent) and bool(absent & {shape.sample_id for shape in self._read(shard)[0]})
 
-    def _read(self, shard: int) -> Tuple[List[PackedShape], List[torch.Tensor], Dict[str, str]]:
+    def _read(self, shard: int) -> tuple[list[PackedShape], list[torch.Tensor], dict[str, str]]:
         shapes, views, problems = [], [], {}
         for shape in self.source.read(shard):
             if isinstance(shape, Broken):
@@ -113,7 +113,7 @@ class ImageStage:
             raise ValueError(f'{shape.sample_id} has no text')
         return torch.from_numpy(views)
 
-    def _generate(self, shapes: List[PackedShape], views: List[torch.Tensor], encoder: ThreadPoolExecutor) -> None:
+    def _generate(self, shapes: list[PackedShape], views: list[torch.Tensor], encoder: ThreadPoolExecutor) -> None:
         """Fill in the images, encoded by threads, and what they were made with."""
         prompts, seeds, pending = [], [], []
         for shape, own in zip(shapes, views):
@@ -139,13 +139,13 @@ class ImageStage:
         self.throughput.images += len(pending)
         self.throughput.shapes += len(shapes)
 
-    def _write(self, shard: int, shapes: List[PackedShape], problems: Dict[str, str]) -> None:
+    def _write(self, shard: int, shapes: list[PackedShape], problems: dict[str, str]) -> None:
         for shape in shapes:
             shape.image_files = [future.result() for future in shape.image_files]
         self.store.write(shard, shapes, problems)
 
 
-def generate_images(cfg: Union[dict, Config], device: torch.device = torch.device('cpu')) -> Dict[str, str]:
+def generate_images(cfg: dict | Config, device: torch.device = torch.device('cpu')) -> dict[str, str]:
     """Run this process's part of the image stage of a config; see configs/generation/.
 
     Args:

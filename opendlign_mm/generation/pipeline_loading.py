@@ -1,7 +1,7 @@
 """A diffusers pipeline from a config that names its components."""
 import importlib
 import inspect
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
@@ -76,7 +76,7 @@ def load_component(name: str, config: dict, dtype: torch.dtype) -> Any:
 def _class(name: str) -> type:
     for module in ('diffusers', 'transformers'):
         try:
-            found: Optional[type] = getattr(importlib.import_module(module), name, None)
+            found: type | None = getattr(importlib.import_module(module), name, None)
         except ImportError as error:
             raise ValueError(f"{name} needs the package {module}, which cannot be imported ({error}): pip install "
                              "'opendlign_mm[generation]'") from error

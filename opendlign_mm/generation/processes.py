@@ -4,9 +4,10 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
@@ -21,7 +22,7 @@ from ..datasets.store import ShapeStore
 _PATIENCE = datetime.timedelta(days=60)
 
 
-def join_processes(launcher: Optional[str] = None) -> torch.device:
+def join_processes(launcher: str | None = None) -> torch.device:
     """Join the processes that a launcher started.
 
     They exchange a few Python objects on the CPU (gloo), whatever they compute on.
@@ -65,7 +66,7 @@ def on_first_process(action):
     return outcome[0]
 
 
-def of_all_processes(value: Any) -> List[Any]:
+def of_all_processes(value: Any) -> list[Any]:
     """The values of all processes, in the order of their ranks; waits for the last one."""
     with _others_may_have_died():
         return dist.all_gather_object(value)
@@ -83,7 +84,7 @@ def _others_may_have_died() -> Iterator[None]:
                        f'({problem})')
 
 
-def own_share(shards: List[int]) -> List[int]:
+def own_share(shards: list[int]) -> list[int]:
     """The shards of this process: every n-th of those that are missing, so that a resumed run is balanced, too."""
     return shards[dist.get_rank()::dist.get_world_size()]
 
@@ -127,14 +128,14 @@ def _flock(stream, kind: int) -> bool:
     return True
 
 
-def missing_shards(store: ShapeStore, retry) -> List[int]:
+def missing_shards(store: ShapeStore, retry) -> list[int]:
     """The shards that this run has to make, the same list in each process.
 
     Args:
         store: Leftovers of killed processes in it are removed.
         retry: ``retry(shard)`` says whether a finished shard that lacks broken objects is worth another try.
     """
-    def look() -> List[int]:
+    def look() -> list[int]:
         store.remove_unfinished()
         return [shard for shard in range(store.num_shards) if not store.is_done(shard) or retry(shard)]
 
@@ -148,7 +149,7 @@ def leave_processes() -> None:
         torch_dist.destroy_process_group()
 
 
-def progress(items: Optional[Sequence] = None, **options) -> tqdm:
+def progress(items: Sequence | None = None, **options) -> tqdm:
     """A progress bar of the first process; bars of several would overwrite each other."""
     return tqdm(items, leave=False, disable=dist.get_rank() > 0, **options)
 
@@ -163,7 +164,7 @@ def process_name() -> str:
     return f'process {dist.get_rank() + 1} of {dist.get_world_size()} ({os.uname().nodename})'
 
 
-def finish(problems: Dict[str, str], what: str, remedy: str) -> None:
+def finish(problems: dict[str, str], what: str, remedy: str) -> None:
     """Leave the other processes; the first one raises the problems of all.
 
     Args:

@@ -1,5 +1,5 @@
 """Procedural images of depth views, as a stand-in for the diffusion model."""
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,14 +26,14 @@ class ShadedTextureGenerator:
             raise ValueError(f'clutter must lie in [0, 1], got {clutter}')
         self.clutter = float(clutter)
 
-    def __call__(self, depth_views: Tensor, seeds: Sequence[int], colors: Optional[np.ndarray] = None,
-                 prompts: Optional[Sequence] = None) -> Tensor:
+    def __call__(self, depth_views: Tensor, seeds: Sequence[int], colors: np.ndarray | None = None,
+                 prompts: Sequence | None = None) -> Tensor:
         """Make one picture of each depth view.
 
         Args:
             depth_views: (N, H, H) float in [0, 1], white background 1.0, near is dark.
             seeds: N whole numbers >= 0, one an image.
-            colors: Optional (N, 2, 3) RGB in [0, 255], the two main colours of each object; random without it.
+            colors: Optional (N, 2, 3) RGB in [0, 255], the two main colors of each object; random without it.
             prompts: Not looked at; what takes the place of a diffusion model is handed its prompts, too.
 
         Returns:
@@ -75,7 +75,7 @@ class ShadedTextureGenerator:
         return ambient + (1.25 - ambient) * facing.clamp(0)
 
     def _surface(self, size: int, rngs, draw: '_Draw', colors) -> Tensor:
-        """Albedo of the object: its colours mixed by a random pattern; (N, 3, H, W)."""
+        """Albedo of the object: its colors mixed by a random pattern; (N, 3, H, W)."""
         first, second = draw.color(.05, .95), draw.color(.05, .95)
         if colors is not None:
             own = torch.from_numpy(np.array(colors, dtype=np.float32))[..., None, None] / 255

@@ -1,6 +1,7 @@
 """How fast a run was."""
 import time
-from typing import NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -20,7 +21,7 @@ class Measured(NamedTuple):
     seconds: float
     generating: float
     working: float
-    peak: Optional[int] = None
+    peak: int | None = None
 
     def line(self) -> str:
         """One line for the log."""
@@ -52,7 +53,7 @@ class Throughput:
         if device.type == 'cuda':
             torch.cuda.reset_peak_memory_stats(device)
         self.begin = time.perf_counter()
-        self.end: Optional[float] = None
+        self.end: float | None = None
 
     def stop(self) -> None:
         """End of the run."""

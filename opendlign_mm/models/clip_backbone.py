@@ -1,9 +1,9 @@
 """CLIP image encoder with a frozen branch and a branch tuned to depth views."""
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -40,13 +40,13 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         copy_init: ``'pretrained'`` or ``'random'`` start of what is trained in T'.
         combine: ``'residual'`` as above, or ``'direct'``: the tuned branch is T'(x) alone (paper, ablation).
         trainable: ``'attention'`` (in- and out-projection of T', biases included) or ``'all'`` of T'.
-        pixel_mean, pixel_std: Per RGB channel, of pixels in [0, 1]. OpenDlign normalises with ImageNet's values, not
-            CLIP's. ``pixel_mean=None`` takes images as already normalised.
+        pixel_mean, pixel_std: Per RGB channel, of pixels in [0, 1]. OpenDlign normalizes with ImageNet's values, not
+            CLIP's. ``pixel_mean=None`` takes images as already normalized.
         resize: Resize other input sizes bilinearly instead of refusing them.
         output: ``'embedding'``: ``forward`` gives embeddings. ``'feature_map'``: it gives a tuple of one feature map
             (N, width, h, w), as detectors expect of an image backbone, of the tuned branch if there is one.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
-        init_cfg: mmengine initialisation config.
+        init_cfg: mmengine initialization config.
 
     Attributes:
         embed_dim (int): D, length of the embeddings; image_size (tuple): (H, W); out_channels (int): channels of the
@@ -60,18 +60,18 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
 
     def __init__(self,
                  clip: str = 'ViT-H-14-quickgelu',
-                 pretrained: Optional[str] = None,
+                 pretrained: str | None = None,
                  model_config: ModelConfig = None,
                  num_blocks: int = 1,
                  copy_init: str = 'pretrained',
                  combine: str = 'residual',
                  trainable: str = 'attention',
-                 pixel_mean: Optional[Sequence[float]] = IMAGENET_MEAN,
+                 pixel_mean: Sequence[float] | None = IMAGENET_MEAN,
                  pixel_std: Sequence[float] = IMAGENET_STD,
                  resize: bool = False,
                  output: str = 'embedding',
                  random_seed: int = 0,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if combine not in ('residual', 'direct'):
             raise ValueError(f"combine must be 'residual' or 'direct', got {combine!r}")
@@ -103,14 +103,14 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         size = visual.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
         self.out_channels = self.tower.width if self.tower else 0
-        normalise = pixel_mean is not None
-        self.register_buffer('pixel_mean', torch.tensor(pixel_mean).view(3, 1, 1) if normalise else None, False)
-        self.register_buffer('pixel_std', torch.tensor(pixel_std).view(3, 1, 1) if normalise else None, False)
+        normalize = pixel_mean is not None
+        self.register_buffer('pixel_mean', torch.tensor(pixel_mean).view(3, 1, 1) if normalize else None, False)
+        self.register_buffer('pixel_std', torch.tensor(pixel_std).view(3, 1, 1) if normalize else None, False)
         self._tokenizer = None
         self._init_trained_state()
 
     @property
-    def branches(self) -> Tuple[str, ...]:
+    def branches(self) -> tuple[str, ...]:
         """The branches this backbone has."""
         return BRANCHES if self.num_blocks else BRANCHES[:1]
 
@@ -118,7 +118,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
     def logit_scale(self) -> torch.Tensor:
         return self.clip.logit_scale
 
-    def source_blocks(self) -> List[nn.Module]:
+    def source_blocks(self) -> list[nn.Module]:
         """The frozen last blocks T_{L-k+1..L} that ``tuned_blocks`` were copied from."""
         return self.tower.blocks[len(self.tower.blocks) - self.num_blocks:] if self.num_blocks else []
 
@@ -127,8 +127,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         self.clip.eval()
         return self
 
-    def forward(self, views: torch.Tensor, branches: Optional[Sequence[str]] = None
-                ) -> Union[Dict[str, torch.Tensor], Tuple[torch.Tensor]]:
+    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None
+                ) -> dict[str, torch.Tensor] | tuple[torch.Tensor]:
         """Encode images.
 
         Args:
@@ -136,7 +136,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             branches: The branches to compute, in one pass of the trunk; all there are by default.
 
         Returns:
-            dict: branch -> embeddings (N, D), not normalised. With ``output='feature_map'`` instead a tuple of one
+            dict: branch -> embeddings (N, D), not normalized. With ``output='feature_map'`` instead a tuple of one
             map (N, ``out_channels``, h, w).
 
         Raises:
@@ -156,18 +156,18 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             return {branch: views.new_zeros(0, self.embed_dim) for branch in branches}
         if self.tower is None:
             with torch.no_grad():
-                embeddings = self.clip.visual(self._normalised(views))
+                embeddings = self.clip.visual(self._normalized(views))
             return {'pretrained': embeddings[0] if isinstance(embeddings, tuple) else embeddings}
         return {branch: self._pool(tokens, branch) for branch, tokens in self._tokens(views, branches).items()}
 
-    def _tokens(self, views: torch.Tensor, branches: Sequence[str]) -> Dict[str, torch.Tensor]:
+    def _tokens(self, views: torch.Tensor, branches: Sequence[str]) -> dict[str, torch.Tensor]:
         """Tokens of each branch after its last block."""
         blocks = self.tower.blocks
         split = len(blocks) - self.num_blocks
         needs_frozen_end = 'pretrained' in branches or self.combine == 'residual'
         # Nothing before T' is trained, so no graph of it is kept.
         with torch.no_grad():
-            trunk = self.tower.embed(self._normalised(views))
+            trunk = self.tower.embed(self._normalized(views))
             for block in blocks[:split]:
                 trunk = block(trunk)
             frozen = trunk
@@ -200,12 +200,12 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
                 views = F.interpolate(views, self.image_size, mode='bilinear', align_corners=False, antialias=True)
         return views
 
-    def _normalised(self, views: torch.Tensor) -> torch.Tensor:
+    def _normalized(self, views: torch.Tensor) -> torch.Tensor:
         if self.pixel_mean is None:
             return views
         return (views - self.pixel_mean) / self.pixel_std
 
-    def text_encoder_key(self) -> Optional[str]:
+    def text_encoder_key(self) -> str | None:
         """What decides the embeddings of :meth:`encode_text`: weights by their hash, configuration and tokenizer.
 
         None on the meta device, where there are no weights.
@@ -221,7 +221,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Texts -> embeddings float32 (number of texts, D) on the device of the model, not normalised."""
+        """Texts -> embeddings float32 (number of texts, D) on the device of the model, not normalized."""
         if self._tokenizer is None:
             self._tokenizer = build_tokenizer(self.clip_name, self.clip_config)
         tokens = self._tokenizer(list(texts))
@@ -232,7 +232,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             return self.clip.encode_text(tokens.to(device), normalize=False).float()
 
 
-def attention_projections(block: nn.Module) -> List[nn.Parameter]:
+def attention_projections(block: nn.Module) -> list[nn.Parameter]:
     """Weights and biases of the in- and out-projection of a block's attention: what OpenDlign trains."""
     # in_proj, out_proj in PyTorch and open_clip; qkv, proj in timm.
     return [parameter for name, parameter in block.attn.named_parameters()
@@ -246,7 +246,7 @@ def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
     Args:
         blocks: The blocks T_{L-k+1..L} to copy; they stay as they are.
         copy_init: ``'pretrained'``: start from the blocks' weights. ``'random'``: what is trained starts anew (the
-            rest keeps the blocks' weights), the paper's ablation of the initialisation.
+            rest keeps the blocks' weights), the paper's ablation of the initialization.
         trainable: ``'attention'``: in- and out-projection of the attention only. ``'all'``: the whole blocks.
 
     Raises:
@@ -267,12 +267,12 @@ def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
                 for layer in block.modules():
                     if isinstance(layer, (nn.Linear, nn.LayerNorm)):
                         layer.reset_parameters()
-            _initialise_projections(block)
+            _initialize_projections(block)
     return copies
 
 
-def _initialise_projections(block: nn.Module) -> None:
-    """In- and out-projection as ``nn.MultiheadAttention`` initialises them."""
+def _initialize_projections(block: nn.Module) -> None:
+    """In- and out-projection as ``nn.MultiheadAttention`` initializes them."""
     for parameter in attention_projections(block):
         if parameter.ndim > 1:
             nn.init.xavier_uniform_(parameter)

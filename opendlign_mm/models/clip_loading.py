@@ -2,8 +2,8 @@
 import copy
 import json
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable, Iterable, Optional, Union
 
 import open_clip
 import torch
@@ -16,7 +16,7 @@ from ..atomic_files import atomic_write
 ASSETS = Path(__file__).resolve().parent.parent / 'assets'
 # CLIPs that come with the package: name -> files in assets/ (<stem>.json, <stem>.safetensors).
 PACKAGED_CLIPS = {'opendlign-tiny': 'tiny_clip'}
-ModelConfig = Union[None, dict, str, Path]
+ModelConfig = None | dict | str | Path
 
 
 def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
@@ -55,7 +55,7 @@ def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
     return config
 
 
-def resolve_weights(clip: str, pretrained: Optional[str], quick_gelu: bool = False) -> Optional[Path]:
+def resolve_weights(clip: str, pretrained: str | None, quick_gelu: bool = False) -> Path | None:
     """The weight file that ``pretrained`` stands for; None if the weights are to be random.
 
     Args:
@@ -106,7 +106,7 @@ def _cache_folder(tag_config: dict) -> str:
     return f"{Path('~/.cache/clip').expanduser()}, of {tag_config.get('url', '')}"
 
 
-def build_clip(clip: str, config: dict, weights: Optional[Path], random_seed: int = 0) -> nn.Module:
+def build_clip(clip: str, config: dict, weights: Path | None, random_seed: int = 0) -> nn.Module:
     """Build an open_clip model and load its weights.
 
     Args:
@@ -175,7 +175,7 @@ def _embedding_key(model: nn.Module) -> str:
     return 'token_embedding.weight' if hasattr(model, 'token_embedding') else 'text.token_embedding.weight'
 
 
-def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[int], path: Union[str, Path],
+def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[int], path: str | Path,
                       dtype: torch.dtype = torch.float16) -> None:
     """Write an open_clip model as ``path`` (.safetensors) and its configuration beside it (.json).
 
@@ -206,7 +206,7 @@ def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[i
         unfinished.write_text(json.dumps(config, indent=2) + '\n')
 
 
-def load_compact_clip(model: nn.Module, path: Union[str, Path]) -> bool:
+def load_compact_clip(model: nn.Module, path: str | Path) -> bool:
     """Load a file of :func:`save_compact_clip` into ``model``; False, and nothing done, if it is any other file.
 
     ``model.known_token_ids`` (int64) then lists the tokens that have an embedding.

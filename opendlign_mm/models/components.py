@@ -1,5 +1,4 @@
 """Parts that the models share: building from a config, and full precision inside autocast."""
-from typing import Union
 
 import torch
 from mmdet3d.registry import MODELS
@@ -14,7 +13,7 @@ def full_precision(tensor: torch.Tensor) -> torch.autocast:
     return torch.autocast(device_type=tensor.device.type, enabled=False)
 
 
-Component = Union[dict, nn.Module]
+Component = dict | nn.Module
 
 
 def build_component(component: Component) -> nn.Module:

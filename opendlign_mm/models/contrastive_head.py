@@ -1,6 +1,5 @@
 """Aligns depth features with image features (OpenDlign, section 3.2)."""
 import math
-from typing import Dict, Optional, Tuple
 
 import torch
 import torch.distributed as dist
@@ -16,7 +15,7 @@ CLIP_INIT_LOG_LOGIT_SCALE = math.log(1 / 0.07)
 
 
 def object_features(view_features: torch.Tensor) -> torch.Tensor:
-    """View features (B, V, D) -> object features (B, D): normalise each view, mean over views, normalise."""
+    """View features (B, V, D) -> object features (B, D): normalize each view, mean over views, normalize."""
     return F.normalize(F.normalize(view_features.float(), dim=-1).mean(dim=1), dim=-1)
 
 
@@ -44,12 +43,12 @@ class DepthImageContrastiveHead(BaseModule):
         distance: ``'mse'`` (release: mean squared difference of all entries), ``'l2'`` (paper: mean Euclidean
             distance of the pairs) or None.
         distance_weight: Weight of that second loss.
-        init_cfg: mmengine initialisation config.
+        init_cfg: mmengine initialization config.
     """
 
-    def __init__(self, logit_scale: str = 'frozen', init_logit_scale: Optional[float] = None,
-                 distance: Optional[str] = 'mse', distance_weight: float = 1.0,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(self, logit_scale: str = 'frozen', init_logit_scale: float | None = None,
+                 distance: str | None = 'mse', distance_weight: float = 1.0,
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if logit_scale not in ('frozen', 'learnable'):
             raise ValueError(f"logit_scale must be 'frozen' or 'learnable', got {logit_scale!r}")
@@ -67,7 +66,7 @@ class DepthImageContrastiveHead(BaseModule):
         if self.learnable and self.init_logit_scale is None and not log_logit_scale.is_meta:
             self.logit_scale.copy_(log_logit_scale.detach().reshape(()).clamp(max=MAX_LOG_LOGIT_SCALE))
 
-    def current_logit_scale(self, clip_logit_scale: Optional[torch.Tensor] = None) -> torch.Tensor:
+    def current_logit_scale(self, clip_logit_scale: torch.Tensor | None = None) -> torch.Tensor:
         """The factor (not its logarithm) of the cosines, a float32 scalar."""
         if self.learnable:
             with torch.no_grad():  # as in CLIP, so that it can come down again: a clamp in the graph would hold it
@@ -80,11 +79,11 @@ class DepthImageContrastiveHead(BaseModule):
         return torch.as_tensor(clip_logit_scale).detach().float().reshape(())
 
     def loss(self, depth_features: torch.Tensor, image_features: torch.Tensor,
-             logit_scale: Optional[torch.Tensor] = None) -> Dict[str, torch.Tensor]:
+             logit_scale: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """Losses of a batch; with torch.distributed, of the batches of all processes together.
 
         Args:
-            depth_features: Object features (B, D), L2-normalised; B equal on all processes.
+            depth_features: Object features (B, D), L2-normalized; B equal on all processes.
             image_features: The same of the depth-aligned images; row i belongs to row i.
             logit_scale: CLIP's logit scale, the factor exp(s), scalar; used when the head's scale is frozen and
                 ``init_logit_scale`` is None.
@@ -113,7 +112,7 @@ class DepthImageContrastiveHead(BaseModule):
         return torch.linalg.vector_norm(depth - image, dim=-1).mean()
 
 
-def retrieval_accuracies(logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def retrieval_accuracies(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Share of rows, and of columns, of (B, B) whose highest entry is on the diagonal."""
     target = torch.arange(len(logits), device=logits.device)
     return (logits.argmax(1) == target).float().mean(), (logits.argmax(0) == target).float().mean()

@@ -1,5 +1,5 @@
 """Batches of views on the device of the model."""
-from typing import List, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 from mmdet3d.registry import MODELS
@@ -8,7 +8,7 @@ from mmengine.model import BaseDataPreprocessor
 
 @MODELS.register_module()
 class ViewDataPreprocessor(BaseDataPreprocessor):
-    """Stacks the views of the samples of a batch; pixel normalisation is the backbone's.
+    """Stacks the views of the samples of a batch; pixel normalization is the backbone's.
 
     Takes what a data loader gives of packed samples: ``inputs`` with ``depth_views`` (V, H, W) and optionally
     ``images`` (V, 3, H, W) per sample, each float in [0, 1] or uint8, or ``image_features`` float (V, D), and
@@ -26,7 +26,7 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         stacked = {key: self._batch(key, value) for key, value in inputs.items()}
         return dict(inputs=stacked, data_samples=self.cast_data(data.get('data_samples')))
 
-    def _batch(self, key: str, values: Union[torch.Tensor, List[torch.Tensor]]) -> torch.Tensor:
+    def _batch(self, key: str, values: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
         if not isinstance(values, torch.Tensor):
             shapes = sorted({tuple(value.shape) for value in values})
             if len(shapes) > 1:

@@ -1,5 +1,5 @@
 """The OpenDlign model: aligns depth maps with images, classifies and embeds shapes."""
-from typing import Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -32,18 +32,18 @@ class OpenDlign(BaseModel):
             the pretrained branch: the model as it was before alignment.
         return_embeddings: In mode ``'predict'`` also give ``depth_embedding`` (D,), see :meth:`embed_shapes`, and,
             where there are images, ``image_embedding`` (D,): what ``RetrievalRecall`` needs.
-        init_cfg: mmengine initialisation config.
+        init_cfg: mmengine initialization config.
     """
 
     def __init__(self,
                  backbone: Component,
-                 alignment_head: Optional[Component] = None,
-                 zero_shot_head: Optional[Component] = None,
-                 data_preprocessor: Optional[Component] = None,
+                 alignment_head: Component | None = None,
+                 zero_shot_head: Component | None = None,
+                 data_preprocessor: Component | None = None,
                  encode_batch_size: int = 256,
                  compare_frozen: bool = False,
                  return_embeddings: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: dict | None = None) -> None:
         super().__init__(build_component(data_preprocessor or ViewDataPreprocessor()), init_cfg)
         if encode_batch_size < 1:
             raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
@@ -61,16 +61,16 @@ class OpenDlign(BaseModel):
                                  "have; set branches='pretrained' or num_blocks >= 1")
         self.register_load_state_dict_post_hook(_forget_class_features)
 
-    def encode_views(self, views: torch.Tensor, branch: Union[str, Sequence[str]]
-                     ) -> Union[torch.Tensor, Dict[str, torch.Tensor]]:
+    def encode_views(self, views: torch.Tensor, branch: str | Sequence[str]
+                     ) -> torch.Tensor | dict[str, torch.Tensor]:
         """Embed views.
 
         Args:
-            views: float (B, V, H, W), grey, or (B, V, 3, H, W), in [0, 1].
+            views: float (B, V, H, W), gray, or (B, V, 3, H, W), in [0, 1].
             branch: ``'pretrained'`` or ``'tuned'``; or several, computed in one pass.
 
         Returns:
-            float32 (B, V, D), each view L2-normalised. For several branches a dict of them.
+            float32 (B, V, D), each view L2-normalized. For several branches a dict of them.
 
         Raises:
             ValueError: wrong shape, or a branch the backbone does not have.
@@ -93,12 +93,12 @@ class OpenDlign(BaseModel):
         return features[branch] if isinstance(branch, str) else features
 
     def set_vocabulary(self, class_names: Sequence[str],
-                       templates: Union[None, str, Sequence[str]] = None) -> None:
+                       templates: None | str | Sequence[str] = None) -> None:
         """Set the classes of :meth:`zero_shot` and mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
         self._needs('zero_shot_head', 'a vocabulary').set_vocabulary(class_names, templates)
 
     def class_features(self) -> torch.Tensor:
-        """Features of the vocabulary: float32 (C, D), L2-normalised, on the device of the model."""
+        """Features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
         head = self._needs('zero_shot_head', 'class features')
         features = head.class_features(self.backbone.encode_text, self.backbone.text_encoder_key)
         return features.to(self.backbone.logit_scale.device)
@@ -108,12 +108,12 @@ class OpenDlign(BaseModel):
         """Views (B, V, H, W) or (B, V, 3, H, W) in [0, 1] -> aggregated scores float32 (B, C)."""
         return self._scores(self._features_for_scores(views))
 
-    def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> Dict[str, torch.Tensor]:
+    def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
         """View features of the branches that the head scores with and of those in ``also``, from one pass."""
         needed = {*self._needs('zero_shot_head', 'zero-shot classification').required_branches, *also}
         return self.encode_views(views, tuple(name for name in BRANCHES if name in needed))
 
-    def _scores(self, features: Dict[str, torch.Tensor], branches: Optional[str] = None) -> torch.Tensor:
+    def _scores(self, features: dict[str, torch.Tensor], branches: str | None = None) -> torch.Tensor:
         return self.zero_shot_head.scores(
             **features, features_of_classes=self.class_features(), branches=branches,
             clip_logit_scale=self.backbone.logit_scale.float().exp())
@@ -127,7 +127,7 @@ class OpenDlign(BaseModel):
 
     @torch.no_grad()
     def embed_shapes(self, views: torch.Tensor) -> torch.Tensor:
-        """One embedding a shape, for retrieval: the normalised mean of its view features.
+        """One embedding a shape, for retrieval: the normalized mean of its view features.
 
         Each view comes from the branch of ``embedding_branches``, so that cosines with texts rank as zero-shot
         classification with ``aggregation='sum'`` does.
@@ -136,23 +136,23 @@ class OpenDlign(BaseModel):
             views: float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
 
         Returns:
-            float32 (B, D), L2-normalised.
+            float32 (B, D), L2-normalized.
         """
         needed = BRANCHES if self.embedding_branches == 'both' else (self.embedding_branches, )
         return self.shape_embeddings(self.encode_views(views, needed))
 
-    def shape_embeddings(self, features: Dict[str, torch.Tensor]) -> torch.Tensor:
+    def shape_embeddings(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """View features branch -> (B, V, D), of ``embedding_branches`` at least -> float32 (B, D); see above."""
         return object_features(select_views(features.get('pretrained'), features.get('tuned'),
                                             self.embedding_branches))
 
     @torch.no_grad()
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Images of B objects, float (B, V, 3, H, W) in [0, 1] -> float32 (B, D), L2-normalised, by the frozen CLIP."""
+        """Images of B objects, float (B, V, 3, H, W) in [0, 1] -> float32 (B, D), L2-normalized, by the frozen CLIP."""
         return object_features(self.encode_views(images, 'pretrained'))
 
-    def forward(self, inputs: Dict[str, torch.Tensor], data_samples: Optional[List[ShapeDataSample]] = None,
-                mode: str = 'tensor') -> Union[Dict[str, torch.Tensor], List[ShapeDataSample]]:
+    def forward(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None,
+                mode: str = 'tensor') -> dict[str, torch.Tensor] | list[ShapeDataSample]:
         """Run the model.
 
         Args:
@@ -163,7 +163,7 @@ class OpenDlign(BaseModel):
 
         Returns:
             ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,) and ``pred_label``.
-            ``'tensor'``: dict branch -> (B, V, D), L2-normalised.
+            ``'tensor'``: dict branch -> (B, V, D), L2-normalized.
         """
         if 'depth_views' not in inputs:
             raise ValueError(f"inputs have no 'depth_views', only {sorted(inputs)}: put ProjectPointsToDepth before "
@@ -176,7 +176,7 @@ class OpenDlign(BaseModel):
             return self.encode_views(inputs['depth_views'], self.backbone.branches)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
-    def loss(self, inputs: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    def loss(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`."""
         head = self._needs('alignment_head', "mode 'loss'")
         if not {'images', 'image_features'} & set(inputs):
@@ -189,8 +189,8 @@ class OpenDlign(BaseModel):
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
 
     @torch.no_grad()
-    def predict(self, inputs: Dict[str, torch.Tensor], data_samples: Optional[List[ShapeDataSample]] = None
-                ) -> List[ShapeDataSample]:
+    def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
+                ) -> list[ShapeDataSample]:
         """Classify a batch."""
         features = self._features_for_scores(inputs['depth_views'], BRANCHES[:1] if self.compare_frozen else ())
         predicted = dict(pred_scores=self._scores(features))

@@ -3,8 +3,8 @@ import hashlib
 import json
 import warnings
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from ..atomic_files import atomic_write
 DEPTH_KEYWORDS = 'a silhouette of a {}, a raytraced image, image dataset, kinetic pointillism'
 
 
-def imagenet_templates() -> Tuple[str, ...]:
+def imagenet_templates() -> tuple[str, ...]:
     """CLIP's 80 ImageNet templates, with ``{}`` in the place of the class name."""
     return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
 
 
-def depth_templates() -> Tuple[str, ...]:
+def depth_templates() -> tuple[str, ...]:
     """CLIP's 80 ImageNet templates turned to depth maps of 3D models.
 
     A photo becomes a depth map or, in every second template, a depth image; the class becomes a gray 3D model on
@@ -41,7 +41,7 @@ def depth_templates() -> Tuple[str, ...]:
 BUILT_IN_TEMPLATES = {'depth': depth_templates, 'imagenet': imagenet_templates}
 
 
-def load_templates(path: Union[str, Path], dataset: Optional[str] = None) -> Tuple[str, ...]:
+def load_templates(path: str | Path, dataset: str | None = None) -> tuple[str, ...]:
     """Read templates from JSON: a list, or ``{dataset: [templates]}`` as the authors publish them.
 
     Args:
@@ -66,8 +66,8 @@ def load_templates(path: Union[str, Path], dataset: Optional[str] = None) -> Tup
     return checked_templates(content)
 
 
-def resolve_templates(templates: Union[None, str, Path, Sequence[str]], dataset: Optional[str] = None
-                      ) -> Tuple[str, ...]:
+def resolve_templates(templates: None | str | Path | Sequence[str], dataset: str | None = None
+                      ) -> tuple[str, ...]:
     """Templates from a list, the name of a built-in set (``'depth'``, the default, or ``'imagenet'``) or a file."""
     if templates is None:
         templates = 'depth'
@@ -80,7 +80,7 @@ def resolve_templates(templates: Union[None, str, Path, Sequence[str]], dataset:
     return checked_templates(templates)
 
 
-def checked_templates(templates: Sequence[str]) -> Tuple[str, ...]:
+def checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
     """The templates as a tuple; ``ValueError`` if there is none, or one without a place for the class name."""
     if not isinstance(templates, (list, tuple)) or not templates:
         raise ValueError(f'templates must be a list of at least one text, got {templates!r}')
@@ -90,7 +90,7 @@ def checked_templates(templates: Sequence[str]) -> Tuple[str, ...]:
     return tuple(templates)
 
 
-def checked_class_names(class_names: Sequence[str]) -> Tuple[str, ...]:
+def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
     """The vocabulary as a tuple; ``ValueError`` if it is empty, not a list of texts, or names a class twice."""
     if isinstance(class_names, str):
         raise ValueError(f'class_names must be a list of names, got the single text {class_names!r}')
@@ -106,9 +106,9 @@ def checked_class_names(class_names: Sequence[str]) -> Tuple[str, ...]:
 
 
 @torch.no_grad()
-def class_features(encode_text: Callable[[List[str]], torch.Tensor], class_names: Sequence[str],
+def class_features(encode_text: Callable[[list[str]], torch.Tensor], class_names: Sequence[str],
                    templates: Sequence[str], batch_size: int = 256) -> torch.Tensor:
-    """One feature per class: the normalised mean of the normalised features of all its prompts.
+    """One feature per class: the normalized mean of the normalized features of all its prompts.
 
     Args:
         encode_text: list of M texts -> (M, D).
@@ -133,7 +133,7 @@ class UnknownWordsWarning(UserWarning):
     """A text holds words that the CLIP never learnt."""
 
 
-def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: Optional[torch.Tensor], tokenizer) -> None:
+def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: torch.Tensor | None, tokenizer) -> None:
     """Warn if texts hold tokens that a CLIP with a small vocabulary never learnt (``known_token_ids`` given)."""
     if known_token_ids is None:
         return
@@ -156,7 +156,7 @@ def text_cache_key(encoder: str, class_names: Sequence[str], templates: Sequence
     return json.dumps(dict(encoder=encoder, class_names=list(class_names), templates=list(templates)))
 
 
-def cached_class_features(cache_dir: Union[str, Path], key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+def cached_class_features(cache_dir: str | Path, key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
     """The features kept under ``key``, or those of ``compute``, which are then kept.
 
     The file is named after the SHA-256 of the key and holds the key; one that cannot be read or holds another key is
@@ -186,7 +186,7 @@ def cached_class_features(cache_dir: Union[str, Path], key: str, compute: Callab
     return features
 
 
-def _read(path: Path, key: str) -> Optional[torch.Tensor]:
+def _read(path: Path, key: str) -> torch.Tensor | None:
     try:
         with np.load(path) as file:
             return torch.from_numpy(file['features']) if str(file['key']) == key else None

@@ -1,5 +1,4 @@
 """Checkpoints in the layout of the authors' release, read and written."""
-from typing import Dict, List, Tuple
 
 import torch
 from torch import nn
@@ -8,10 +7,10 @@ CONTROL_BLOCKS = 'clip_model.visual.transformer.depth_control_visual.resblocks.'
 # A frozen duplicate of CLIP's logit scale at the top, and CLIP's causal mask, which open_clip makes anew.
 REDUNDANT = ('logit_scale', 'clip_model.attn_mask')
 
-StateDict = Dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 
-def from_released(state_dict: StateDict) -> Tuple[StateDict, List[str]]:
+def from_released(state_dict: StateDict) -> tuple[StateDict, list[str]]:
     """Rename the entries of a released OpenDlign checkpoint to those of :class:`OpenDlign`.
 
     The release keeps a whole open_clip model under ``clip_model`` with the trainable copy inside its image
@@ -67,7 +66,7 @@ def whole_state_dict(model: nn.Module) -> StateDict:
     return state_dict
 
 
-def load_whole(model: nn.Module, state_dict: StateDict) -> List[str]:
+def load_whole(model: nn.Module, state_dict: StateDict) -> list[str]:
     """Load a state dict that holds every entry of an ``OpenDlign`` model's backbone.
 
     Args:

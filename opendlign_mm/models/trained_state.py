@@ -2,7 +2,6 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Optional
 
 import torch
 from torch import nn
@@ -12,8 +11,8 @@ from torch import nn
 class CLIPIdentity:
     """Name of the model, tag or file name of its weights, SHA-256 of the weights (None on the meta device)."""
     name: str
-    pretrained: Optional[str]
-    sha256: Optional[str]
+    pretrained: str | None
+    sha256: str | None
 
     def __str__(self) -> str:
         return (f"CLIP '{self.name}' (pretrained={self.pretrained!r}, "
@@ -32,7 +31,7 @@ class CLIPIdentity:
             raise ValueError(f'The entry that names the CLIP of a checkpoint is damaged: {error}') from error
 
 
-def sha256_of_weights(module: nn.Module) -> Optional[str]:
+def sha256_of_weights(module: nn.Module) -> str | None:
     """SHA-256 over the name, dtype, shape and bytes of all persistent entries; None on the meta device."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
@@ -66,7 +65,7 @@ class TrainedStateMixin:
     def _init_trained_state(self) -> None:
         self._weights_hash = None
         self._clip_is_in_state_dict = False
-        self._absent_frozen_entries: List[str] = []
+        self._absent_frozen_entries: list[str] = []
         # Both torch and mmengine (which walks the modules itself) call hooks registered this way.
         self._register_state_dict_hook(_leave_out_what_clip_holds)
         self.register_load_state_dict_post_hook(_fill_in_what_clip_holds)
@@ -87,7 +86,7 @@ class TrainedStateMixin:
                 + ('The names agree, the weights do not: find the weights of the checkpoint. ' if same else '')
                 + "Set the backbone's clip, model_config and pretrained to those of the checkpoint, or train anew.")
 
-    def _frozen_copies(self) -> Dict[str, tuple]:
+    def _frozen_copies(self) -> dict[str, tuple]:
         """Entries of ``tuned_blocks`` that are not trained: name -> (entry, the entry it was copied from)."""
         pairs = {}
         for index, (block, source) in enumerate(zip(self.tuned_blocks, self.source_blocks())):

@@ -1,5 +1,4 @@
 """An image tower taken apart at its transformer blocks."""
-from typing import List
 
 import torch
 from open_clip.timm_model import TimmModel
@@ -19,7 +18,7 @@ class TransformerTower:
         self.visual = visual
 
     @property
-    def blocks(self) -> List[nn.Module]:
+    def blocks(self) -> list[nn.Module]:
         return list(self.visual.transformer.resblocks)
 
     @property
@@ -30,7 +29,7 @@ class TransformerTower:
         return tokens if self.visual.transformer.batch_first else tokens.transpose(0, 1).contiguous()
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images (N, 3, H, W) -> tokens before the first block."""
+        """Normalized images (N, 3, H, W) -> tokens before the first block."""
         return self._swap_if_needed(self.visual._embeds(images))
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -54,7 +53,7 @@ class TimmTransformerTower(TransformerTower):
         self.trunk = visual.trunk
 
     @property
-    def blocks(self) -> List[nn.Module]:
+    def blocks(self) -> list[nn.Module]:
         return list(self.trunk.blocks)
 
     @property

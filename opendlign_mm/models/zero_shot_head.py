@@ -1,6 +1,6 @@
 """Class scores from view features and prompts (OpenDlign, section 3.3)."""
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -27,18 +27,18 @@ class ZeroShotHead(BaseModule):
             own, passed to :meth:`scores`. ``'sum'`` does not use it.
         text_cache_dir: Folder in which class features are kept from run to run, by the content of the text encoder,
             the vocabulary and the templates; None computes them in each run.
-        init_cfg: mmengine initialisation config.
+        init_cfg: mmengine initialization config.
     """
 
     def __init__(self,
-                 class_names: Optional[Sequence[str]] = None,
-                 templates: Union[str, Path, Sequence[str]] = 'depth',
-                 template_set: Optional[str] = None,
+                 class_names: Sequence[str] | None = None,
+                 templates: str | Path | Sequence[str] = 'depth',
+                 template_set: str | None = None,
                  aggregation: str = 'softmax_sum',
                  branches: str = 'both',
-                 logit_scale: Union[None, float, str] = None,
-                 text_cache_dir: Union[None, str, Path] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 logit_scale: None | float | str = None,
+                 text_cache_dir: None | str | Path = None,
+                 init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if aggregation not in ('softmax_sum', 'sum'):
             raise ValueError(f"aggregation must be 'softmax_sum' or 'sum', got {aggregation!r}")
@@ -49,16 +49,16 @@ class ZeroShotHead(BaseModule):
         self.aggregation, self.branches, self.logit_scale = aggregation, branches, logit_scale
         self.text_cache_dir = text_cache_dir
         self.templates = resolve_templates(templates, template_set)
-        self.class_names: Optional[Tuple[str, ...]] = None
-        self._class_features: Optional[torch.Tensor] = None
+        self.class_names: tuple[str, ...] | None = None
+        self._class_features: torch.Tensor | None = None
         if class_names is not None:
             self.set_vocabulary(class_names)
 
     @property
-    def required_branches(self) -> Tuple[str, ...]:
+    def required_branches(self) -> tuple[str, ...]:
         return ('pretrained', 'tuned') if self.branches == 'both' else (self.branches, )
 
-    def set_vocabulary(self, class_names: Sequence[str], templates: Union[None, str, Sequence[str]] = None) -> None:
+    def set_vocabulary(self, class_names: Sequence[str], templates: None | str | Sequence[str] = None) -> None:
         """Replace the classes and, if given, the templates.
 
         Raises:
@@ -74,8 +74,8 @@ class ZeroShotHead(BaseModule):
         """To be called when the text encoder changes."""
         self._class_features = None
 
-    def class_features(self, encode_text: Callable[[List[str]], torch.Tensor],
-                       encoder_key: Callable[[], Optional[str]] = lambda: None) -> torch.Tensor:
+    def class_features(self, encode_text: Callable[[list[str]], torch.Tensor],
+                       encoder_key: Callable[[], str | None] = lambda: None) -> torch.Tensor:
         """Features of the vocabulary, computed once.
 
         Args:
@@ -84,7 +84,7 @@ class ZeroShotHead(BaseModule):
                 where it is needed. None: the features are not kept on disk.
 
         Returns:
-            float32 (C, D), L2-normalised.
+            float32 (C, D), L2-normalized.
 
         Raises:
             RuntimeError: no vocabulary has been set.
@@ -103,11 +103,11 @@ class ZeroShotHead(BaseModule):
         return self._class_features
 
     def scores(self,
-               pretrained: Optional[torch.Tensor] = None,
-               tuned: Optional[torch.Tensor] = None,
-               features_of_classes: Optional[torch.Tensor] = None,
-               branches: Optional[str] = None,
-               clip_logit_scale: Optional[torch.Tensor] = None) -> torch.Tensor:
+               pretrained: torch.Tensor | None = None,
+               tuned: torch.Tensor | None = None,
+               features_of_classes: torch.Tensor | None = None,
+               branches: str | None = None,
+               clip_logit_scale: torch.Tensor | None = None) -> torch.Tensor:
         """Aggregated scores of B objects.
 
         Args:
@@ -131,7 +131,7 @@ class ZeroShotHead(BaseModule):
                 return cosines.sum(dim=1)
             return (self._factor(clip_logit_scale) * cosines).softmax(dim=-1).sum(dim=1)
 
-    def _factor(self, clip_logit_scale: Optional[torch.Tensor]) -> Union[float, torch.Tensor]:
+    def _factor(self, clip_logit_scale: torch.Tensor | None) -> float | torch.Tensor:
         if self.logit_scale != 'clip':
             return 1. if self.logit_scale is None else float(self.logit_scale)
         if clip_logit_scale is None:
@@ -139,7 +139,7 @@ class ZeroShotHead(BaseModule):
         return float(clip_logit_scale)
 
 
-def select_views(pretrained: Optional[torch.Tensor], tuned: Optional[torch.Tensor], branches: str) -> torch.Tensor:
+def select_views(pretrained: torch.Tensor | None, tuned: torch.Tensor | None, branches: str) -> torch.Tensor:
     """Take each view (B, V, D) from the branch it is meant for; with ``'both'`` half of the views from each."""
     given = dict(pretrained=pretrained, tuned=tuned)
     needed = ('pretrained', 'tuned') if branches == 'both' else (branches, )

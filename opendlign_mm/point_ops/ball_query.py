@@ -10,7 +10,7 @@ MAX_ELEMENTS_PER_CHUNK = 1 << 24
 
 
 def ball_query(xyz: Tensor, centers: Tensor, radius: float, num_samples: int) -> Tensor:
-    """The first points, in the order of their indices, that lie within a radius of each centre.
+    """The first points, in the order of their indices, that lie within a radius of each center.
 
     Args:
         xyz: float (B, N, 3), N > 0.
@@ -27,7 +27,7 @@ def ball_query(xyz: Tensor, centers: Tensor, radius: float, num_samples: int) ->
     check_xyz(xyz)
     check_xyz(centers, 'centers')
     if len(xyz) != len(centers):
-        raise ValueError(f'{len(xyz)} point sets but {len(centers)} sets of centres')
+        raise ValueError(f'{len(xyz)} point sets but {len(centers)} sets of centers')
     if radius <= 0 or num_samples < 1:
         raise ValueError(f'radius must be > 0 and num_samples >= 1, got {radius} and {num_samples}')
     xyz, centers = xyz.detach().float().contiguous(), centers.detach().float().contiguous()
@@ -43,7 +43,7 @@ def ball_query(xyz: Tensor, centers: Tensor, radius: float, num_samples: int) ->
 
 
 def query_by_torch(xyz: Tensor, centers: Tensor, radius: float, num_samples: int) -> Tensor:
-    """The same in plain PyTorch, for any device, in chunks of centres."""
+    """The same in plain PyTorch, for any device, in chunks of centers."""
     num_points = xyz.shape[1]
     squared_radius = torch.tensor(radius, device=xyz.device).square()
     indices = torch.arange(num_points, device=xyz.device)
@@ -73,7 +73,7 @@ def query(xyz: np.ndarray, centers: np.ndarray, squared_radius: float, num_sampl
     Returns:
         int64 (M, S).
     """
-    # A little wider than the radius: rounding must not put a neighbour two cells away.
+    # A little wider than the radius: rounding must not put a neighbor two cells away.
     width = np.sqrt(np.float64(squared_radius)) * 1.001
     origin = xyz.min(axis=0).astype(np.float64)
     extent = xyz.max(axis=0) - origin
@@ -93,7 +93,7 @@ def _query(xyz, centers, squared_radius, num_samples, origin, width, shape, orde
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for m in range(centers.shape[0]):
         for axis in range(3):
-            # A centre far outside has no neighbours; its cell must not overflow.
+            # A center far outside has no neighbors; its cell must not overflow.
             place = min(max((centers[m, axis] - origin[axis]) / width, -2.), shape[axis] + 1.)
             cell = np.int64(np.floor(place))
             low[axis], high[axis] = max(cell - 1, 0), min(cell + 2, shape[axis])

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 class BrokenSceneError(ValueError):
-    """A scene whose points or boxes cannot be used; other scenes of the data set may well be."""
+    """A scene whose points or boxes cannot be used; other scenes of the dataset may well be."""
 
 
 def check_points(points: Tensor, name: str = 'scene') -> None:

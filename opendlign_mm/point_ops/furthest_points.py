@@ -1,5 +1,4 @@
 """Furthest point sampling: each point is the one furthest from all points chosen before."""
-from typing import Optional
 
 import numba as nb
 import numpy as np
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from .checks import check_xyz, mmcv_has_cuda
 
-# Squared metres within which pointnet2's CUDA kernel takes a point for padding.
+# Squared meters within which pointnet2's CUDA kernel takes a point for padding.
 NEAR_ORIGIN = 1e-3
 
 
@@ -43,7 +42,7 @@ def furthest_point_sample(xyz: Tensor, num_samples: int, skip_near_origin: bool 
     return sample_by_torch(xyz, num_samples, skipped)
 
 
-def sample_by_torch(xyz: Tensor, num_samples: int, skipped: Optional[Tensor] = None) -> Tensor:
+def sample_by_torch(xyz: Tensor, num_samples: int, skipped: Tensor | None = None) -> Tensor:
     """The same in plain PyTorch, for any device: a few kernels for each sample, all sets at once.
 
     Args:
@@ -93,7 +92,7 @@ def sample_furthest(xyz: np.ndarray, num_samples: int, near_origin: float = -1.)
 
 
 def _spatial_order(xyz: np.ndarray) -> np.ndarray:
-    """An order in which neighbours in space mostly are neighbours in the list: that of a k-d tree's leaves."""
+    """An order in which neighbors in space mostly are neighbors in the list: that of a k-d tree's leaves."""
     parts = [np.arange(len(xyz))]
     while len(parts[0]) > BLOCK:
         halves = []

@@ -1,5 +1,4 @@
-"""The three nearest neighbours, and features interpolated from them (PointNet++, equation 2)."""
-from typing import Tuple
+"""The three nearest neighbors, and features interpolated from them (PointNet++, equation 2)."""
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from .grouping import group_points
 MAX_ELEMENTS_PER_CHUNK = 1 << 22
 
 
-def three_nn(targets: Tensor, sources: Tensor) -> Tuple[Tensor, Tensor]:
+def three_nn(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
     """The three sources nearest to each target.
 
     Args:

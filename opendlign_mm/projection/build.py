@@ -1,5 +1,5 @@
 """A projection from the arguments in a config."""
-from typing import Callable, Optional, Union
+from collections.abc import Callable
 
 from .contour_aware import ContourAwareProjection
 from .realistic import RealisticProjection
@@ -7,7 +7,7 @@ from .realistic import RealisticProjection
 PROJECTIONS = {projection.__name__: projection for projection in (ContourAwareProjection, RealisticProjection)}
 
 
-def build_projection(projection: Optional[Union[dict, Callable]] = None) -> Callable:
+def build_projection(projection: dict | Callable | None = None) -> Callable:
     """Build a projection.
 
     Args:

@@ -1,5 +1,5 @@
 """Contour-aware projection: point clouds to multi-view depth maps with sharp contours (paper, section 3.1)."""
-from typing import List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +8,13 @@ from torch import Tensor
 from .batched import project_batched
 from .dense import project_dense
 from .sparse_numba import project_numba
-from .views import checked_clouds, view_axes, voxelise
+from .views import checked_clouds, view_axes, voxelize
 
 BACKENDS = ('auto', 'dense', 'numba', 'cuda')
 
 
 class ContourAwareProjection:
-    """Project point clouds to depth views in four steps: quantise, densify, smooth, squeeze.
+    """Project point clouds to depth views in four steps: quantize, densify, smooth, squeeze.
 
     The depth maps are invariant to the order, duplication, scale and position of the points; a turn of the object by
     the step between two views shifts the views by one.
@@ -50,7 +50,7 @@ class ContourAwareProjection:
                  elevation: float = 20.,
                  object_ratio: float = .8,
                  depth_bias: float = .2,
-                 median_filter: Optional[int] = None,
+                 median_filter: int | None = None,
                  backend: str = 'auto') -> None:
         self.resolution = _whole('resolution', resolution, 1)
         self.depth_bins = _whole('depth_bins', depth_bins, 1)
@@ -76,7 +76,7 @@ class ContourAwareProjection:
         """Number of depth maps V per cloud."""
         return len(self.view_angles)
 
-    def __call__(self, points: Union[Tensor, List[Tensor]]) -> Tensor:
+    def __call__(self, points: Tensor | list[Tensor]) -> Tensor:
         """Project a batch of clouds.
 
         Args:
@@ -99,7 +99,7 @@ class ContourAwareProjection:
         axes = view_axes(self.view_angles, self.elevation, device)
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
         depth_views = torch.stack([
-            project(voxelise(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias),
+            project(voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias),
                     self.resolution, self.depth_bins, self.densify_kernel, self.smooth_kernel, self.sigma_space,
                     self.sigma_intensity) if len(cloud) else blank for cloud in clouds])
         if self.median_filter:

@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .views import VoxelisedPoints
+from .views import VoxelizedPoints
 
 
-def scatter_nearest(voxels: VoxelisedPoints, resolution: int, depth_bins: int) -> Tensor:
+def scatter_nearest(voxels: VoxelizedPoints, resolution: int, depth_bins: int) -> Tensor:
     """Put every point's nearness into its voxel, the nearest point winning (step 1).
 
     Returns:
@@ -20,7 +20,7 @@ def scatter_nearest(voxels: VoxelisedPoints, resolution: int, depth_bins: int) -
 
 
 def densify(grid: Tensor, kernel: int) -> Tensor:
-    """Maximum over the ``kernel``^3 neighbourhood of every voxel (step 2). ``grid`` is (V, B, H, W), >= 0."""
+    """Maximum over the ``kernel``^3 neighborhood of every voxel (step 2). ``grid`` is (V, B, H, W), >= 0."""
     return F.max_pool3d(grid.unsqueeze(1), kernel, stride=1, padding=kernel // 2).squeeze(1)
 
 
@@ -41,10 +41,10 @@ def smooth(grid: Tensor, kernel: int, sigma_space: float, sigma_intensity: float
     for b in range(kernel):
         for i in range(kernel):
             for j in range(kernel):
-                neighbour = padded[:, b:b + bins, i:i + height, j:j + width]
-                weight = torch.exp((neighbour - grid).square() * (-.5 / sigma_intensity**2)) * space[b, i, j]
+                neighbor = padded[:, b:b + bins, i:i + height, j:j + width]
+                weight = torch.exp((neighbor - grid).square() * (-.5 / sigma_intensity**2)) * space[b, i, j]
                 norm += weight
-                total += weight * neighbour
+                total += weight * neighbor
     return total / norm
 
 
@@ -53,12 +53,12 @@ def squeeze(grid: Tensor) -> Tensor:
     return 1 - grid.amax(1)
 
 
-def project_dense(voxels: VoxelisedPoints, resolution: int, depth_bins: int, densify_kernel: int, smooth_kernel: int,
+def project_dense(voxels: VoxelizedPoints, resolution: int, depth_bins: int, densify_kernel: int, smooth_kernel: int,
                   sigma_space: float, sigma_intensity: float) -> Tensor:
     """All four steps for one cloud, view by view to bound the memory. Returns (V, H, W) float32 in [0, 1]."""
     depth_maps = []
     for view in range(voxels.row.shape[0]):
-        one = VoxelisedPoints(*(field[view:view + 1] for field in
+        one = VoxelizedPoints(*(field[view:view + 1] for field in
                                 (voxels.row, voxels.column, voxels.depth_bin, voxels.nearness)))
         grid = densify(scatter_nearest(one, resolution, depth_bins), densify_kernel)
         depth_maps.append(squeeze(smooth(grid, smooth_kernel, sigma_space, sigma_intensity)))

@@ -1,6 +1,6 @@
 """Realistic projection of PointCLIP V2: what the contour-aware projection is compared with (paper, table 4)."""
 import math
-from typing import List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ _TILTS = [math.pi / 9] * 8 + [math.pi / 15] * 2
 
 
 class RealisticProjection:
-    """Project point clouds as PointCLIP V2 does: quantise, densify, smooth with a Gaussian, squeeze.
+    """Project point clouds as PointCLIP V2 does: quantize, densify, smooth with a Gaussian, squeeze.
 
     Unlike the contour-aware projection it dilates and smooths within slices of depth and across contours, and rounds
     depth to few bins.
@@ -48,9 +48,9 @@ class RealisticProjection:
                  sigma: float = 3.,
                  object_ratio: float = .8,
                  depth_bias: float = .2,
-                 view_angles: Optional[Sequence[float]] = None,
+                 view_angles: Sequence[float] | None = None,
                  elevation: float = 20.,
-                 output_resolution: Optional[int] = None) -> None:
+                 output_resolution: int | None = None) -> None:
         if resolution < 8 or depth_bins < 3 or densify_kernel % 2 == 0 or smooth_kernel % 2 == 0:
             raise ValueError('RealisticProjection needs resolution >= 8, depth_bins >= 3 and odd kernels, got '
                              f'{resolution}, {depth_bins}, {densify_kernel} and {smooth_kernel}')
@@ -68,7 +68,7 @@ class RealisticProjection:
         """Number of depth maps V per cloud."""
         return len(_ROTATIONS) if self.view_angles is None else len(self.view_angles)
 
-    def __call__(self, points: Union[Tensor, List[Tensor]]) -> Tensor:
+    def __call__(self, points: Tensor | list[Tensor]) -> Tensor:
         """Project a batch of clouds.
 
         Args:
@@ -89,7 +89,7 @@ class RealisticProjection:
             maps = F.interpolate(maps, size, mode='bilinear', align_corners=False)
         return maps
 
-    def _axes(self, device: torch.device) -> Tuple[Tensor, Tensor, Tensor]:
+    def _axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Down, right and toward-the-viewer axes, each (V, 3)."""
         if self.view_angles is not None:
             right, up, toward = view_axes(self.view_angles, self.elevation, device)
@@ -106,10 +106,10 @@ class RealisticProjection:
             low, high = inside.amin(-1, True), inside.amax(-1, True)
             longest = (high - low).amax(0, True)
             unit = torch.where(longest > 0, longest, torch.ones_like(longest))
-            centred = (inside - (low + high) / 2) / unit * 2  # [-1, 1]
+            centerd = (inside - (low + high) / 2) / unit * 2  # [-1, 1]
             row, column = (((axis * self.object_ratio + 1) / 2 * size).ceil().clamp(1, size - 2)
-                           for axis in centred[:2])
-            depth = ((centred[2] + 1) / 2 + self.depth_bias) / (1 + self.depth_bias) * (bins - 2)
+                           for axis in centerd[:2])
+            depth = ((centerd[2] + 1) / 2 + self.depth_bias) / (1 + self.depth_bias) * (bins - 2)
             index = (depth.ceil().clamp(0, bins - 1) * size + row) * size + column
             grid.scatter_reduce_(1, index.long(), depth.clamp(1, bins - 2), 'amax')
         grid = grid.view(self.num_views, 1, bins, size, size)

@@ -2,7 +2,7 @@
 
 Where the time would go, and what is done about it (the result is that of :mod:`.dense` within 2/255):
 
-* Densifying is a splat: each point raises the neighbourhood of its voxel. Depth is the innermost axis, so a splat
+* Densifying is a splat: each point raises the neighborhood of its voxel. Depth is the innermost axis, so a splat
   writes short contiguous runs.
 * Only the voxel that wins the squeeze needs the bilateral filter. In a column with a surface that voxel lies in the run
   of the column's nearest value, so one block of ``LANES`` depths is filtered. Columns without a surface but beside one
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .dense import smoothing_weights
-from .views import VoxelisedPoints
+from .views import VoxelizedPoints
 
 # Depths filtered at once; at least the default densify kernel, so that a nearest run takes one block.
 LANES = 8
@@ -29,7 +29,7 @@ PRUNING_LIMIT = .15
 
 @nb.njit(nogil=True, cache=True)
 def _splat(row, column, depth_bin, nearness, reach, grid, pad):
-    """Steps 1 and 2: raise the neighbourhood of every point's voxel to its value. ``grid`` (H, W, B) is padded."""
+    """Steps 1 and 2: raise the neighborhood of every point's voxel to its value. ``grid`` (H, W, B) is padded."""
     height, width, depth = grid.shape[0] - 2 * pad, grid.shape[1] - 2 * pad, grid.shape[2] - 2 * pad
     for n in range(row.shape[0]):
         value = nearness[n]
@@ -44,7 +44,7 @@ def _splat(row, column, depth_bin, nearness, reach, grid, pad):
 def _filter_block(grid, i, j, k0, k_end, pad, weights, precision, near):
     """Largest bilateral-filtered value (step 3) of column (i, j) at depths k0 .. min(k0 + LANES, k_end) - 1.
 
-    ``near`` (LANES + 2 pad, S) is scratch: depth outermost, the column's neighbours innermost, so that the taps of one
+    ``near`` (LANES + 2 pad, S) is scratch: depth outermost, the column's neighbors innermost, so that the taps of one
     voxel lie in one contiguous stretch of ``weights``.
     """
     lanes = min(LANES, k_end - k0)
@@ -63,12 +63,12 @@ def _filter_block(grid, i, j, k0, k_end, pad, weights, precision, near):
     stride, taps = near.shape[1], weights.shape[0]
     best = nb.float32(0)
     for lane in range(lanes):
-        centre = grid[i, j, k0 + lane]
+        center = grid[i, j, k0 + lane]
         window = flat[lane * stride:lane * stride + taps]
         total, norm = nb.float32(0), nb.float32(0)
         for tap in range(taps):
             value = window[tap]
-            difference = value - centre
+            difference = value - center
             w = max(nb.float32(1) - difference * difference * precision, nb.float32(0))
             w *= w
             w *= w
@@ -117,7 +117,7 @@ def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weig
                 for k in range(first, top[i, j] + 1, LANES):
                     best = max(best, _filter_block(grid, i, j, k, top[i, j] + 1, pad, weights, precision, near))
             else:
-                # A column beside a surface: its filtered values are those of its neighbours' depths.
+                # A column beside a surface: its filtered values are those of its neighbors' depths.
                 last = -1
                 for di in range(-pad, pad + 1):
                     for dj in range(-pad, pad + 1):
@@ -130,7 +130,7 @@ def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weig
             out[i - pad, j - pad] = nb.float32(1) - best
 
 
-def project_numba(voxels: VoxelisedPoints, resolution: int, depth_bins: int, densify_kernel: int, smooth_kernel: int,
+def project_numba(voxels: VoxelizedPoints, resolution: int, depth_bins: int, densify_kernel: int, smooth_kernel: int,
                   sigma_space: float, sigma_intensity: float) -> Tensor:
     """All four steps for one cloud. Takes what :func:`.dense.project_dense` takes; returns (V, H, W) float32."""
     row, column, depth_bin = (getattr(voxels, name).numpy().astype(np.int32)

@@ -1,13 +1,14 @@
 """Camera views of a point cloud: axes, normalization, and batches of clouds."""
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, NamedTuple, Sequence, Tuple, Union
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class VoxelisedPoints:
+class VoxelizedPoints:
     """Voxels hit by the points of one cloud in V views.
 
     Attributes:
@@ -22,7 +23,7 @@ class VoxelisedPoints:
     nearness: Tensor
 
 
-def view_axes(angles: Sequence[float], elevation: float, device, dtype=torch.float32) -> Tuple[Tensor, Tensor, Tensor]:
+def view_axes(angles: Sequence[float], elevation: float, device, dtype=torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     """Right, up and toward-the-viewer axes of cameras that circle the vertical (z) axis.
 
     A camera at angle 0 stands on the -y side and looks along +y; with growing angle it moves counter-clockwise as seen
@@ -53,13 +54,13 @@ class PointsInViews(NamedTuple):
         high: Their largest values: three (V, 1).
         unit: (V, 1), > 0: the longest side in each view, 1 where all points are in one place.
     """
-    coordinates: List[Tensor]
-    low: List[Tensor]
-    high: List[Tensor]
+    coordinates: list[Tensor]
+    low: list[Tensor]
+    high: list[Tensor]
     unit: Tensor
 
 
-def points_in_views(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
+def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
     """See a cloud (N, 3), N >= 1, from the views of :func:`view_axes`."""
     points = points.float()
     x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
@@ -71,11 +72,11 @@ def points_in_views(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor]) -> Poin
     return PointsInViews(coordinates, low, high, torch.where(longest > 0, longest, torch.ones_like(longest)))
 
 
-def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
-             object_ratio: float, depth_bias: float) -> VoxelisedPoints:
-    """Quantise one cloud in every view (step 1 of the contour-aware projection).
+def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
+             object_ratio: float, depth_bias: float) -> VoxelizedPoints:
+    """Quantize one cloud in every view (step 1 of the contour-aware projection).
 
-    The cloud's bounding box *in the view* is centred and its longest side is scaled to ``object_ratio`` of the frame,
+    The cloud's bounding box *in the view* is centerd and its longest side is scaled to ``object_ratio`` of the frame,
     so the result does not depend on position, scale, point order or duplicates, and a turn of the object about z
     equals a turn of the camera. Along the viewing direction the nearest point has nearness 1; the unit is again the
     longest side, so a flat object stays flat.
@@ -96,11 +97,11 @@ def voxelise(points: Tensor, axes: Tuple[Tensor, Tensor, Tensor], resolution: in
     depth = 1 - (t_high - t) / unit  # 1 = nearest, in [0, 1]
     depth_bin = torch.floor(depth * (depth_bins - 1) + .5)
     nearness = (depth + depth_bias) / (1 + depth_bias)
-    return VoxelisedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
+    return VoxelizedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
                            depth_bin.long().clamp_(0, depth_bins - 1), nearness)
 
 
-def checked_clouds(points: Union[Tensor, Sequence[Tensor]]) -> List[Tensor]:
+def checked_clouds(points: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """A batch of clouds as a list.
 
     Args:

@@ -1,7 +1,6 @@
 """From a model and shapes to an index."""
 from dataclasses import asdict
 from pathlib import Path
-from typing import Dict, Optional, Union
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from .shape_index import ShapeIndex
 PATH_KEYS = ('points_path', 'points_index', 'depth_path')
 
 
-def shape_folder_dataset(cfg: Config, folder: Union[str, Path], num_points: Optional[int] = 10000,
-                         up_axis: Optional[str] = None) -> dict:
-    """Config of a data set of the shape files in a folder, projected as the test set of ``cfg`` is.
+def shape_folder_dataset(cfg: Config, folder: str | Path, num_points: int | None = 10000,
+                         up_axis: str | None = None) -> dict:
+    """Config of a dataset of the shape files in a folder, projected as the test set of ``cfg`` is.
 
     Args:
         cfg: Config of the model.
@@ -42,7 +41,7 @@ def shape_folder_dataset(cfg: Config, folder: Union[str, Path], num_points: Opti
                 pipeline=[dict(type='LoadShapePoints', num_points=num_points), project, dict(type='PackShapeInputs')])
 
 
-def _find_transform(node, name: str) -> Optional[dict]:
+def _find_transform(node, name: str) -> dict | None:
     """The first transform of that type in a pipeline, also within others such as ``DiskCache``."""
     if isinstance(node, dict):
         if node.get('type') == name:
@@ -52,14 +51,14 @@ def _find_transform(node, name: str) -> Optional[dict]:
     return next((child for child in found if child is not None), None)
 
 
-def build_index(model: OpenDlign, dataset: Union[dict, Dataset], checkpoint: Optional[str] = None,
-                thumbnail_size: int = 96, thumbnail_view: int = 6, skipped: Optional[Dict[int, str]] = None,
+def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | None = None,
+                thumbnail_size: int = 96, thumbnail_view: int = 6, skipped: dict[int, str] | None = None,
                 **options) -> ShapeIndex:
-    """Embed all shapes of a data set.
+    """Embed all shapes of a dataset.
 
     Args:
         model: In evaluation mode, with its config as ``model.cfg``, as ``init_model`` gives it.
-        dataset: Data set of packed samples, or its config.
+        dataset: Dataset of packed samples, or its config.
         checkpoint: Where the model's weights are from, for the index to say.
         thumbnail_size: Pixels of the pictures' longer side.
         thumbnail_view: Which depth view is the picture, or the last if there are fewer. The default one looks at the
@@ -79,7 +78,7 @@ def build_index(model: OpenDlign, dataset: Union[dict, Dataset], checkpoint: Opt
                                       thumbnail_size))
         shapes += [_metadata(dataset, index, sample) for index, sample in zip(batch.indices, batch.data_samples)]
     if not vectors:
-        raise ValueError('the data set has no shapes')
+        raise ValueError('the dataset has no shapes')
     about = dict(version=__version__, checkpoint=None if checkpoint is None else str(Path(checkpoint).resolve()),
                  clip=asdict(model.backbone.clip_identity()), branches=model.embedding_branches,
                  dataset=type(dataset).__name__, data_root=str(getattr(dataset, 'data_root', '') or ''))

@@ -1,6 +1,6 @@
 """From a text, an image or both to a query vector."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ..models.trained_state import CLIPIdentity
 from .shape_index import ShapeIndex
 
 
-def model_of_index(index: ShapeIndex, device: Union[str, torch.device] = 'cpu') -> OpenDlign:
+def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> OpenDlign:
     """The model that made an index, for its queries.
 
     Queries need the CLIP alone, which the checkpoint often does not hold; without the checkpoint the index therefore
@@ -34,9 +34,9 @@ def model_of_index(index: ShapeIndex, device: Union[str, torch.device] = 'cpu') 
 
 
 @torch.no_grad()
-def embed_query(model: OpenDlign, text: Optional[str] = None, image: Union[None, str, Path, Image.Image] = None,
+def embed_query(model: OpenDlign, text: str | None = None, image: None | str | Path | Image.Image = None,
                 templates: Sequence[str] = ('{}', )) -> np.ndarray:
-    """The vector of a query: of the text, of the image, or the normalised mean of both.
+    """The vector of a query: of the text, of the image, or the normalized mean of both.
 
     Args:
         model: In evaluation mode.
@@ -45,7 +45,7 @@ def embed_query(model: OpenDlign, text: Optional[str] = None, image: Union[None,
         templates: Prompts with ``{}`` for the text; the mean over them counts.
 
     Returns:
-        float32 (1, D), L2-normalised.
+        float32 (1, D), L2-normalized.
 
     Raises:
         ValueError: Neither a text nor an image, an empty text, or an image that cannot be read.
@@ -63,7 +63,7 @@ def embed_query(model: OpenDlign, text: Optional[str] = None, image: Union[None,
     return F.normalize(torch.stack([part.cpu() for part in parts]).mean(dim=0), dim=-1).numpy()
 
 
-def read_image(image: Union[str, Path, Image.Image], size: Sequence[int]) -> Tensor:
+def read_image(image: str | Path | Image.Image, size: Sequence[int]) -> Tensor:
     """An image as CLIP takes it: the shorter side resized (bicubic), the middle cropped, white behind what is clear.
 
     Args:

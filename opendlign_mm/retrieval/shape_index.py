@@ -1,8 +1,8 @@
 """Shape embeddings, what they are of, and the search among them."""
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 from mmengine.config import Config
@@ -30,7 +30,7 @@ class ShapeIndex:
     ``index.json`` (the checkpoint, the CLIP's identity and how the embeddings were made).
 
     Args:
-        vectors: float (N, D), finite; L2-normalised here.
+        vectors: float (N, D), finite; L2-normalized here.
         shapes: N dicts of metadata that JSON can hold.
         thumbnails: uint8 (N, h, w), a depth view of each shape.
         about: What made the vectors; any values that JSON can hold.
@@ -40,7 +40,7 @@ class ShapeIndex:
         ValueError: There is no vector, one is not finite or zero, or the numbers differ.
     """
 
-    def __init__(self, vectors: np.ndarray, shapes: List[dict], thumbnails: np.ndarray, about: dict,
+    def __init__(self, vectors: np.ndarray, shapes: list[dict], thumbnails: np.ndarray, about: dict,
                  config: Config) -> None:
         faiss = _faiss()
         vectors = np.array(vectors, dtype=np.float32)
@@ -63,7 +63,7 @@ class ShapeIndex:
     def dimension(self) -> int:
         return self._faiss.d
 
-    def search(self, queries: np.ndarray, top: int = 5) -> Tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, top: int = 5) -> tuple[np.ndarray, np.ndarray]:
         """The shapes with the highest cosines.
 
         Args:
@@ -88,7 +88,7 @@ class ShapeIndex:
         with _threads(1 if len(queries) < 8 else None):
             return self._faiss.search(queries / lengths, min(top, len(self)))
 
-    def save(self, folder: Union[str, Path]) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write the folder, whole or not at all; an index that is there is replaced.
 
         Raises:
@@ -107,7 +107,7 @@ class ShapeIndex:
         return Path(folder)
 
     @classmethod
-    def load(cls, folder: Union[str, Path]) -> 'ShapeIndex':
+    def load(cls, folder: str | Path) -> 'ShapeIndex':
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -140,7 +140,7 @@ class ShapeIndex:
 
 
 @contextmanager
-def _threads(count: Optional[int]) -> Iterator[None]:
+def _threads(count: int | None) -> Iterator[None]:
     """Let FAISS use ``count`` threads within the block; None leaves it as it is."""
     faiss = _faiss()
     before = faiss.omp_get_max_threads()
@@ -151,7 +151,7 @@ def _threads(count: Optional[int]) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def check_is_index_or_free(folder: Union[str, Path]) -> None:
+def check_is_index_or_free(folder: str | Path) -> None:
     """Raise ``ValueError`` unless an index can be written to ``folder`` without losing anything but an index."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) and not (folder / ABOUT).is_file()):

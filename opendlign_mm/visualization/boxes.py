@@ -1,6 +1,6 @@
 """A scene from above, with boxes."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Union
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from .figures import new_figure, save_figure
 
-CUT_HEIGHT = 2.2  # metres above the lowest points: a ceiling would hide the room
+CUT_HEIGHT = 2.2  # meters above the lowest points: a ceiling would hide the room
 MAX_POINTS = 60000
 MAX_LINES = 8  # by which the name of a box moves to make room for others
 
 
 def draw_scene_from_above(points: Tensor,
-                          path: Union[str, Path],
+                          path: str | Path,
                           predicted=None,
                           predicted_names: Sequence[str] = (),
                           truth=None,
@@ -26,8 +26,8 @@ def draw_scene_from_above(points: Tensor,
     """Write a picture of a scene from above: true boxes on the left, predicted ones on the right.
 
     Args:
-        points (Tensor): float (N, >=3), metres, z up; with 6 columns or more the last three are r g b in [0, 255] or
-            [0, 1], otherwise points are coloured by height.
+        points (Tensor): float (N, >=3), meters, z up; with 6 columns or more the last three are r g b in [0, 255] or
+            [0, 1], otherwise points are colored by height.
         path (str | Path): PNG to write.
         predicted (BaseInstance3DBoxes, optional): predicted boxes; leave out for none.
         predicted_names (Sequence[str]): one label per predicted box.
@@ -65,7 +65,7 @@ def visible_points(points: Tensor) -> tuple:
         points (Tensor): float (N, >=3), see :func:`draw_scene_from_above`.
 
     Returns:
-        tuple: array (M, >=3), and colours (M, 3) in [0, 1] or, where points have none, heights (M,).
+        tuple: array (M, >=3), and colors (M, 3) in [0, 1] or, where points have none, heights (M,).
     """
     array = points.detach().float().cpu().numpy()
     if len(array) > MAX_POINTS:
@@ -79,7 +79,7 @@ def visible_points(points: Tensor) -> tuple:
     return array, np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1)
 
 
-def _draw_boxes(axis: Axes, boxes, names: Sequence[str], color: str) -> List[Annotation]:
+def _draw_boxes(axis: Axes, boxes, names: Sequence[str], color: str) -> list[Annotation]:
     """Outlines, and their names, which are returned."""
     # Four of the corners are those of the bottom, in the order of a walk around it.
     bottoms = torch.as_tensor(boxes.corners[:, [0, 3, 7, 4], :2].detach().cpu()).numpy()

@@ -1,6 +1,6 @@
 """A confusion matrix as a picture."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence, Union
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from .figures import new_figure, save_figure
 MAX_CLASSES_WITH_NUMBERS = 24
 
 
-def draw_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], path: Union[str, Path],
+def draw_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], path: str | Path,
                           title: str = '', max_classes: int = 60) -> Path:
-    """Write a picture of how the objects of each class (row) are predicted (columns), in per cent of the row.
+    """Write a picture of how the objects of each class (row) are predicted (columns), in percent of the row.
 
     Args:
         confusion: int (C, C), number of objects; a row without objects stays empty.

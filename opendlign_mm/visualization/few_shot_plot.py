@@ -1,18 +1,18 @@
 """Accuracy over the number of shots as a picture."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence, Union
 
 from .figures import new_figure, save_figure
 
 
-def draw_few_shot_plot(rows: Sequence[dict], path: Union[str, Path], zero_shot: Optional[float] = None,
+def draw_few_shot_plot(rows: Sequence[dict], path: str | Path, zero_shot: float | None = None,
                        title: str = '') -> Path:
     """Write a picture of mean and standard deviation for each number of shots.
 
     Args:
-        rows: ``shots``, ``mean`` and ``std`` (None: no bar) in per cent, as :func:`summarise` gives them.
+        rows: ``shots``, ``mean`` and ``std`` (None: no bar) in percent, as :func:`summarize` gives them.
         path: PNG to write.
-        zero_shot: Top-1 accuracy without any shot, in per cent, drawn as a line.
+        zero_shot: Top-1 accuracy without any shot, in percent, drawn as a line.
         title: Of the picture.
 
     Returns:

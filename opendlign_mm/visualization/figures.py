@@ -1,6 +1,5 @@
 """Figures that need no display and appear whole or not at all."""
 from pathlib import Path
-from typing import Tuple, Union
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -8,14 +7,14 @@ from matplotlib.figure import Figure
 from ..atomic_files import atomic_write
 
 
-def new_figure(size: Tuple[float, float]) -> Figure:
+def new_figure(size: tuple[float, float]) -> Figure:
     """A figure of (width, height) inches on the Agg canvas, without matplotlib's global state."""
     figure = Figure(figsize=size, layout='constrained')
     FigureCanvasAgg(figure)
     return figure
 
 
-def save_figure(figure: Figure, path: Union[str, Path], dpi: int = 100, **options) -> Path:
+def save_figure(figure: Figure, path: str | Path, dpi: int = 100, **options) -> Path:
     """Write a PNG under a temporary name and rename it; directories are made, ``options`` go to ``savefig``."""
     with atomic_write(path) as unfinished:
         figure.savefig(unfinished, dpi=dpi, format='png', **options)

@@ -1,7 +1,7 @@
 """What a query found, as a picture."""
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence, Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +11,8 @@ from .figures import new_figure, save_figure
 COLUMNS = 5
 
 
-def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: Union[str, Path],
-                 query_text: Optional[str] = None, query_image: Optional[np.ndarray] = None) -> Path:
+def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: str | Path,
+                 query_text: str | None = None, query_image: np.ndarray | None = None) -> Path:
     """Write the query on the left and the shapes that were found on the right, best first, row by row.
 
     Args:
@@ -45,7 +45,7 @@ def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: Union[str,
     return save_figure(figure, path, dpi=110)
 
 
-def _draw_query(axis: Axes, text: Optional[str], image: Optional[np.ndarray]) -> None:
+def _draw_query(axis: Axes, text: str | None, image: np.ndarray | None) -> None:
     axis.axis('off')
     wrapped = textwrap.fill(text, 22) if text else ''
     if image is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Sequence, Union
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,10 +33,10 @@ h1 {font-size: 1.3em} .plot {height: 75vh; border: 1px solid #ddd}
 .bar i {position: absolute; left: 0; top: 0; bottom: 0; background: #f7c8c8; z-index: -1} .match {color: #2a7a2a}'''
 
 
-def write_scene_page(scene: SceneDetections, path: Union[str, Path]) -> Path:
+def write_scene_page(scene: SceneDetections, path: str | Path) -> Path:
     """Write an HTML page of one scene.
 
-    The page shows the coloured points, the predicted and the true boxes with their classes and scores; each of these
+    The page shows the colored points, the predicted and the true boxes with their classes and scores; each of these
     can be switched on and off in the legend, names of the true boxes are off at first. The mark on top of a box says
     under the pointer what it is. Each predicted box follows with its most probable classes and its depth views.
     ``plotly.min.js`` is written beside the page, which needs no network.
@@ -72,7 +73,7 @@ def _figure(scene: SceneDetections):
     import plotly.graph_objects as go
     xyz, colors = visible_points(scene.points)
     if colors.ndim == 2:
-        colors = ['rgb(%d,%d,%d)' % tuple(row) for row in (colors * 255).round().astype(int)]
+        colors = [f'rgb({red},{green},{blue})' for red, green, blue in (colors * 255).round().astype(int)]
     figure = go.Figure(go.Scatter3d(
         x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], mode='markers', name='points', hoverinfo='skip',
         marker=dict(size=1.6, color=colors, colorscale='Viridis')))
@@ -113,7 +114,7 @@ def _traces(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence
     return [outlines, texts]
 
 
-def _rows(scene: SceneDetections) -> List[str]:
+def _rows(scene: SceneDetections) -> list[str]:
     """A piece of HTML for each predicted box."""
     rows = []
     for number, (label, classes, match) in enumerate(zip(scene.labels, scene.classes, scene.matches), start=1):
@@ -136,7 +137,7 @@ def _views_png(depth_views: Tensor) -> str:
     return base64.b64encode(contents.getvalue()).decode('ascii')
 
 
-def draw_scene(scene: SceneDetections, out_dir: Union[str, Path]) -> List[Path]:
+def draw_scene(scene: SceneDetections, out_dir: str | Path) -> list[Path]:
     """Draw the detections of one scene.
 
     Args:

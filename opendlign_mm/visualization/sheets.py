@@ -1,6 +1,6 @@
 """Contact sheets: one row of depth views or images per object."""
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence, Union
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ GAP = 0.08  # inches, between rows
 
 def depth_contact_sheet(depth_views: Tensor,
                         titles: Sequence[str],
-                        path: Union[str, Path],
+                        path: str | Path,
                         view_size: float = 1.0,
                         title_width: float = 2.2) -> Path:
     """Write one row of depth views per object, its title on the left.
@@ -55,7 +55,7 @@ def depth_contact_sheet(depth_views: Tensor,
     return save_figure(figure, path)
 
 
-def draw_image_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: Union[str, Path],
+def draw_image_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: str | Path,
                      image_size: float = 1., title_width: float = 2.4) -> Path:
     """Write one row of images per object, its title on the left.
 

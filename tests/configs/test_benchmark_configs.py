@@ -10,7 +10,7 @@ from mmengine.config import Config
 from opendlign_mm.command_line.required_inputs import require_inputs
 
 CONFIGS = REPOSITORY / 'configs'
-# Type, class names as the data set has them, number of objects, and what writes it.
+# Type, class names as the dataset has them, number of objects, and what writes it.
 DATA = dict(
     modelnet40=('ReleasedDepthMaps', ['airplane', 'night_stand'], 2,
                 lambda root: fixtures.write_released_depth_maps(root)),
@@ -56,7 +56,7 @@ def test_one_command_for_each_benchmark(tools, name, capfd):
                    f'test_dataloader.dataset.pipeline.0.cache_dir={tools.cache_dir}']
     tools.run('test', str(config), '--work-dir', str(tools.folder / 'run'), options=options)
     log = ''.join(capfd.readouterr())
-    # Only with the data set's own classes as its vocabulary does the model score as many classes as there are labels.
+    # Only with the dataset's own classes as its vocabulary does the model score as many classes as there are labels.
     assert all(f'| {category} ' in log for category in classes), log[-2000:]
     results = json.loads(next((tools.folder / 'run').rglob('results.json')).read_text())
     expected = dict(modelnet40='ModelNet40', scanobjectnn='ScanObjectNN', omniobject3d='OmniObject3D',
@@ -110,7 +110,7 @@ def test_required_inputs_of_wrapped_and_foreign_data_sets(tmp_path):
     concatenated = dict(type='ConcatDataset', datasets=[dict(type='BuiltInShapes'), missing])
     with pytest.raises(FileNotFoundError, match='none does not exist'):
         require_inputs(Config(dict(test_dataloader=dict(dataset=concatenated))), 'test_dataloader')
-    # Nothing to say about other data sets and about loaders that are not there.
+    # Nothing to say about other datasets and about loaders that are not there.
     require_inputs(Config(dict(test_dataloader=dict(dataset=dict(type='BuiltInShapes')), val_dataloader=None)),
                    'train_dataloader', 'val_dataloader', 'test_dataloader')
 

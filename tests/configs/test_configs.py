@@ -68,7 +68,7 @@ def test_models_of_the_paper(path):
     backbone = config.model.backbone
     assert (backbone.clip, backbone.pretrained) == CLIPS[path.stem.split('_')[1]]
     assert (tuple(backbone.pixel_mean), tuple(backbone.pixel_std)) == IMAGENET
-    # The classes are those of the data set, whatever it is.
+    # The classes are those of the dataset, whatever it is.
     assert 'class_names' not in config.model.zero_shot_head
     assert 'VocabularyFromDatasetHook' in [hook.type for hook in config.custom_hooks]
 

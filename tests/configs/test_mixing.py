@@ -1,4 +1,4 @@
-"""configs/mixing: components of this package in detectors and data sets that are mmdet3d's, trained and tested."""
+"""configs/mixing: components of this package in detectors and datasets that are mmdet3d's, trained and tested."""
 import numpy as np
 import pytest
 import torch

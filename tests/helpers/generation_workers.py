@@ -4,9 +4,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import List, Sequence
 from unittest import mock
 
 import torch
@@ -77,7 +77,7 @@ class Workers:
             if self.processes[rank].is_alive():
                 os.kill(self.processes[rank].pid, signal.SIGKILL)
 
-    def join(self) -> List[int]:
+    def join(self) -> list[int]:
         """Exit codes."""
         for process in self.processes:
             process.join(120)

@@ -19,7 +19,7 @@ def box_surface(center, size, count, rng):
 
 
 def furnished_room(turn=0., seed=0):
-    """A room of 5 x 4 x 2.5 m with four blocks: points float32 (N, 6), and boxes (4, 6), gravity centre and size."""
+    """A room of 5 x 4 x 2.5 m with four blocks: points float32 (N, 6), and boxes (4, 6), gravity center and size."""
     rng = np.random.default_rng(seed)
     boxes = np.array([[1.0, 1.0, 0.4, 1.0, 0.8, 0.8], [3.5, 1.2, 0.35, 1.2, 0.7, 0.7],
                       [1.2, 3.0, 0.6, 0.6, 0.6, 1.2], [3.6, 3.0, 0.25, 0.5, 0.5, 0.5]])

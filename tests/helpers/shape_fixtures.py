@@ -1,10 +1,10 @@
-"""Small data sets in the layouts in which the real ones are published: names, columns, types and separators are theirs.
+"""Small datasets in the layouts in which the real ones are published: names, columns, types and separators are theirs.
 
 Each function writes one below ``root`` and returns what a reader has to find: sample -> points as they are in the file.
 """
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence
 
 import h5py
 import numpy as np
@@ -19,7 +19,7 @@ def cloud(name: str, num_points: int = 60, columns: int = 3) -> np.ndarray:
     return (random.random((num_points, columns)) * ((.5, 2., 1.) + (1., ) * (columns - 3))).astype(np.float32)
 
 
-def write_modelnet40_resampled(root: Path) -> Dict[str, np.ndarray]:
+def write_modelnet40_resampled(root: Path) -> dict[str, np.ndarray]:
     """Six comma-separated columns with six decimals; the split files name objects without their ending."""
     root.mkdir(parents=True)
     (root / 'modelnet40_shape_names.txt').write_text('\n'.join(SHAPE_NAMES) + '\n')
@@ -37,7 +37,7 @@ def write_modelnet40_resampled(root: Path) -> Dict[str, np.ndarray]:
     return found
 
 
-def write_modelnet40_h5(root: Path) -> Dict[str, np.ndarray]:
+def write_modelnet40_h5(root: Path) -> dict[str, np.ndarray]:
     """data float32 (M, 2048, 3), label uint8 (M, 1), normal and faceId; paths as the authors had them."""
     root.mkdir(parents=True)
     (root / 'shape_names.txt').write_text('\n'.join(SHAPE_NAMES))
@@ -83,8 +83,8 @@ def write_scanobjectnn(root: Path, labels: Sequence[int] = (9, 0, 14)) -> np.nda
 
 
 def write_omniobject3d(root: Path, objects: Sequence[str] = ('toy_animals_001', 'toy_animals_002', 'anise_003')
-                       ) -> Dict[str, np.ndarray]:
-    """Binary ply files of doubles, without colours."""
+                       ) -> dict[str, np.ndarray]:
+    """Binary ply files of doubles, without colors."""
     from plyfile import PlyData, PlyElement
     found = {}
     for name in objects:
@@ -97,7 +97,7 @@ def write_omniobject3d(root: Path, objects: Sequence[str] = ('toy_animals_001', 
     return found
 
 
-def write_objaverse_lvis(root: Path) -> Dict[str, dict]:
+def write_objaverse_lvis(root: Path) -> dict[str, dict]:
     """A list with paths of its authors' machine; each file a pickled dict, points of half or single precision."""
     found, entries = {}, []
     for number, (group, category) in enumerate((('000-032', 'salmon_(fish)'), ('000-032', 'Band_Aid'),
@@ -117,7 +117,7 @@ def write_objaverse_lvis(root: Path) -> Dict[str, dict]:
 
 
 def write_openshape_modelnet40(root: Path) -> Sequence[dict]:
-    """One array of dicts, in the order of the list; colours are a constant 100 of 255."""
+    """One array of dicts, in the order of the list; colors are a constant 100 of 255."""
     names = ('night_stand_0201', 'airplane_0627', 'airplane_0628')
     clouds = [dict(xyz=cloud(name), rgb=np.full((60, 3), 100)) for name in names]
     folder = root / 'meta_data/modelnet40'
@@ -127,7 +127,7 @@ def write_openshape_modelnet40(root: Path) -> Sequence[dict]:
     return clouds
 
 
-def write_shapenet55(root: Path) -> Dict[str, np.ndarray]:
+def write_shapenet55(root: Path) -> dict[str, np.ndarray]:
     """Lists of file names, float32 arrays, and a taxonomy with sub-classes that no list uses."""
     taxonomy = [dict(synsetId='02691156', name='airplane,aeroplane,plane', children=['02690373'], numInstances=4045),
                 dict(synsetId='02690373', name='airliner', children=[], numInstances=1490),
@@ -148,21 +148,21 @@ def write_shapenet55(root: Path) -> Dict[str, np.ndarray]:
 
 def write_released_depth_maps(root: Path, dataset: str = 'modelnet40', size: int = 32, dtype=np.uint8,
                               names: Sequence[str] = ('airplane_0627+airplane', 'night_stand_0201+night_stand'),
-                              views: int = 10) -> Dict[str, np.ndarray]:
+                              views: int = 10) -> dict[str, np.ndarray]:
     """Depth maps (V, H, W, 3) with three equal channels, uint8 or float in [0, 1]."""
     folder = root / dataset / 'depth_map'
     folder.mkdir(parents=True)
     found = {}
     for name in names:
-        grey = np.random.default_rng(list(name.encode())).integers(0, 256, (views, size, size, 1), dtype=np.uint8)
-        stored = np.repeat(grey, 3, axis=-1)
+        gray = np.random.default_rng(list(name.encode())).integers(0, 256, (views, size, size, 1), dtype=np.uint8)
+        stored = np.repeat(gray, 3, axis=-1)
         found[name] = stored if dtype == np.uint8 else (stored / 255).astype(dtype)
         np.save(folder / f'{name}_dm.npy', found[name])
     return found
 
 
 def write_released_training_set(root: Path, names: Sequence[str] = ('1a04e3ea', '1a6f615e', '3d1b9e8d'), size: int = 32,
-                                views: int = 10) -> Dict[str, tuple]:
+                                views: int = 10) -> dict[str, tuple]:
     """Depth maps and png files of the same names: <id>_dm.npy, <id>/0.png to <id>/9.png."""
     depth = write_released_depth_maps(root, 'shapenet', size, names=names, views=views)
     found = {}

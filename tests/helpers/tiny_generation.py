@@ -1,4 +1,4 @@
-"""Generated data sets that take seconds: six built-in shapes, two views of 32 pixels, a random diffusion model."""
+"""Generated datasets that take seconds: six built-in shapes, two views of 32 pixels, a random diffusion model."""
 import hashlib
 import string
 from pathlib import Path

@@ -10,16 +10,16 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from test_shape_features import Broken
 
-from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarise
+from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarize
 from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
 
 
 def clusters(num_classes, per_class, noise, seed=0):
-    """Unit features (N, 4 views, 6) of classes around fixed centres, and their labels."""
+    """Unit features (N, 4 views, 6) of classes around fixed centers, and their labels."""
     generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(num_classes, 6))
+    centers = np.random.default_rng(99).normal(size=(num_classes, 6))
     labels = np.repeat(np.arange(num_classes) * 3, per_class)  # labels with gaps, as where classes have no objects
-    features = centres[labels // 3][:, None] + noise * generator.normal(size=(len(labels), 4, 6))
+    features = centers[labels // 3][:, None] + noise * generator.normal(size=(len(labels), 4, 6))
     return features / np.linalg.norm(features, axis=-1, keepdims=True), labels
 
 
@@ -60,7 +60,7 @@ def test_separable_classes_and_two_classes():
 
 def test_summary_by_hand():
     results = [FewShotResult(2, 0, 50.), FewShotResult(1, 0, 30.), FewShotResult(2, 1, 60.), FewShotResult(4, 0, 70.)]
-    rows = summarise(results)
+    rows = summarize(results)
     assert [row['shots'] for row in rows] == [1, 2, 4]
     assert rows[1] == dict(shots=2, mean=55., std=pytest.approx(np.sqrt(50)), seeds=2)
     assert rows[0]['std'] is None and rows[2]['mean'] == 70

@@ -1,4 +1,4 @@
-"""Retrieval from end to end: building from a data set and from a folder, queries by text, image and both."""
+"""Retrieval from end to end: building from a dataset and from a folder, queries by text, image and both."""
 import importlib.util
 import json
 import sys

@@ -1,4 +1,4 @@
-"""ScanNet's own files -> info file -> data set -> detector and metrics."""
+"""ScanNet's own files -> info file -> dataset -> detector and metrics."""
 import json
 import subprocess
 import sys
@@ -94,7 +94,7 @@ def test_tool_leaves_out_broken_scans_and_names_them(scans):
 
 @pytest.mark.parametrize('name, content, error', [
     ('_vh_clean_2.0.010000.segs.json', '{"segIndices": [1, 2]}', 'not of the same mesh'),
-    ('_vh_clean_2.ply', 'ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n', 'coloured'),
+    ('_vh_clean_2.ply', 'ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n', 'colored'),
     ('.txt', 'axisAlignment = 1 2 3', 'axisAlignment'), ('_vh_clean_2.ply', None, 'does not exist')])
 def test_broken_files_are_named(tmp_path, name, content, error):
     write_scan(tmp_path / 'scene0001_00')

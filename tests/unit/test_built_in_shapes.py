@@ -1,4 +1,4 @@
-"""The built-in objects, their pictures and the data set around them."""
+"""The built-in objects, their pictures and the dataset around them."""
 import numpy as np
 import pytest
 import torch
@@ -15,7 +15,7 @@ PROJECTION = dict(resolution=32, depth_bins=16, view_angles=(30, 120), densify_k
 
 @pytest.fixture(autouse=True)
 def mmdet3d_scope():
-    """Transforms named in a data set are looked up in mmdet3d's registry, as a Runner has it."""
+    """Transforms named in a dataset are looked up in mmdet3d's registry, as a Runner has it."""
     with DefaultScope.overwrite_default_scope('mmdet3d'):
         yield
 
@@ -26,7 +26,7 @@ def draw(category, seed=0, n=800, **kwargs):
 
 @pytest.mark.parametrize('scan_like', [False, True])
 @pytest.mark.parametrize('category', CATEGORIES)
-def test_every_category_in_metres_on_the_ground(category, scan_like):
+def test_every_category_in_meters_on_the_ground(category, scan_like):
     sizes = []
     for seed in range(4):
         shape = draw(category, seed, scan_like=scan_like)
@@ -70,7 +70,7 @@ def test_pictures_follow_the_depth_view(depth_views):
     assert pictures.shape == (2, 32, 32, 3)
     outside = (depth_views == 1)[:, :2]
     assert pictures[:, :2][outside].min() > 200, 'no clutter: light ground'
-    assert (pictures.std(-1)[depth_views < .9].mean() > pictures[:, 0].std(-1).mean()), 'the object has a colour'
+    assert (pictures.std(-1)[depth_views < .9].mean() > pictures[:, 0].std(-1).mean()), 'the object has a color'
 
 
 def test_a_picture_depends_on_its_seed_alone(depth_views):

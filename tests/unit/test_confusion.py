@@ -56,7 +56,7 @@ def test_metric_logs_the_pairs(monkeypatch):
 
 def dark_blue(path):
     picture = np.asarray(Image.open(path).convert('RGB')).astype(int)
-    return (np.abs(picture - [8, 48, 107]).sum(axis=2) < 10).sum()  # the colour of 100 %
+    return (np.abs(picture - [8, 48, 107]).sum(axis=2) < 10).sum()  # the color of 100 %
 
 
 def test_picture_shows_shares(tmp_path):

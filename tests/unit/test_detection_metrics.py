@@ -1,4 +1,4 @@
-"""Localisation and recognition, measured apart from each other."""
+"""Localization and recognition, measured apart from each other."""
 import numpy as np
 import pytest
 import torch
@@ -34,7 +34,7 @@ def shifted(box, by):
     return [box[0] + by, *box[1:]]
 
 
-def test_true_boxes_are_perfect_localisation():
+def test_true_boxes_are_perfect_localization():
     scenes = [scene(TRUTH, [1.] * 3, [[1., 0, 0]] * 3)] * 2
     results = evaluate('ClassAgnosticAP', scenes)
     assert results['class_agnostic/AP_0.25'] == results['class_agnostic/AP_0.50'] == pytest.approx(1)

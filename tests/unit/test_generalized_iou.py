@@ -1,4 +1,4 @@
-"""Generalised IoU against sampled volumes, polygons of shapely, and finite differences."""
+"""Generalized IoU against sampled volumes, polygons of shapely, and finite differences."""
 import math
 
 import pytest

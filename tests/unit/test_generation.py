@@ -212,7 +212,7 @@ def test_seeds_differ():
 
 
 class WordClip(torch.nn.Module):
-    """Its image feature is the colour, its text feature that of the word."""
+    """Its image feature is the color, its text feature that of the word."""
     colors = dict(red=(1., 0, 0), green=(0, 1., 0), blue=(0, 0, 1.))
 
     def encode_text(self, texts):
@@ -251,7 +251,7 @@ def test_filter_again_changes_nothing_and_another_rule_does(images, tmp_path):
 
 
 def test_layouts_hold_the_same(depth, images, tmp_path):
-    """The folder layout is the release's: the data set of the release reads it."""
+    """The folder layout is the release's: the dataset of the release reads it."""
     config = generation_config(depth.root, tmp_path / 'folder', layout='folder')
     generate_images(config)
     folder = ShapeStore(tmp_path / 'folder')

@@ -104,7 +104,7 @@ def test_files_without_points(tmp_path):
         file['points'] = np.zeros((1, 5, 3))
     for name, words in (('empty.npy', 'has no points'), ('flat.npy', r'\(5, 2\)'), ('text.npy', 'must be numbers'),
                         ('other.npy', "no 'xyz', only vertices"), ('a.off', 'cannot be read'),
-                        ('a.jpg', 'no known type'), ('a.h5', "no data set 'data', only points")):
+                        ('a.jpg', 'no known type'), ('a.h5', "no dataset 'data', only points")):
         with pytest.raises(ValueError, match=words) as error:
             points_of(tmp_path / name)
         assert name in str(error.value)
@@ -155,7 +155,7 @@ def test_colors(tmp_path):
     sampled = read_shape(tmp_path / 'mesh.ply', num_points=50)
     assert sampled.points.shape == (50, 3) and (sampled.colors == (200, 10, 30)).all()
     np.save(tmp_path / 'few.npy', dict(xyz=fixtures.cloud('a'), rgb=bytes_[:5]), allow_pickle=True)
-    with pytest.raises(ValueError, match='60 points but colours of shape'):
+    with pytest.raises(ValueError, match='60 points but colors of shape'):
         read_shape(tmp_path / 'few.npy')
 
 
@@ -222,10 +222,10 @@ def test_entries_of_one_file(tmp_path):
 
 
 def test_depth_views_of_each_shape(tmp_path):
-    grey = np.random.default_rng(0).integers(0, 256, (4, 8, 6), dtype=np.uint8)
-    colour = np.random.default_rng(1).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
-    for stored, expected in ((grey, grey), (grey[..., None], grey), (np.repeat(grey[..., None], 3, -1), grey),
-                             (colour, colour.transpose(0, 3, 1, 2))):
+    gray = np.random.default_rng(0).integers(0, 256, (4, 8, 6), dtype=np.uint8)
+    color = np.random.default_rng(1).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
+    for stored, expected in ((gray, gray), (gray[..., None], gray), (np.repeat(gray[..., None], 3, -1), gray),
+                             (color, color.transpose(0, 3, 1, 2))):
         np.save(tmp_path / 'a.npy', stored)
         views = LoadDepthViews()(dict(depth_path=str(tmp_path / 'a.npy')))['depth_views']
         assert views.dtype == np.float32

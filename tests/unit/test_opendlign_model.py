@@ -45,10 +45,10 @@ def test_encode_views_contract(model, device):
         features = model.encode_views(views, branch)
         assert features.shape == (2, 4, 48) and features.dtype == torch.float32 and features.device.type == device.type
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(2, 4, device=device))
-        # Grey views are views with three equal channels; the order of objects and views is kept.
-        coloured = views.unsqueeze(2).repeat(1, 1, 3, 1, 1)
-        torch.testing.assert_close(model.encode_views(coloured, branch), features)
-        single = F.normalize(model.backbone(coloured[1, 2:3])[branch], dim=-1)
+        # Gray views are views with three equal channels; the order of objects and views is kept.
+        colored = views.unsqueeze(2).repeat(1, 1, 3, 1, 1)
+        torch.testing.assert_close(model.encode_views(colored, branch), features)
+        single = F.normalize(model.backbone(colored[1, 2:3])[branch], dim=-1)
         torch.testing.assert_close(features[1, 2], single[0], atol=1e-5, rtol=1e-5)
     both = model.encode_views(views, ('pretrained', 'tuned'))
     torch.testing.assert_close(both['tuned'], model.encode_views(views, 'tuned'))
@@ -113,7 +113,7 @@ def test_training_aligns(backbone, device, amp):
     from mmengine.optim import OptimWrapper
     model = OpenDlign(backbone, DepthImageContrastiveHead(init_logit_scale=math.log(20))).to(device).train()
     optimizer = OptimWrapper(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3))
-    # The same picture in other colours stands for the gap between photographs and depth maps.
+    # The same picture in other colors stands for the gap between photographs and depth maps.
     depth = random_views(4, 2, 32, 32)
     images = depth.unsqueeze(2) * torch.tensor([0.9, 0.4, 0.1]).view(3, 1, 1)
     data = dict(inputs=dict(depth_views=list(depth), images=list(images)))

@@ -77,13 +77,13 @@ def test_crop_in_box_frame_is_the_same_for_every_pose():
     shape = torch.rand(200, 3, generator=generator) * torch.tensor([2., 1., 0.5]) - torch.tensor([1., 0.5, 0.25])
     yaw, shift = 0.7, torch.tensor([3., -2., 1.])
     rotation = torch.tensor([[math.cos(yaw), math.sin(yaw), 0], [-math.sin(yaw), math.cos(yaw), 0], [0, 0, 1.]])
-    colours = torch.rand(200, 3, generator=generator)
-    points = torch.cat([shape @ rotation + shift, colours], dim=1)
+    colors = torch.rand(200, 3, generator=generator)
+    points = torch.cat([shape @ rotation + shift, colors], dim=1)
     box = torch.tensor([[3., -2., 1. - 0.25, 2., 1., 0.5, yaw]])
     crops, indices = crop_points(points, box, return_indices=True)
     assert torch.equal(indices[0], torch.arange(200))
     torch.testing.assert_close(crops[0][:, :3], shape, atol=1e-5, rtol=0)
-    assert torch.equal(crops[0][:, 3:], colours)
+    assert torch.equal(crops[0][:, 3:], colors)
     assert torch.equal(crop_points(points, box, in_box_frame=False)[0], points)
 
 

@@ -7,7 +7,7 @@ from scipy.signal import medfilt2d
 from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.projection import ContourAwareProjection, median_blur, view_axes
 from opendlign_mm.projection.batched import project_batched
-from opendlign_mm.projection.views import voxelise
+from opendlign_mm.projection.views import voxelize
 
 SMALL = dict(resolution=56, depth_bins=24, view_angles=(30, 60, 150), densify_kernel=5)
 
@@ -66,7 +66,7 @@ def test_numba_and_batched_equal_dense(category, settings):
     difference = (ContourAwareProjection(**arguments, backend='numba')(points) - dense).abs()
     assert difference.max() <= 2 / 255 and difference.mean() <= 1e-4
     p = ContourAwareProjection(**arguments)
-    voxels = voxelise(points[0], view_axes(p.view_angles, p.elevation, 'cpu'), p.resolution, p.depth_bins,
+    voxels = voxelize(points[0], view_axes(p.view_angles, p.elevation, 'cpu'), p.resolution, p.depth_bins,
                       p.object_ratio, p.depth_bias)
     batched = project_batched(voxels, p.resolution, p.depth_bins, p.densify_kernel, p.smooth_kernel, p.sigma_space,
                               p.sigma_intensity)
@@ -82,11 +82,11 @@ def test_numba_equals_dense_at_full_size():
 
 
 def test_dense_follows_the_definition():
-    """Each step written out for one voxel neighbourhood after the other."""
+    """Each step written out for one voxel neighborhood after the other."""
     project = ContourAwareProjection(resolution=14, depth_bins=6, view_angles=(40,), densify_kernel=3, smooth_kernel=3,
                                      sigma_space=.8, sigma_intensity=.2, backend='dense')
     points = cloud(n=25)
-    voxels = voxelise(points, view_axes((40,), 20., 'cpu'), 14, 6, .8, .2)
+    voxels = voxelize(points, view_axes((40,), 20., 'cpu'), 14, 6, .8, .2)
     grid = np.zeros((6, 14, 14))
     for i, j, b, value in zip(voxels.row[0], voxels.column[0], voxels.depth_bin[0], voxels.nearness[0]):
         grid[b, i, j] = max(grid[b, i, j], value)
@@ -101,9 +101,9 @@ def test_dense_follows_the_definition():
     space = np.exp(-(offsets**2).sum(0) / (2 * .8**2))
     smooth = np.empty_like(grid)
     for index in np.ndindex(grid.shape):
-        neighbours = window(dense, *index)
-        weight = space * np.exp(-(neighbours - dense[index])**2 / (2 * .2**2))
-        smooth[index] = (weight * neighbours).sum() / weight.sum()
+        neighbors = window(dense, *index)
+        weight = space * np.exp(-(neighbors - dense[index])**2 / (2 * .2**2))
+        smooth[index] = (weight * neighbors).sum() / weight.sum()
     expected = 1 - smooth.max(0)
     assert np.abs(project(points[None])[0, 0].numpy() - expected).max() < 1e-5
 

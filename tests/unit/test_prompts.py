@@ -60,7 +60,7 @@ def test_named_and_single_templates():
     assert resolve_templates('a {}') == ('a {}', )
 
 
-def test_class_feature_is_the_normalised_mean_of_normalised_prompts():
+def test_class_feature_is_the_normalized_mean_of_normalized_prompts():
     asked = []
 
     def encode_text(texts):

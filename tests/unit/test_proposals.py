@@ -15,7 +15,7 @@ from opendlign_mm.evaluation.box_metrics import ProposalRecall
 
 
 def depth_boxes(boxes):
-    """From gravity centres and sizes (M, 6)."""
+    """From gravity centers and sizes (M, 6)."""
     return DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False, origin=(0.5, 0.5, 0.5))
 
 

@@ -160,7 +160,7 @@ def test_write_rooms_refuses_no_rooms(tmp_path):
 
 @pytest.mark.parametrize('seed', range(4))
 def test_objects_stay_in_the_room_and_out_of_each_other(seed):
-    layout = lay_out_room(np.random.default_rng(seed), points_per_square_metre=300)
+    layout = lay_out_room(np.random.default_rng(seed), points_per_square_meter=300)
     assert len(layout.objects) >= 4 and layout.objects[0].category == 'door'
     extents = [(placed.points.min(axis=0), placed.points.max(axis=0)) for placed in layout.objects]
     for low, high in extents:

@@ -1,4 +1,4 @@
-"""Data sets in their published layouts: each object, its class and its points, exactly as they are in the files."""
+"""Datasets in their published layouts: each object, its class and its points, exactly as they are in the files."""
 import json
 import shutil
 

@@ -1,4 +1,4 @@
-"""Features of a data set: the same as the model's own, and objects that cannot be read are passed over."""
+"""Features of a dataset: the same as the model's own, and objects that cannot be read are passed over."""
 import numpy as np
 import pytest
 import torch
@@ -9,7 +9,7 @@ from opendlign_mm.apis.extract_features import describe_skipped, extract_feature
 
 
 class Broken(torch.utils.data.Dataset):
-    """A data set some of whose files are cut off."""
+    """A dataset some of whose files are cut off."""
 
     def __init__(self, dataset, broken):
         self.dataset, self.broken = dataset, broken

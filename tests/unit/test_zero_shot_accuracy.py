@@ -76,7 +76,7 @@ def test_table_per_class(monkeypatch):
 def test_errors():
     with pytest.raises(ValueError, match='label 2, but there are scores for 2 classes only.*vocabulary'):
         evaluate([sample(2, [.5, .5])])
-    with pytest.raises(ValueError, match='data set has 3 classes, the model scores 2'):
+    with pytest.raises(ValueError, match='dataset has 3 classes, the model scores 2'):
         evaluate([sample(1, [.5, .5])], classes=['a', 'b', 'c'])
     with pytest.raises(ValueError, match='pred_scores of sample s are not finite'):
         evaluate([sample(1, [.5, float('nan')])])

@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,8 +68,8 @@ def other_projection(projection: dict) -> dict:
             'output_resolution': projection['resolution']}
 
 
-def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templates) -> Dict[str, float]:
-    """Top-1 accuracy of each row in per cent."""
+def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templates) -> dict[str, float]:
+    """Top-1 accuracy of each row in percent."""
     head, encode_text = model.zero_shot_head, model.backbone.encode_text
     texts = {False: class_features(encode_text, head.class_names, plain_templates),
              True: class_features(encode_text, head.class_names, head.templates)}
@@ -94,7 +94,7 @@ def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templat
     return {str(index): 100 * torch.cat(hits[row]).float().mean().item() for index, row in enumerate(ROWS)}
 
 
-def table(results: Dict[str, list]) -> str:
+def table(results: dict[str, list]) -> str:
     """Markdown: a row of switches, then mean +- standard deviation over the seeds."""
     lines = ['| contour-aware projection | alignment | depth texts | aggregation | ' + ' | '.join(results) + ' |',
              '|---' * (4 + len(results)) + '|']
@@ -126,7 +126,7 @@ def main() -> None:
                         unfinished.write_text(json.dumps(
                             correct_rows(model, seed, scan_like, args.objects, args.plain_templates)))
                 results[name].append(json.loads(path.read_text()))
-        text = (f'Top-1 in per cent, mean ± standard deviation over seeds {args.seeds}, '
+        text = (f'Top-1 in percent, mean ± standard deviation over seeds {args.seeds}, '
                 f'{len(args.seeds)} x {args.objects} unseen objects a category\n\n' + table(results))
         with atomic_write(args.out / 'ablation.md') as unfinished:
             unfinished.write_text(text)

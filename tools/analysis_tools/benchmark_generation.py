@@ -58,9 +58,9 @@ def overhead(args: argparse.Namespace) -> None:
             shapes = []
             for index in store.indices(shard):
                 points = sample_shape(CATEGORIES[index % 16], np.random.default_rng(index), 2000).points
-                grey = (project(torch.from_numpy(points)[None])[0] * 255).round().to(torch.uint8).numpy()
+                gray = (project(torch.from_numpy(points)[None])[0] * 255).round().to(torch.uint8).numpy()
                 shapes.append(PackedShape(dict(sample_id=f'{index}', text=CATEGORIES[index % 16]),
-                                          [encode_image(view) for view in grey]))
+                                          [encode_image(view) for view in gray]))
             store.write(shard, shapes)
         for layout in ('shards', 'folder'):
             TimedMock.cpu_seconds, cpu, begin = 0., time.process_time(), time.perf_counter()

@@ -80,7 +80,7 @@ def predict(checkpoint: Path, scan_like: bool, objects: int, categories=None) ->
 
 
 def compare(before, after) -> dict:
-    """Top-1 before and after in per cent, and the exact McNemar test on the objects where they differ."""
+    """Top-1 before and after in percent, and the exact McNemar test on the objects where they differ."""
     gained = sum(a > b for a, b in zip(after, before))
     lost = sum(a < b for a, b in zip(after, before))
     top1 = [100 * sum(values) / len(values) for values in (before, after)]

@@ -56,7 +56,7 @@ def parse_args():
 
 
 class DepthViews(torch.utils.data.Dataset):
-    """Depth views uint8 (V, H, H), label and two colours uint8 (2, 3) of random objects.
+    """Depth views uint8 (V, H, H), label and two colors uint8 (2, 3) of random objects.
 
     ``standard`` takes the ten views of the method; otherwise azimuth and elevation are random.
     """
@@ -80,7 +80,7 @@ class DepthViews(torch.utils.data.Dataset):
 
 
 def make_depth_views(objects: int, views: int, seed: int, path: Path, standard: bool):
-    """All of :class:`DepthViews` as arrays, kept at ``path``: depth (N, V, H, H), labels (N,), colours (N, 2, 3)."""
+    """All of :class:`DepthViews` as arrays, kept at ``path``: depth (N, V, H, H), labels (N,), colors (N, 2, 3)."""
     if path.exists():
         with np.load(path) as file:
             return file['depth'], file['label'], file['colors']

@@ -1,5 +1,5 @@
 """Scenes in ScanNet's format for an open-vocabulary detector, and what is measured: average precision as ScanNet's
-benchmark has it, then apart from each other how well objects are found and how well those found are recognised."""
+benchmark has it, then apart from each other how well objects are found and how well those found are recognized."""
 data_root = 'data/scannet'
 
 test_pipeline = [

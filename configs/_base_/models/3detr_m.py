@@ -6,7 +6,7 @@ model = dict(
         num_layers=3,
         num_heads=4,
         feedforward_channels=128,
-        # Metres: the release compares squares of 0.4, 0.8 and 1.2 with plain distances.
+        # Meters: the release compares squares of 0.4, 0.8 and 1.2 with plain distances.
         masking_radii=(0.16, 0.64, 1.44),
         downsampling=dict(num_points=1024, radius=0.4, num_samples=32, channels=(256, 256, 256))),
     memory_layers=2,

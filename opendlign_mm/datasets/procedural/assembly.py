@@ -1,11 +1,11 @@
 """Assemble procedural objects from colored primitives."""
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Sequence, Tuple
 
 import numpy as np
 import trimesh
 
-Colour = Tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @lru_cache(maxsize=1)
@@ -15,69 +15,69 @@ def _unit_sphere() -> trimesh.Trimesh:
 
 
 class Assembly:
-    """A growing list of coloured meshes in metres, z up."""
+    """A growing list of colored meshes in meters, z up."""
 
     def __init__(self) -> None:
         self.meshes = []
-        self.colours = []
+        self.colors = []
 
-    def add(self, mesh: trimesh.Trimesh, colour: Colour) -> None:
-        """Add any mesh in one colour (RGB, 0-255)."""
+    def add(self, mesh: trimesh.Trimesh, color: Color) -> None:
+        """Add any mesh in one color (RGB, 0-255)."""
         self.meshes.append(mesh)
-        self.colours.append(colour)
+        self.colors.append(color)
 
-    def box(self, size: Sequence[float], centre: Sequence[float], colour: Colour, turn: float = 0.) -> None:
-        """Box of ``size`` (x, y, z) about ``centre``, turned by ``turn`` radians about its vertical axis."""
+    def box(self, size: Sequence[float], center: Sequence[float], color: Color, turn: float = 0.) -> None:
+        """Box of ``size`` (x, y, z) about ``center``, turned by ``turn`` radians about its vertical axis."""
         transform = trimesh.transformations.rotation_matrix(turn, (0, 0, 1)) if turn else np.eye(4)
-        transform[:3, 3] = centre
-        self.add(trimesh.creation.box(extents=size, transform=transform), colour)
+        transform[:3, 3] = center
+        self.add(trimesh.creation.box(extents=size, transform=transform), color)
 
-    def rod(self, start: Sequence[float], end: Sequence[float], radius: float, colour: Colour) -> None:
+    def rod(self, start: Sequence[float], end: Sequence[float], radius: float, color: Color) -> None:
         """Cylinder of ``radius`` from ``start`` to ``end``."""
-        self.add(trimesh.creation.cylinder(radius=radius, segment=(start, end), sections=12), colour)
+        self.add(trimesh.creation.cylinder(radius=radius, segment=(start, end), sections=12), color)
 
-    def lathe(self, profile: Sequence[Tuple[float, float]], centre: Sequence[float], colour: Colour,
+    def lathe(self, profile: Sequence[tuple[float, float]], center: Sequence[float], color: Color,
               stretch: Sequence[float] = (1, 1)) -> None:
-        """Turn a (radius, height) polyline about the vertical axis at ``centre``; ``stretch`` scales x and y."""
+        """Turn a (radius, height) polyline about the vertical axis at ``center``; ``stretch`` scales x and y."""
         mesh = trimesh.creation.revolve(np.asarray(profile, dtype=float), sections=24)
         mesh.apply_scale((stretch[0], stretch[1], 1))
-        mesh.apply_translation(centre)
-        self.add(mesh, colour)
+        mesh.apply_translation(center)
+        self.add(mesh, color)
 
-    def ring(self, radius: float, thickness: float, centre: Sequence[float], colour: Colour,
+    def ring(self, radius: float, thickness: float, center: Sequence[float], color: Color,
              normal: Sequence[float] = (0, 0, 1), stretch: Sequence[float] = (1, 1)) -> None:
         """Torus about ``normal``; ``stretch`` scales its two in-plane axes."""
         mesh = trimesh.creation.torus(radius, thickness, major_sections=20, minor_sections=8)
         mesh.apply_scale((stretch[0], stretch[1], 1))
         mesh.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), normal))
-        mesh.apply_translation(centre)
-        self.add(mesh, colour)
+        mesh.apply_translation(center)
+        self.add(mesh, color)
 
-    def ellipsoid(self, radii: Sequence[float], centre: Sequence[float], colour: Colour) -> None:
+    def ellipsoid(self, radii: Sequence[float], center: Sequence[float], color: Color) -> None:
         """Ellipsoid with half axes ``radii``."""
         mesh = _unit_sphere().copy()
         mesh.apply_scale(radii)
-        mesh.apply_translation(centre)
-        self.add(mesh, colour)
+        mesh.apply_translation(center)
+        self.add(mesh, color)
 
-    def tray(self, size: Sequence[float], bottom_centre: Sequence[float], wall: float, colour: Colour) -> None:
-        """Open box: a floor and four walls of thickness ``wall``, standing on ``bottom_centre``."""
-        (w, d, h), (x, y, z) = size, bottom_centre
-        self.box((w, d, wall), (x, y, z + wall / 2), colour)
+    def tray(self, size: Sequence[float], bottom_center: Sequence[float], wall: float, color: Color) -> None:
+        """Open box: a floor and four walls of thickness ``wall``, standing on ``bottom_center``."""
+        (w, d, h), (x, y, z) = size, bottom_center
+        self.box((w, d, wall), (x, y, z + wall / 2), color)
         for side in (-1, 1):
-            self.box((w, wall, h), (x, y + side * (d - wall) / 2, z + h / 2), colour)
-            self.box((wall, d, h), (x + side * (w - wall) / 2, y, z + h / 2), colour)
+            self.box((w, wall, h), (x, y + side * (d - wall) / 2, z + h / 2), color)
+            self.box((wall, d, h), (x + side * (w - wall) / 2, y, z + h / 2), color)
 
-    def sample(self, num_points: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sample(self, num_points: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw points evenly from all surfaces.
 
         Returns:
-            points float64 (N, 3), outward normals (N, 3) and colours uint8 (N, 3).
+            points float64 (N, 3), outward normals (N, 3) and colors uint8 (N, 3).
         """
         whole = trimesh.util.concatenate(self.meshes)
-        colours = np.repeat(np.asarray(self.colours, dtype=np.uint8), [len(mesh.faces) for mesh in self.meshes], axis=0)
+        colors = np.repeat(np.asarray(self.colors, dtype=np.uint8), [len(mesh.faces) for mesh in self.meshes], axis=0)
         points, faces = trimesh.sample.sample_surface(whole, num_points, seed=rng)
-        return np.asarray(points), np.asarray(whole.face_normals)[faces], colours[faces]
+        return np.asarray(points), np.asarray(whole.face_normals)[faces], colors[faces]
 
 
 def _jitter(rng: np.random.Generator, base, spread: int):
@@ -91,7 +91,7 @@ def wood(rng: np.random.Generator):
 
 
 def metal(rng: np.random.Generator):
-    """Black, grey or polished."""
+    """Black, gray or polished."""
     bases = ((40, 40, 44), (120, 122, 128), (190, 192, 198))
     return _jitter(rng, bases[rng.integers(len(bases))], 8)
 
@@ -102,15 +102,15 @@ def ceramic(rng: np.random.Generator):
 
 
 def fabric(rng: np.random.Generator):
-    """Any muted colour."""
+    """Any muted color."""
     return tuple(int(v) for v in rng.integers(50, 215, 3))
 
 
 def paint(rng: np.random.Generator):
-    """Any colour."""
+    """Any color."""
     return tuple(int(v) for v in rng.integers(20, 245, 3))
 
 
-def shade(colour, factor: float):
+def shade(color, factor: float):
     """A darker (< 1) or lighter (> 1) tone."""
-    return tuple(int(min(v * factor, 255)) for v in colour)
+    return tuple(int(min(v * factor, 255)) for v in color)

@@ -1,5 +1,5 @@
-"""Procedural objects as a data set: no download, as many objects as asked for."""
-from typing import List, Optional, Sequence
+"""Procedural objects as a dataset: no download, as many objects as asked for."""
+from collections.abc import Sequence
 
 import numpy as np
 from mmdet3d.registry import DATASETS
@@ -26,7 +26,7 @@ class BuiltInShapes(BaseDataset):
         num_points: Points N of a cloud.
         scan_like: Share of objects given as a depth camera sees them, in [0, 1]; booleans work too.
         seed: Another seed gives other objects.
-        pipeline: Transforms, as in any mmengine data set.
+        pipeline: Transforms, as in any mmengine dataset.
 
     Raises:
         ValueError: Unknown split or category, or a number outside its range.
@@ -37,7 +37,7 @@ class BuiltInShapes(BaseDataset):
     def __init__(self,
                  split: str = 'train',
                  num_per_category: int = 50,
-                 categories: Optional[Sequence[str]] = None,
+                 categories: Sequence[str] | None = None,
                  num_points: int = 4000,
                  scan_like: float = 0.,
                  seed: int = 0,
@@ -57,7 +57,7 @@ class BuiltInShapes(BaseDataset):
         self.scan_like, self.seed = float(scan_like), seed
         super().__init__(pipeline=list(pipeline), **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """One record an object."""
         records = []
         for index in range(self.num_per_category):

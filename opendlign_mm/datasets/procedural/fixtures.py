@@ -1,4 +1,4 @@
-"""What is built into a house: doors, windows, bathroom ceramics. Metres, z up, front toward +y."""
+"""What is built into a house: doors, windows, bathroom ceramics. Meters, z up, front toward +y."""
 import numpy as np
 
 from .assembly import Assembly, ceramic, metal, paint, shade, wood

@@ -1,4 +1,4 @@
-"""Seats, tables, beds and storage. Each function adds one object to an assembly: metres, z up, front toward +y."""
+"""Seats, tables, beds and storage. Each function adds one object to an assembly: meters, z up, front toward +y."""
 import numpy as np
 
 from .assembly import Assembly, fabric, metal, paint, shade, wood
@@ -44,29 +44,29 @@ def table(a: Assembly, rng: np.random.Generator) -> None:
     """A bare top on legs or on a pedestal: dining, round or coffee table."""
     h = rng.uniform(.35, .5) if rng.random() < .3 else rng.uniform(.66, .8)
     top = wood(rng)
-    leg_colour = metal(rng) if rng.random() < .3 else top
+    leg_color = metal(rng) if rng.random() < .3 else top
     thick = rng.uniform(.025, .06)
     if rng.random() < .35:
         r = rng.uniform(.35, .65)
         a.lathe([(0, 0), (r, 0), (r, thick), (0, thick)], (0, 0, h - thick), top)
         if rng.random() < .6:
-            a.rod((0, 0, 0), (0, 0, h), rng.uniform(.03, .07), leg_colour)
-            a.lathe([(0, 0), (r * .6, 0), (r * .55, .03), (0, .05)], (0, 0, 0), leg_colour)
+            a.rod((0, 0, 0), (0, 0, h), rng.uniform(.03, .07), leg_color)
+            a.lathe([(0, 0), (r * .6, 0), (r * .55, .03), (0, .05)], (0, 0, 0), leg_color)
         else:
             for k in range(4):
                 angle = np.pi / 2 * k + .4
                 a.rod((r * .75 * np.cos(angle), r * .75 * np.sin(angle), 0),
-                      (r * .6 * np.cos(angle), r * .6 * np.sin(angle), h), .025, leg_colour)
+                      (r * .6 * np.cos(angle), r * .6 * np.sin(angle), h), .025, leg_color)
         return
     w, d = rng.uniform(.8, 2.1), rng.uniform(.55, 1.1)
     leg = rng.uniform(.035, .08)
     a.box((w, d, thick), (0, 0, h - thick / 2), top)
     for x in (-1, 1):
         for y in (-1, 1):
-            a.box((leg, leg, h), (x * (w / 2 - leg), y * (d / 2 - leg), h / 2), leg_colour)
+            a.box((leg, leg, h), (x * (w / 2 - leg), y * (d / 2 - leg), h / 2), leg_color)
     if rng.random() < .4:
         for y in (-1, 1):
-            a.box((w - 2 * leg, .02, .08), (0, y * (d / 2 - leg), h - thick - .04), leg_colour)
+            a.box((w - 2 * leg, .02, .08), (0, y * (d / 2 - leg), h - thick - .04), leg_color)
 
 
 def desk(a: Assembly, rng: np.random.Generator) -> None:

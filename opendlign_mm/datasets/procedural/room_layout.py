@@ -1,13 +1,12 @@
 """Where the objects of a procedural room stand."""
 from dataclasses import dataclass, field
-from typing import Dict, List, Tuple
 
 import numpy as np
 
 from . import ShapeSample, sample_shape
 
 # Per kind of room: (category, fewest, most) of what it may hold.
-ROOM_KINDS: Dict[str, Tuple[Tuple[str, int, int], ...]] = dict(
+ROOM_KINDS: dict[str, tuple[tuple[str, int, int], ...]] = dict(
     bedroom=(('bed', 1, 2), ('cabinet', 1, 2), ('desk', 0, 1), ('bookshelf', 0, 1), ('chair', 1, 2), ('lamp', 0, 2)),
     living_room=(('sofa', 1, 2), ('table', 1, 2), ('bookshelf', 1, 2), ('cabinet', 1, 1), ('chair', 1, 4),
                  ('lamp', 0, 2)),
@@ -31,15 +30,15 @@ class PlacedObject:
 
 @dataclass
 class RoomLayout:
-    """A room: x in [0, width], y in [0, depth], z in [0, height], all in metres, and what stands in it."""
+    """A room: x in [0, width], y in [0, depth], z in [0, height], all in meters, and what stands in it."""
     kind: str
     width: float
     depth: float
     height: float
-    objects: List[PlacedObject] = field(default_factory=list)
+    objects: list[PlacedObject] = field(default_factory=list)
 
 
-def lay_out_room(rng: np.random.Generator, points_per_square_metre: float = 1500.) -> RoomLayout:
+def lay_out_room(rng: np.random.Generator, points_per_square_meter: float = 1500.) -> RoomLayout:
     """Choose a room and place objects in it without collisions.
 
     Furniture has its back to a wall, doors and windows are in walls, chairs and tables stand free, small things stand
@@ -47,20 +46,20 @@ def lay_out_room(rng: np.random.Generator, points_per_square_metre: float = 1500
 
     Args:
         rng: Source of all randomness.
-        points_per_square_metre: Density of the objects' surface samples.
+        points_per_square_meter: Density of the objects' surface samples.
     """
     kind = str(rng.choice(list(ROOM_KINDS)))
     area, aspect = rng.uniform(*FLOOR_AREA[kind]), rng.uniform(0.65, 1.5)
     room = RoomLayout(kind, (area * aspect)**0.5, (area / aspect)**0.5, rng.uniform(2.3, 2.9))
-    taken: List[Tuple[np.ndarray, np.ndarray]] = []
+    taken: list[tuple[np.ndarray, np.ndarray]] = []
     for category in ['door'] + ['window'] * rng.integers(1, 3):
-        _place_in_wall(room, taken, category, rng, points_per_square_metre)
+        _place_in_wall(room, taken, category, rng, points_per_square_meter)
     wanted = [category for category, least, most in ROOM_KINDS[kind] for _ in range(rng.integers(least, most + 1))]
     for category in sorted(wanted, key=STANDS_FREE.__contains__):  # what needs a wall goes first
         place = _place_free if category in STANDS_FREE else _place_at_wall
-        place(room, taken, category, rng, points_per_square_metre)
+        place(room, taken, category, rng, points_per_square_meter)
     for support in [placed for placed in room.objects if placed.category in ('table', 'desk')]:
-        _place_on_top(room, support, rng, points_per_square_metre)
+        _place_on_top(room, support, rng, points_per_square_meter)
     return room
 
 
@@ -86,11 +85,11 @@ def _add(room: RoomLayout, taken: list, category: str, shape: ShapeSample, point
     taken.append(_extent(points))
 
 
-def _extent(points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _extent(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points.min(axis=0), points.max(axis=0)
 
 
-def _wall_pose(room: RoomLayout, wall: int, share: float, half_width: float, offset: float) -> Tuple[np.ndarray, float]:
+def _wall_pose(room: RoomLayout, wall: int, share: float, half_width: float, offset: float) -> tuple[np.ndarray, float]:
     """Position (x, y) and yaw of something at a wall that faces into the room.
 
     ``share`` in [0, 1] is the place along the wall, ``offset`` the distance of the middle from the wall.
@@ -157,7 +156,7 @@ def _place_on_top(room: RoomLayout, support: PlacedObject, rng: np.random.Genera
     # The board is the highest level with many points; a desk may carry a shelf.
     levels, counts = np.unique(np.round(support.points[:, 2], 2), return_counts=True)
     board = levels[counts.argmax()]
-    taken: List[Tuple[np.ndarray, np.ndarray]] = []
+    taken: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(rng.integers(0, 4)):
         category = str(rng.choice(ON_TOP))
         shape = _draw(category, rng, density)

@@ -1,7 +1,6 @@
 """Write procedural rooms in the format of ScanNet that mmdet3d reads (info files, version 2)."""
 import pickle
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 from tqdm import tqdm
@@ -13,7 +12,7 @@ from .rooms import ROOM_CLASSES, Room, make_room
 SPLITS = ('train', 'val')
 
 
-def write_rooms(data_root: Union[str, Path], num_train: int = 0, num_val: int = 12, num_points: int = 40000,
+def write_rooms(data_root: str | Path, num_train: int = 0, num_val: int = 12, num_points: int = 40000,
                 seed: int = 0) -> None:
     """Write rooms so that mmdet3d's ``ScanNetDataset``, its pipelines and ``IndoorMetric`` read them.
 

@@ -1,6 +1,5 @@
 """Procedural indoor scans of built-in objects, so that detection runs without a download."""
 from dataclasses import dataclass
-from typing import List, Tuple
 
 import numpy as np
 
@@ -18,10 +17,10 @@ class Room:
     """One scanned room.
 
     Attributes:
-        points: float32 (N, 3) in metres, z up, as scanned: walls in any direction.
+        points: float32 (N, 3) in meters, z up, as scanned: walls in any direction.
         colors: uint8 (N, 3), RGB.
         axis_align_matrix: float64 (4, 4), rigid; takes ``points`` to the frame of the walls and of ``boxes``.
-        boxes: float32 (M, 6): gravity centre and size in metres, axis-aligned in that frame, around the scanned points
+        boxes: float32 (M, 6): gravity center and size in meters, axis-aligned in that frame, around the scanned points
             of each annotated object.
         labels: int64 (M,), places in :data:`SCANNET_CLASSES`.
         instance_mask: int64 (N,): 0 for none, else 1 + number of the object (annotated or not).
@@ -42,7 +41,7 @@ def make_room(rng: np.random.Generator, num_points: int = 40000, min_points: int
     Args:
         rng: Source of all randomness; the same generator state gives the same room.
         num_points: Points of the scan, at most.
-        min_points: An object with fewer scanned points is not annotated, as nobody would recognise it.
+        min_points: An object with fewer scanned points is not annotated, as nobody would recognize it.
 
     Raises:
         ValueError: ``num_points`` is below 1000.
@@ -78,8 +77,8 @@ def make_room(rng: np.random.Generator, num_points: int = 40000, min_points: int
 
 
 def _shell(layout: RoomLayout, rng: np.random.Generator, density: float = 1500.
-           ) -> List[Tuple[np.ndarray, np.ndarray, int, int]]:
-    """Floor, walls and, in one room of three, the ceiling: (points, colours, instance 0, NYU40 id)."""
+           ) -> list[tuple[np.ndarray, np.ndarray, int, int]]:
+    """Floor, walls and, in one room of three, the ceiling: (points, colors, instance 0, NYU40 id)."""
     width, depth, height = layout.width, layout.depth, layout.height
     faces = [(width, depth, lambda u, v: (u, v, 0 * u), FLOOR_ID),
              (width, height, lambda u, v: (u, 0 * u, v), WALL_ID),
@@ -109,7 +108,7 @@ def _cameras(layout: RoomLayout, rng: np.random.Generator) -> np.ndarray:
 
 
 def _axis_align_matrix(rng: np.random.Generator) -> np.ndarray:
-    """A turn about z by up to 60 degrees and a shift of some metres."""
+    """A turn about z by up to 60 degrees and a shift of some meters."""
     angle = rng.uniform(np.radians(10), np.radians(60)) * rng.choice([-1, 1])
     matrix = np.eye(4)
     matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -118,6 +117,6 @@ def _axis_align_matrix(rng: np.random.Generator) -> np.ndarray:
 
 
 def _lit(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colours under the light of the room, with noise."""
+    """Colors under the light of the room, with noise."""
     light = rng.uniform(0.7, 1.1) * rng.uniform(0.93, 1.07, 3)
     return np.clip(colors * light + rng.normal(0, 6, colors.shape), 0, 255).astype(np.uint8)

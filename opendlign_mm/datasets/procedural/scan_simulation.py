@@ -1,5 +1,4 @@
 """Simulate scans of objects and rooms: visibility, partial views, sensor noise."""
-from typing import Tuple
 
 import numpy as np
 
@@ -8,10 +7,10 @@ def visible_from(points: np.ndarray, camera: np.ndarray, angle: float = 0.8, tol
     """Tell which points a camera sees, by a depth buffer over all directions.
 
     Args:
-        points: (N, 3) in metres, dense enough that ``angle`` has a point of every surface nearby.
+        points: (N, 3) in meters, dense enough that ``angle`` has a point of every surface nearby.
         camera: (3,) position.
         angle: Size of a pixel in degrees.
-        tolerance: Metres behind the nearest point of a pixel that still count as the same surface, at 1 m distance;
+        tolerance: Meters behind the nearest point of a pixel that still count as the same surface, at 1 m distance;
             grows with distance.
 
     Returns:
@@ -29,20 +28,20 @@ def visible_from(points: np.ndarray, camera: np.ndarray, angle: float = 0.8, tol
 
 
 def scan(points: np.ndarray, cameras: np.ndarray, num_points: int, rng: np.random.Generator,
-         noise: float = 0.006, hole_radius: Tuple[float, float] = (0.08, 0.25), num_holes: int = 12
-         ) -> Tuple[np.ndarray, np.ndarray]:
+         noise: float = 0.006, hole_radius: tuple[float, float] = (0.08, 0.25), num_holes: int = 12
+         ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the points of a scan and disturb them.
 
     Hidden surfaces are missing, near ones are dense, far ones thin, some patches are missing, and every coordinate has
     noise.
 
     Args:
-        points: (N, 3) in metres, the complete room.
+        points: (N, 3) in meters, the complete room.
         cameras: (K, 3) positions.
         num_points: Points of the scan, at most; fewer if fewer are visible.
         rng: Source of all randomness.
-        noise: Metres, standard deviation of each coordinate at 2 m from the nearest camera; grows with distance.
-        hole_radius: Metres, range of radii of missing patches.
+        noise: Meters, standard deviation of each coordinate at 2 m from the nearest camera; grows with distance.
+        hole_radius: Meters, range of radii of missing patches.
         num_holes: Missing patches.
 
     Returns:
@@ -72,11 +71,11 @@ def scan_like_weights(points: np.ndarray, normals: np.ndarray, rng: np.random.Ge
     it sees at a grazing angle or from afar is thin, and one random slab is occluded in half of the scans.
 
     Args:
-        points: (N, 3) in metres.
+        points: (N, 3) in meters.
         normals: (N, 3) outward unit normals.
 
     Returns:
-        (N,) non-negative weights, not normalised.
+        (N,) non-negative weights, not normalized.
     """
     azimuth, lift = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(10, 40))
     toward = np.array((np.cos(azimuth) * np.cos(lift), np.sin(azimuth) * np.cos(lift), np.sin(lift)))

@@ -1,4 +1,4 @@
-"""What stands on furniture: lamps, bottles, cups, monitors. Metres, z up, front toward +y."""
+"""What stands on furniture: lamps, bottles, cups, monitors. Meters, z up, front toward +y."""
 import numpy as np
 
 from .assembly import Assembly, ceramic, fabric, metal, paint, shade
@@ -38,14 +38,14 @@ def cup(a: Assembly, rng: np.random.Generator) -> None:
     """An open vessel with a handle."""
     h, r = rng.uniform(.07, .13), rng.uniform(.035, .055)
     foot, wall = r * rng.uniform(.6, 1), .004
-    colour = ceramic(rng) if rng.random() < .4 else paint(rng)
+    color = ceramic(rng) if rng.random() < .4 else paint(rng)
     profile = [(0, 0), (foot, 0), (r, h * rng.uniform(.4, 1)), (r, h), (r - wall, h), (r - wall, h * .5),
                (foot - wall, wall * 2), (0, wall * 2)]
-    a.lathe(profile, (0, 0, 0), colour)
+    a.lathe(profile, (0, 0, 0), color)
     size = h * rng.uniform(.26, .34)
     angle = rng.uniform(0, 2 * np.pi)
     out = np.array((np.cos(angle), np.sin(angle), 0))
-    a.ring(size, rng.uniform(.1, .2) * size, out * (r + size * .55) + (0, 0, h * .5), colour,
+    a.ring(size, rng.uniform(.1, .2) * size, out * (r + size * .55) + (0, 0, h * .5), color,
            normal=(-out[1], out[0], 0))
 
 

@@ -4,8 +4,8 @@
 ``metadata/<shard>.json`` lists what is known of each object.
 """
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Iterator, List, Sequence
 
 import numpy as np
 
@@ -26,9 +26,9 @@ def image_folder(root: Path, sample_id: str) -> Path:
 def write_folder_shard(root: Path, name: str, shapes: Sequence[PackedShape]) -> None:
     """Write the files of a shard; each file, and the images of an object together, appear whole or not at all."""
     for shape in shapes:
-        grey = shape.depth_views()
+        gray = shape.depth_views()
         with atomic_write(depth_path(root, shape.sample_id)) as unfinished:
-            np.save(unfinished, np.repeat(grey[..., None], 3, axis=-1))
+            np.save(unfinished, np.repeat(gray[..., None], 3, axis=-1))
         if shape.image_files:
             if shape.image_format != 'png':
                 raise ValueError("the released folder layout holds PNG images: set image_format='png'")
@@ -47,14 +47,14 @@ def write_folder_metadata(root: Path, name: str, shapes: Sequence[PackedShape]) 
 def read_folder_shard(root: Path, name: str) -> Iterator[PackedShape]:
     """Read the objects of a shard in their order; see :func:`read_depth_map` for errors."""
     for metadata in read_json(root / 'metadata' / f'{name}.json', 'Run the command that made it again.'):
-        grey = read_depth_map(depth_path(root, metadata['sample_id']))
+        gray = read_depth_map(depth_path(root, metadata['sample_id']))
         folder = image_folder(root, metadata['sample_id'])
         images = [required(folder / f'{view}.png', 'Run the command that made it again.').read_bytes()
-                  for view in range(len(grey))] if metadata.get('seeds') else []
-        yield PackedShape(metadata, [encode_image(view) for view in grey], images)
+                  for view in range(len(gray))] if metadata.get('seeds') else []
+        yield PackedShape(metadata, [encode_image(view) for view in gray], images)
 
 
-def folder_files(root: Path, metadata: dict) -> List[Path]:
+def folder_files(root: Path, metadata: dict) -> list[Path]:
     """The files that belong to an object."""
     views = len(metadata.get('seeds') or ())
     folder = image_folder(root, metadata['sample_id'])
@@ -62,16 +62,16 @@ def folder_files(root: Path, metadata: dict) -> List[Path]:
 
 
 def read_depth_map(path: Path) -> np.ndarray:
-    """Grey depth views of a released file.
+    """Gray depth views of a released file.
 
     Returns:
         uint8 (V, H, W).
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no depth map, is cut off, or in colour; the message names it.
+        ValueError: It is no depth map, is cut off, or in color; the message names it.
     """
     views = read_depth_views(path)
     if views.ndim != 3:
-        raise ValueError(f'{path}: the depth views are in colour, {views.shape}; grey ones are needed')
+        raise ValueError(f'{path}: the depth views are in color, {views.shape}; gray ones are needed')
     return np.rint(views * 255).astype(np.uint8)

@@ -1,7 +1,7 @@
 """Features of a store's images by a frozen CLIP, computed once."""
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence, Union
 
 import numpy as np
 from safetensors import SafetensorError
@@ -15,7 +15,7 @@ IDENTITY = 'clip.json'
 
 
 class ImageFeatures:
-    """A folder of features, one file a shard: sample_id -> float16 (V, D), each view L2-normalised.
+    """A folder of features, one file a shard: sample_id -> float16 (V, D), each view L2-normalized.
 
     Args:
         root: The folder.
@@ -24,7 +24,7 @@ class ImageFeatures:
         FileNotFoundError: There is no such folder.
     """
 
-    def __init__(self, root: Union[str, Path]) -> None:
+    def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.identity: dict = read_json(self.root / IDENTITY, 'tools/encode_images.py writes such folders.')
         self._shard, self._features = None, {}
@@ -47,21 +47,21 @@ class ImageFeatures:
         except (FileNotFoundError, ValueError):
             return False
 
-    def _load(self, shard: int) -> Dict[str, np.ndarray]:
+    def _load(self, shard: int) -> dict[str, np.ndarray]:
         path = required(self.path(shard), 'Run tools/encode_images.py again.')
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise ValueError(f'{path} is damaged: {error}. Run tools/encode_images.py again.') from error
 
-    def write(self, shard: int, features: Dict[str, np.ndarray]) -> None:
+    def write(self, shard: int, features: dict[str, np.ndarray]) -> None:
         """Write the features of a shard: sample_id -> float (V, D)."""
         with atomic_write(self.path(shard)) as unfinished:
             save_file({key: np.ascontiguousarray(value, dtype=np.float16) for key, value in features.items()},
                       unfinished)
 
     @classmethod
-    def create(cls, root: Union[str, Path], identity: dict) -> 'ImageFeatures':
+    def create(cls, root: str | Path, identity: dict) -> 'ImageFeatures':
         """Begin such a folder, or open it.
 
         Raises:

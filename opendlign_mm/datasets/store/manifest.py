@@ -1,11 +1,11 @@
 """What a shard holds, as a small Parquet file that is written after the shard: where it is, the shard is done."""
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence, Union
 
 from ...atomic_files import atomic_write
 
-Row = Dict[str, Union[str, int, float, bool, None]]
+Row = dict[str, str | int | float | bool | None]
 
 
 def manifest_row(metadata: dict, num_bytes: int = 0) -> Row:
@@ -21,7 +21,7 @@ def problem_row(sample_id: str, problem: str) -> Row:
                 metadata='{}')
 
 
-def write_manifest(path: Path, rows: Sequence[Row], facts: Dict[str, str]) -> None:
+def write_manifest(path: Path, rows: Sequence[Row], facts: dict[str, str]) -> None:
     """Write the rows of a shard and facts about all of it; the same rows always give the same bytes."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -33,12 +33,12 @@ def write_manifest(path: Path, rows: Sequence[Row], facts: Dict[str, str]) -> No
         parquet.write_table(table, unfinished)
 
 
-def read_manifest(path: Path) -> List[Row]:
+def read_manifest(path: Path) -> list[Row]:
     """Rows of a shard. Raises ``ValueError`` that names the file if it is damaged."""
     return _read(path).to_pylist()
 
 
-def read_facts(path: Path) -> Dict[str, str]:
+def read_facts(path: Path) -> dict[str, str]:
     """Facts about a shard. Raises ``ValueError`` that names the file if it is damaged."""
     return {key.decode(): value.decode() for key, value in (_read(path).schema.metadata or {}).items()}
 

@@ -1,7 +1,7 @@
 """One stored shape: its depth views, images and metadata as files of a tar shard."""
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import List, Sequence
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -18,13 +18,13 @@ class PackedShape:
         metadata: ``sample_id`` (unique), ``text`` (what the object is called, for prompts) and ``category``; of images
             also ``prompt``, ``negative_prompt``, ``seeds``; after filtering ``scores``, ``ranks``, ``kept``, ... All
             values are what JSON holds.
-        depth_files: V grey PNG files, background white, near is dark.
+        depth_files: V gray PNG files, background white, near is dark.
         image_files: V RGB files, or none.
         image_format: 'png' or 'jpg'.
     """
     metadata: dict
-    depth_files: List[bytes]
-    image_files: List[bytes] = field(default_factory=list)
+    depth_files: list[bytes]
+    image_files: list[bytes] = field(default_factory=list)
     image_format: str = 'png'
 
     @property
@@ -46,7 +46,7 @@ def encode_image(image: np.ndarray, image_format: str = 'png', quality: int = 95
     Args:
         image: uint8 (H, W) or (H, W, 3).
         image_format: 'png' or 'jpg'.
-        quality: Of JPEG, from 1 to 100; its colours are not subsampled.
+        quality: Of JPEG, from 1 to 100; its colors are not subsampled.
     """
     if image_format not in IMAGE_FORMATS:
         raise ValueError(f'image_format must be one of {IMAGE_FORMATS}, got {image_format!r}')

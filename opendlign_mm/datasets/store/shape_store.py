@@ -2,8 +2,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Union
 
 from ...atomic_files import atomic_write
 from ..source_files import read_json
@@ -32,7 +32,7 @@ class ShapeStore:
         FileNotFoundError: There is no store at ``root``.
     """
 
-    def __init__(self, root: Union[str, Path]) -> None:
+    def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         description = read_json(self.root / DESCRIPTION, 'tools/project_depth.py and tools/generate_images.py write '
                                 'such folders.')
@@ -42,7 +42,7 @@ class ShapeStore:
         self.settings: dict = description['settings']
 
     @classmethod
-    def create(cls, root: Union[str, Path], layout: str, num_shapes: int, shapes_per_shard: int,
+    def create(cls, root: str | Path, layout: str, num_shapes: int, shapes_per_shard: int,
                settings: dict) -> 'ShapeStore':
         """Begin a store, or open the one that an earlier run with the same settings began.
 
@@ -92,8 +92,8 @@ class ShapeStore:
         begin = shard * self.shapes_per_shard
         return range(begin, min(begin + self.shapes_per_shard, self.num_shapes))
 
-    def write(self, shard: int, shapes: Sequence[PackedShape], problems: Optional[Dict[str, str]] = None,
-              facts: Optional[Dict[str, str]] = None) -> None:
+    def write(self, shard: int, shapes: Sequence[PackedShape], problems: dict[str, str] | None = None,
+              facts: dict[str, str] | None = None) -> None:
         """Write a shard, then its manifest.
 
         Args:
@@ -115,7 +115,7 @@ class ShapeStore:
         except OSError as error:
             raise _no_space(error, self, shard) from error
 
-    def rewrite_metadata(self, shard: int, shapes: Sequence[PackedShape], facts: Dict[str, str]) -> None:
+    def rewrite_metadata(self, shard: int, shapes: Sequence[PackedShape], facts: dict[str, str]) -> None:
         """Replace the metadata of a shard's objects, whose files stay as they are."""
         problems = {row['sample_id']: row['problem'] for row in self.rows(shard) if row['problem']}
         facts = {**self.facts(shard), **facts}
@@ -139,7 +139,7 @@ class ShapeStore:
             return read_tar_shard(self.shard_path(shard))
         return read_folder_shard(self.shard_path(shard), self.shard_name(shard))
 
-    def rows(self, shard: int) -> List[Row]:
+    def rows(self, shard: int) -> list[Row]:
         """The manifest of a shard: a row an object, in their order, then those that could not be made."""
         path = self.manifest_path(shard)
         if not path.is_file():
@@ -147,7 +147,7 @@ class ShapeStore:
                                     'that makes it again; it does only what is missing.')
         return read_manifest(path)
 
-    def facts(self, shard: int) -> Dict[str, str]:
+    def facts(self, shard: int) -> dict[str, str]:
         """The texts kept with a shard."""
         return read_facts(self.manifest_path(shard))
 
@@ -168,7 +168,7 @@ class ShapeStore:
         except (OSError, ValueError, KeyError):
             return False
 
-    def missing(self) -> List[int]:
+    def missing(self) -> list[int]:
         """Shards that are not done."""
         return [shard for shard in range(self.num_shards) if not self.is_done(shard)]
 
@@ -185,8 +185,8 @@ class ShapeStore:
             for path in self.root.rglob(pattern):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _write_manifest(self, shard: int, shapes: Sequence[PackedShape], problems: Dict[str, str],
-                        facts: Dict[str, str]) -> None:
+    def _write_manifest(self, shard: int, shapes: Sequence[PackedShape], problems: dict[str, str],
+                        facts: dict[str, str]) -> None:
         folder = self.layout == 'folder'
         rows = [manifest_row(shape.metadata, self._bytes(shape.metadata) if folder else 0) for shape in shapes]
         rows += [problem_row(sample_id, problem) for sample_id, problem in problems.items()]
@@ -199,7 +199,7 @@ class ShapeStore:
         return sum(os.path.getsize(path) for path in folder_files(self.root / FOLDER, metadata))
 
 
-def sha256_of_file(path: Union[str, Path]) -> str:
+def sha256_of_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits."""
     with open(path, 'rb') as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else hashlib.sha256(

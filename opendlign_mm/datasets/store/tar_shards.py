@@ -2,8 +2,8 @@
 import json
 import os
 import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Iterator, List, Sequence
 
 from ...atomic_files import atomic_write
 from .packed_shape import IMAGE_FORMATS, PackedShape, file_key
@@ -69,7 +69,7 @@ def _shape(sample: dict, path: Path) -> PackedShape:
                        _numbered(sample, f'image_{{}}.{image_format}'), image_format)
 
 
-def _numbered(sample: dict, name: str) -> List[bytes]:
+def _numbered(sample: dict, name: str) -> list[bytes]:
     count = 0
     while name.format(count) in sample:
         count += 1

@@ -2,8 +2,8 @@
 import hashlib
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -32,7 +32,7 @@ class DiskCache(BaseTransform):
         cache_dir: Folder of the files; None runs the transforms each time.
     """
 
-    def __init__(self, transforms: List[dict], keys: Sequence[str], cache_dir: Optional[str] = None) -> None:
+    def __init__(self, transforms: list[dict], keys: Sequence[str], cache_dir: str | None = None) -> None:
         self.transforms = [TRANSFORMS.build(transform) for transform in transforms]
         self.keys = tuple(keys)
         settings = json.dumps([__version__, transforms, self.keys], sort_keys=True, default=repr)
@@ -68,7 +68,7 @@ def _unpack(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint8).astype(np.float32) / 255 if array.dtype == _UNIT_FLOAT else array
 
 
-def _read(path: Path, keys: Sequence[str]) -> Optional[dict]:
+def _read(path: Path, keys: Sequence[str]) -> dict | None:
     try:
         with np.load(path) as file:
             return {key: file[key] for key in keys}

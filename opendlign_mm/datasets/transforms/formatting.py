@@ -1,5 +1,5 @@
 """Select views and pack a shape for the models."""
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class PackShapeInputs(BaseTransform):
     """Pack depth views, images and the label of one object for ``OpenDlign``.
 
     Required keys:
-        depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in colour.
+        depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in color.
     Optional keys:
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
         image_features: float array (V, D): features of such images by the frozen branch, in their place.

@@ -1,6 +1,6 @@
 """Depth views to depth-aligned images, inside a pipeline."""
 import zlib
-from typing import Callable, Union
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ class GenerateImages(BaseTransform):
         depth_views: float array (V, H, W) in [0, 1].
         sample_id: str.
     Optional keys:
-        colors: uint8 array (N, 3), RGB of the object's points; two of them become the object's main colours.
+        colors: uint8 array (N, 3), RGB of the object's points; two of them become the object's main colors.
 
     Added keys:
         images: uint8 array (V, H, W, 3), RGB.
@@ -33,7 +33,7 @@ class GenerateImages(BaseTransform):
         ValueError: The depth views are absent.
     """
 
-    def __init__(self, generator: Union[dict, Callable], depth_key: str = 'depth_views', seed: int = 0) -> None:
+    def __init__(self, generator: dict | Callable, depth_key: str = 'depth_views', seed: int = 0) -> None:
         self.generator = MODELS.build(generator) if isinstance(generator, dict) else generator
         self.depth_key = depth_key
         self.seed = seed

@@ -1,7 +1,7 @@
 """Load a shape's points, depth views or depth-aligned images."""
 import zlib
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ class LoadShapePoints(BaseTransform):
     Required keys:
         points_path: A file of :func:`read_shape`'s formats.
     Optional keys:
-        points_index: Row of the data set in an .h5 file, or entry of an .npy file of objects.
-        points_key: Name of the data set in an .h5 file, default 'data'.
+        points_index: Row of the dataset in an .h5 file, or entry of an .npy file of objects.
+        points_key: Name of the dataset in an .h5 file, default 'data'.
         up_axis: 'z' (default) or 'y', the axis that points up in the file.
         sample_id: str.
 
@@ -44,7 +44,7 @@ class LoadShapePoints(BaseTransform):
         ValueError: The file cannot be read, is cut off, empty, or has points that are not finite; the message names it.
     """
 
-    def __init__(self, num_points: Optional[int] = None, up_axis: Optional[str] = None) -> None:
+    def __init__(self, num_points: int | None = None, up_axis: str | None = None) -> None:
         if num_points is not None and num_points < 1:
             raise ValueError(f'num_points must be >= 1 or None, got {num_points}')
         if up_axis not in (None, *UP_AXES):
@@ -108,7 +108,7 @@ class LoadBuiltInShape(BaseTransform):
         category, shape_seed, num_points, scan_like: as :class:`BuiltInShapes` gives them.
 
     Added keys:
-        points: float32 tensor (N, 3) in metres, z up.
+        points: float32 tensor (N, 3) in meters, z up.
         colors: uint8 array (N, 3), RGB of the points.
         complete_points: the whole surface of the same object; the same tensor unless the object is a scan.
     """
@@ -186,7 +186,7 @@ class LoadDepthAlignedImages(BaseTransform):
 
 
 def _read_image(path: str) -> np.ndarray:
-    required(path, 'A depth-aligned image of the data set is missing.')
+    required(path, 'A depth-aligned image of the dataset is missing.')
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert('RGB'))

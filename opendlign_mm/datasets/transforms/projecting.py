@@ -1,5 +1,5 @@
 """Project points to depth views, for shapes and for scenes in mmdet3d pipelines."""
-from typing import Callable, Optional, Union
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class ProjectPointsToDepth(BaseTransform):
         ValueError: No points, a wrong shape, or non-finite coordinates; the message names the sample.
     """
 
-    def __init__(self, projection: Optional[Union[dict, Callable]] = None, with_matrices: bool = False,
+    def __init__(self, projection: dict | Callable | None = None, with_matrices: bool = False,
                  points_key: str = 'points', depth_key: str = 'depth_views') -> None:
         self.projection = build_projection(projection)
         if with_matrices and not isinstance(self.projection, ContourAwareProjection):
@@ -117,7 +117,7 @@ def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
 
     Returns:
         (V, 4, 4) float32 on the device of ``points``. Row 0 gives the column, row 1 the image row, both in pixels with
-        (0, 0) the centre of the upper left pixel. An empty cloud has the matrices of a cloud at the origin.
+        (0, 0) the center of the upper left pixel. An empty cloud has the matrices of a cloud at the origin.
     """
     axes = view_axes(projection.view_angles, projection.elevation, points.device)
     right, up, _ = axes

@@ -16,7 +16,7 @@ class CheckScenePoints(BaseTransform):
 
     Args:
         broken (str): 'raise' an error, which ``SkipBrokenTestLoop`` and ``SkipBrokenValLoop`` turn into an entry of
-            their list; or, for training, 'skip' the scene with a warning: mmengine's data sets then take another one at
+            their list; or, for training, 'skip' the scene with a warning: mmengine's datasets then take another one at
             random.
 
     Raises:
@@ -46,7 +46,7 @@ class CheckScenePoints(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomCuboid(BaseTransform):
-    """Keep the points in a random cuboid and the boxes whose centres are among them (DepthContrast; 3DETR, section 4).
+    """Keep the points in a random cuboid and the boxes whose centers are among them (DepthContrast; 3DETR, section 4).
 
     Required keys: ``points`` and ``gt_bboxes_3d``, ``gt_labels_3d``; all three are replaced. The cuboid's middle is a
     random point, each side a random share of the scene's. If no try leaves enough points and at least one box (of

@@ -1,7 +1,7 @@
 """Class-agnostic boxes from geometry alone: clusters of points above the floor."""
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -26,26 +26,26 @@ from .room_planes import estimate_normals, find_room_planes
 class ClusterProposals(nn.Module):
     """Boxes of clusters of what is left of an indoor scan without floor, ceiling and walls.
 
-    One or more hierarchical clusterings (scikit-learn, Ward's criterion over position, normal and colour) give clusters
+    One or more hierarchical clusterings (scikit-learn, Ward's criterion over position, normal and color) give clusters
     at all scales. A cluster is ranked high if its box holds few points of others (purity), if few points lie just
     outside the box (isolation), if it has many points and is no longer than furniture is.
 
     The defaults were chosen on one ScanNet scene and a few procedural rooms together; they are not tuned to more data.
 
     Args:
-        feature_weights (Sequence[Tuple[float, float]]): one (normal, colour) pair per clustering: how many metres a
-            turn of the unit normal by one unit, and a step of 100 in CIE Lab, count for. Colour is left out where
+        feature_weights (Sequence[Tuple[float, float]]): one (normal, color) pair per clustering: how many meters a
+            turn of the unit normal by one unit, and a step of 100 in CIE Lab, count for. Color is left out where
             points have none.
         max_points (int): larger scenes are thinned to so many points, at random with ``seed``.
-        num_neighbors (int): neighbours of a point in the graph that clusters grow along.
-        max_edge (float): metres, longest edge of that graph.
+        num_neighbors (int): neighbors of a point in the graph that clusters grow along.
+        max_edge (float): meters, longest edge of that graph.
         min_points (int): fewest points of a cluster.
-        min_size (float): metres; thinner boxes are made so thick.
-        max_size (float): metres; boxes with a longer side are dropped.
-        typical_size (float): metres; the objectness of boxes with a longer side falls in proportion.
-        floor_gap (float): metres; boxes that begin nearer to the floor are extended down to it, because the floor's
+        min_size (float): meters; thinner boxes are made so thick.
+        max_size (float): meters; boxes with a longer side are dropped.
+        typical_size (float): meters; the objectness of boxes with a longer side falls in proportion.
+        floor_gap (float): meters; boxes that begin nearer to the floor are extended down to it, because the floor's
             removal also took their lowest points.
-        surroundings (float): metres around a box where isolation looks for other points.
+        surroundings (float): meters around a box where isolation looks for other points.
         nms_threshold (float): 3D IoU above which the lower ranked of two boxes is dropped.
         max_proposals (int): most boxes per scene.
         planes (dict, optional): arguments of :func:`find_room_planes`.
@@ -53,7 +53,7 @@ class ClusterProposals(nn.Module):
     """
 
     def __init__(self,
-                 feature_weights: Sequence[Tuple[float, float]] = ((0.5, 2.5), ),
+                 feature_weights: Sequence[tuple[float, float]] = ((0.5, 2.5), ),
                  max_points: int = 40000,
                  num_neighbors: int = 10,
                  max_edge: float = 0.25,
@@ -65,12 +65,12 @@ class ClusterProposals(nn.Module):
                  surroundings: float = 0.15,
                  nms_threshold: float = 0.5,
                  max_proposals: int = 128,
-                 planes: Optional[dict] = None,
+                 planes: dict | None = None,
                  seed: int = 0) -> None:
         super().__init__()
         self.feature_weights = [tuple(pair) for pair in feature_weights]
         if not self.feature_weights or any(len(pair) != 2 or min(pair) < 0 for pair in self.feature_weights):
-            raise ValueError('feature_weights must be one or more (normal, colour) pairs of numbers >= 0, '
+            raise ValueError('feature_weights must be one or more (normal, color) pairs of numbers >= 0, '
                              f'got {feature_weights}')
         self.max_points, self.seed = max_points, seed
         self.num_neighbors, self.max_edge, self.min_points = num_neighbors, max_edge, min_points
@@ -80,11 +80,11 @@ class ClusterProposals(nn.Module):
         self.planes = dict(planes or {})
 
     @torch.no_grad()
-    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
         """Propose boxes for one scene.
 
         Args:
-            points (Tensor): float (N, >=3): x y z in metres, z up, walls in any direction; if there are 6 columns or
+            points (Tensor): float (N, >=3): x y z in meters, z up, walls in any direction; if there are 6 columns or
                 more, the last three are r g b in [0, 255] or [0, 1].
             data_sample (Det3DDataSample, optional): not used.
 
@@ -119,7 +119,7 @@ class ClusterProposals(nn.Module):
         kept = nms_3d(boxes, objectness, self.nms_threshold, max_num=self.max_proposals)
         return make_proposals(boxes[kept].to(points.device), objectness[kept].to(points.device))
 
-    def _boxes(self, lower: np.ndarray, upper: np.ndarray, floor_height: Optional[float]) -> DepthInstance3DBoxes:
+    def _boxes(self, lower: np.ndarray, upper: np.ndarray, floor_height: float | None) -> DepthInstance3DBoxes:
         """mmdet3d boxes around clusters, extended to the floor where they stand on it."""
         if floor_height is not None:
             standing = lower[:, 2] < floor_height + self.floor_gap
@@ -138,7 +138,7 @@ class ClusterProposals(nn.Module):
 
 
 def _lab_colors(rgb: np.ndarray) -> np.ndarray:
-    """CIE Lab / 100 of (N, 3) colours in [0, 255] or [0, 1]."""
+    """CIE Lab / 100 of (N, 3) colors in [0, 255] or [0, 1]."""
     if len(rgb) == 0:
         return np.zeros((0, 3))
     rgb = np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1).astype(np.float32)
@@ -164,17 +164,17 @@ def cluster_tree_boxes(xyz: np.ndarray,
                        num_neighbors: int = 10,
                        max_edge: float = 0.25,
                        min_points: int = 30) -> ClusterBoxes:
-    """Join points step by step (Ward's criterion, only neighbours in space) and box every cluster on the way.
+    """Join points step by step (Ward's criterion, only neighbors in space) and box every cluster on the way.
 
     Clusters at all scales, from a drawer to a row of cabinets, come from one tree; which of them are objects is
     decided afterwards. Points in parts of the scene that are no larger than noise, such as what is left of a wall, take
     no part: a few of them would stretch the box of a whole object.
 
     Args:
-        xyz (np.ndarray): (N, 3) in metres.
+        xyz (np.ndarray): (N, 3) in meters.
         features (np.ndarray): (N, F), what the criterion measures distances in.
-        num_neighbors (int): neighbours of each point in space.
-        max_edge (float): metres; farther points are no neighbours.
+        num_neighbors (int): neighbors of each point in space.
+        max_edge (float): meters; farther points are no neighbors.
         min_points (int): smaller clusters, and smaller separate parts of the scene, are left out.
 
     Returns:

@@ -1,6 +1,5 @@
 """Class-agnostic boxes from a trained detector: any of mmdet3d, or 3DETR."""
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ class DetectorProposals(FrozenDetector):
     """Boxes of a trained detector (VoteNet, GroupFree3D, H3DNet, FCAF3D, ...); its classes are not used.
 
     The scene goes through the test pipeline of the detector's own config, from the points on: the columns that its
-    ``LoadPointsFromFile`` keeps, height above the floor, sampling, colour. Of boxes of several classes in one place the
+    ``LoadPointsFromFile`` keeps, height above the floor, sampling, color. Of boxes of several classes in one place the
     best one remains.
 
     Args:
@@ -44,13 +43,13 @@ class DetectorProposals(FrozenDetector):
     """
 
     def __init__(self,
-                 config: Union[str, Path, dict],
-                 checkpoint: Union[None, str, Path] = None,
+                 config: str | Path | dict,
+                 checkpoint: None | str | Path = None,
                  score_threshold: float = 0.,
                  nms_threshold: float = 0.5,
                  max_proposals: int = 256,
                  seed: int = 0,
-                 cfg_options: Optional[dict] = None) -> None:
+                 cfg_options: dict | None = None) -> None:
         run_point_ops_on_cpu()
         super().__init__(config, checkpoint, cfg_options)
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
@@ -71,11 +70,11 @@ class DetectorProposals(FrozenDetector):
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
     @torch.no_grad()
-    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
         """Propose boxes for one scene.
 
         Args:
-            points (Tensor): float (N, >=3): x y z in metres, z up; a detector that uses colour needs r g b after them,
+            points (Tensor): float (N, >=3): x y z in meters, z up; a detector that uses color needs r g b after them,
                 in [0, 255].
             data_sample (Det3DDataSample, optional): not used.
 
@@ -126,12 +125,12 @@ class ThreeDETRProposals(FrozenDetector):
     """
 
     def __init__(self,
-                 config: Union[str, Path, dict],
-                 checkpoint: Union[None, str, Path] = None,
-                 num_points: Optional[int] = 40000,
-                 selection: Optional[dict] = None,
+                 config: str | Path | dict,
+                 checkpoint: None | str | Path = None,
+                 num_points: int | None = 40000,
+                 selection: dict | None = None,
                  seed: int = 0,
-                 cfg_options: Optional[dict] = None) -> None:
+                 cfg_options: dict | None = None) -> None:
         super().__init__(config, checkpoint, cfg_options)
         if not isinstance(self.detector, ThreeDETR):
             raise ValueError(f'ThreeDETRProposals needs the config of a ThreeDETR, got {type(self.detector).__name__}; '
@@ -143,11 +142,11 @@ class ThreeDETRProposals(FrozenDetector):
         self.num_points, self.seed = num_points, seed
 
     @torch.no_grad()
-    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
         """Propose boxes for one scene.
 
         Args:
-            points (Tensor): float (N, >=3): x y z in metres, z up; only these are used.
+            points (Tensor): float (N, >=3): x y z in meters, z up; only these are used.
             data_sample (Det3DDataSample, optional): not used.
 
         Returns:

@@ -1,7 +1,6 @@
 """Boxes from files, one file per scene: what another project has detected, or boxes drawn by hand."""
 import json
 from pathlib import Path
-from typing import Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ ENDINGS = ('.json', '.npz')
 class FileProposals(nn.Module):
     """Boxes from ``folder/SCENE.json`` or ``folder/SCENE.npz``, where SCENE is the stem of the file of points.
 
-    A file has ``boxes`` (K, 6) or (K, 7): x, y, z, the three sizes in metres and, where there are seven numbers, the
+    A file has ``boxes`` (K, 6) or (K, 7): x, y, z, the three sizes in meters and, where there are seven numbers, the
     yaw in radians from +x towards +y; in the frame that the scene has after ``GlobalAlignment``. ``scores`` (K,) in
     [0, 1] are the objectness, 1 where they are absent. JSON: ``{"boxes": [[...], ...], "scores": [...]}``.
 
@@ -33,7 +32,7 @@ class FileProposals(nn.Module):
         FileNotFoundError: there is no such directory, or no such files in it.
     """
 
-    def __init__(self, folder: Union[str, Path], origin: str = 'gravity_center') -> None:
+    def __init__(self, folder: str | Path, origin: str = 'gravity_center') -> None:
         super().__init__()
         if origin not in ('gravity_center', 'bottom_center'):
             raise ValueError(f"origin must be 'gravity_center' or 'bottom_center', got {origin!r}")
@@ -42,7 +41,7 @@ class FileProposals(nn.Module):
             raise FileNotFoundError(f'FileProposals: there is no folder {self.folder} with a .json or .npz file of '
                                     'boxes for each scene; set model.proposals.folder to where they are')
 
-    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
         """Read the boxes of one scene.
 
         Args:
@@ -77,7 +76,7 @@ class FileProposals(nn.Module):
         raise BrokenSceneError(f'there is no {self.folder / scene}.json or .npz with the boxes of the scene')
 
 
-def read_boxes(path: Path) -> Tuple[np.ndarray, np.ndarray]:
+def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Boxes float32 (K, 6) or (K, 7) and scores float32 (K,) of a file; see :class:`FileProposals`.
 
     Raises:

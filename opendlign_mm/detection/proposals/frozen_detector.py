@@ -2,7 +2,6 @@
 import logging
 from collections import OrderedDict
 from pathlib import Path
-from typing import Optional, Union
 
 import torch
 from mmdet3d.registry import MODELS
@@ -34,9 +33,9 @@ class FrozenDetector(nn.Module):
     """
 
     def __init__(self,
-                 config: Union[str, Path, dict],
-                 checkpoint: Union[None, str, Path] = None,
-                 cfg_options: Optional[dict] = None) -> None:
+                 config: str | Path | dict,
+                 checkpoint: None | str | Path = None,
+                 cfg_options: dict | None = None) -> None:
         super().__init__()
         self.cfg = read_config(config)
         if cfg_options:
@@ -61,7 +60,7 @@ class FrozenDetector(nn.Module):
         return super().train(False)
 
 
-def read_config(config: Union[str, Path, dict]) -> Config:
+def read_config(config: str | Path | dict) -> Config:
     """A config from a file, from mmdet3d (``'mmdet3d::...'``), or as it is."""
     if isinstance(config, Config):
         return config.copy()

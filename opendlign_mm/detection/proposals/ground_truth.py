@@ -1,5 +1,4 @@
 """The true boxes as proposals: the upper bound of detection with a given classifier."""
-from typing import Optional
 
 import torch
 from mmdet3d.registry import MODELS
@@ -19,7 +18,7 @@ class GroundTruthProposals(nn.Module):
     training pipelines into ``gt_instances_3d``; both are read, the former first.
     """
 
-    def forward(self, points: Tensor, data_sample: Optional[Det3DDataSample] = None) -> InstanceData:
+    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
         """Give the true boxes of one scene.
 
         Args:
@@ -40,7 +39,7 @@ class GroundTruthProposals(nn.Module):
         return make_proposals(boxes.to(points.device), torch.ones(len(boxes), device=points.device))
 
     @staticmethod
-    def _annotated_boxes(data_sample: Optional[Det3DDataSample]) -> Optional[BaseInstance3DBoxes]:
+    def _annotated_boxes(data_sample: Det3DDataSample | None) -> BaseInstance3DBoxes | None:
         annotations = getattr(data_sample, 'eval_ann_info', None)
         if annotations is not None:
             return annotations['gt_bboxes_3d']

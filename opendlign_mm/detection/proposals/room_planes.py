@@ -1,17 +1,16 @@
 """Floor, ceiling and outer walls of an indoor scan, found without training or labels."""
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 
 def estimate_normals(xyz: np.ndarray, num_neighbors: int = 16) -> np.ndarray:
-    """Unit normals by principal components of the neighbours, turned towards the middle of the scene.
+    """Unit normals by principal components of the neighbors, turned towards the middle of the scene.
 
     Args:
         xyz (np.ndarray): (N, 3).
-        num_neighbors (int): points per neighbourhood, the point itself included.
+        num_neighbors (int): points per neighborhood, the point itself included.
 
     Returns:
         np.ndarray: float64 (N, 3).
@@ -32,11 +31,11 @@ class RoomPlanes:
     """What :func:`find_room_planes` finds.
 
     Attributes:
-        floor_height (float | None): z of the floor in metres, None where there is none.
+        floor_height (float | None): z of the floor in meters, None where there is none.
         structure (np.ndarray): bool (N,), True for points of floor, ceiling and outer walls.
         num_walls (int): number of wall planes.
     """
-    floor_height: Optional[float]
+    floor_height: float | None
     structure: np.ndarray
     num_walls: int
 
@@ -51,7 +50,7 @@ def find_room_planes(xyz: np.ndarray,
                      max_outside: float = 0.02,
                      max_planes: int = 16,
                      num_candidates: int = 300,
-                     rng: Optional[np.random.Generator] = None) -> RoomPlanes:
+                     rng: np.random.Generator | None = None) -> RoomPlanes:
     """Find the planes that enclose a room.
 
     The floor is the lowest height with many upward points, the ceiling the highest one above ``min_ceiling_height``.
@@ -60,13 +59,13 @@ def find_room_planes(xyz: np.ndarray,
     of a wardrobe is not one.
 
     Args:
-        xyz (np.ndarray): (N, 3) in metres, z up.
+        xyz (np.ndarray): (N, 3) in meters, z up.
         normals (np.ndarray): (N, 3), see :func:`estimate_normals`.
-        horizontal_tolerance (float): metres, half the thickness of floor and ceiling.
-        wall_tolerance (float): metres, half the thickness of a wall.
-        min_wall_length (float): metres, least horizontal extent of a wall.
-        min_wall_height (float): metres, least vertical extent of a wall.
-        min_ceiling_height (float): metres above the floor.
+        horizontal_tolerance (float): meters, half the thickness of floor and ceiling.
+        wall_tolerance (float): meters, half the thickness of a wall.
+        min_wall_length (float): meters, least horizontal extent of a wall.
+        min_wall_height (float): meters, least vertical extent of a wall.
+        min_ceiling_height (float): meters above the floor.
         max_outside (float): largest share of the scene's points that may lie behind a wall.
         max_planes (int): how many vertical planes are looked at.
         num_candidates (int): random candidates per plane.
@@ -105,7 +104,7 @@ def find_room_planes(xyz: np.ndarray,
 
 
 def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
-                       min_ceiling_height: float) -> Tuple[Optional[float], Optional[float]]:
+                       min_ceiling_height: float) -> tuple[float | None, float | None]:
     """Heights of floor and ceiling, each None where there is none."""
     levels = z[horizontal]
     if len(levels) < 0.02 * len(z):
@@ -123,7 +122,7 @@ def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
 
 
 def _best_vertical_plane(xyz: np.ndarray, normals: np.ndarray, candidates: np.ndarray, tolerance: float,
-                         num_candidates: int, rng: np.random.Generator) -> Tuple[np.ndarray, float]:
+                         num_candidates: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Unit normal (3,) and offset of the vertical plane most candidate points agree with."""
     chosen = rng.choice(candidates, min(num_candidates, len(candidates)), replace=False)
     directions = normals[chosen] * [1, 1, 0]

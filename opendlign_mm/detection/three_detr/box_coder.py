@@ -1,49 +1,48 @@
 """Box heads of 3DETR, and the encoding and decoding of boxes."""
 import math
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from .set_abstraction import pointwise_mlp
 
-# Metres; a flatter scene (a single point, a bare floor) is taken to be this thick.
+# Meters; a flatter scene (a single point, a bare floor) is taken to be this thick.
 MIN_EXTENT = 0.1
 
 
 @dataclass
 class SceneBounds:
-    """Lower corners and extents of B scenes, float (B, 3) each, in metres."""
+    """Lower corners and extents of B scenes, float (B, 3) each, in meters."""
     low: Tensor
     extent: Tensor
 
     @classmethod
-    def of(cls, scenes: List[Tensor]) -> 'SceneBounds':
+    def of(cls, scenes: list[Tensor]) -> 'SceneBounds':
         """Bounds of B point sets (N_i, 3)."""
         low = torch.stack([xyz.amin(dim=0) for xyz in scenes])
         high = torch.stack([xyz.amax(dim=0) for xyz in scenes])
         return cls(low, (high - low).clamp(min=MIN_EXTENT))
 
     def normalize(self, xyz: Tensor) -> Tensor:
-        """Coordinates (..., B, K, 3) in metres -> in [0, 1] within the bounds."""
+        """Coordinates (..., B, K, 3) in meters -> in [0, 1] within the bounds."""
         return (xyz - self.low[:, None]) / self.extent[:, None]
 
 
-def decode_boxes(raw: Dict[str, Tensor], query_xyz: Tensor, bounds: SceneBounds) -> Dict[str, Tensor]:
-    """What the branches say, in metres and radians.
+def decode_boxes(raw: dict[str, Tensor], query_xyz: Tensor, bounds: SceneBounds) -> dict[str, Tensor]:
+    """What the branches say, in meters and radians.
 
     Args:
         raw: Of :class:`BoxBranches`, (L, B, K, outputs) each.
-        query_xyz: (B, K, 3) in metres.
+        query_xyz: (B, K, 3) in meters.
         bounds: Of the B scenes.
 
     Returns:
-        dict, (L, B, K, ...) each: ``cls_logits`` (classes + 1, the background last), ``center`` (3; gravity centre),
+        dict, (L, B, K, ...) each: ``cls_logits`` (classes + 1, the background last), ``center`` (3; gravity center),
         ``size`` (3), ``angle`` (radians in (-pi, pi], from +x towards +y, 0 with one bin), ``objectness`` in [0, 1];
         for the loss ``normalized_center``, ``normalized_size``, ``angle_logits`` and ``normalized_residual`` (bins).
     """
-    # A box is at most half a metre from its query along each axis.
+    # A box is at most half a meter from its query along each axis.
     center = query_xyz + raw['center'].sigmoid() - .5
     normalized_size = raw['size'].sigmoid()
     return dict(
@@ -69,7 +68,7 @@ def decode_angle(logits: Tensor, normalized_residual: Tensor) -> Tensor:
     return torch.where(angle > math.pi, angle - 2 * math.pi, angle)
 
 
-def encode_angle(angle: Tensor, bins: int) -> Tuple[Tensor, Tensor]:
+def encode_angle(angle: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Nearest bins, and residuals in half bin widths, in [-1, 1], of angles (...) in radians; zeros with one bin."""
     if bins == 1:
         return torch.zeros_like(angle, dtype=torch.long), torch.zeros_like(angle)
@@ -79,7 +78,7 @@ def encode_angle(angle: Tensor, bins: int) -> Tuple[Tensor, Tensor]:
 
 
 class BoxBranches(nn.ModuleDict):
-    """One small network each for class, centre, size, angle bin and angle residual.
+    """One small network each for class, center, size, angle bin and angle residual.
 
     Args:
         channels (int): C, of the queries.
@@ -95,7 +94,7 @@ class BoxBranches(nn.ModuleDict):
             for name, count in outputs.items()
         })
 
-    def forward(self, queries: Tensor) -> Dict[str, Tensor]:
+    def forward(self, queries: Tensor) -> dict[str, Tensor]:
         """(L, B, K, C) -> for each branch (L, B, K, outputs); all layers are one batch for BatchNorm."""
         batch = queries.flatten(0, 1).transpose(1, 2)
         return {name: branch(batch).transpose(1, 2).unflatten(0, queries.shape[:2]) for name, branch in self.items()}

@@ -1,6 +1,5 @@
 """Losses of 3DETR: targets, Hungarian matching, and the weighted sum."""
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ class SceneTargets:
 
     Attributes:
         labels: int64 (G,).
-        boxes: float (G, 7), gravity centre, size, yaw.
+        boxes: float (G, 7), gravity center, size, yaw.
         normalized_centers: float (G, 3), in [0, 1] within the bounds of the points.
         normalized_sizes: float (G, 3), shares of the scene's extent.
         angle_bins: int64 (G,).
@@ -35,7 +34,7 @@ class SceneTargets:
     @classmethod
     def of(cls, annotated: InstanceData, bounds: SceneBounds, scene: int, num_classes: int, num_angle_bins: int,
            class_agnostic: bool) -> 'SceneTargets':
-        """Targets of scene number ``scene``. Boxes labelled -1 (a class of no interest) are left out.
+        """Targets of scene number ``scene``. Boxes labeled -1 (a class of no interest) are left out.
 
         Args:
             annotated: ``bboxes_3d`` and ``labels_3d`` (G,).
@@ -54,7 +53,7 @@ class SceneTargets:
             labels = labels * 0
         elif len(labels) and labels.max() >= num_classes:
             raise ValueError(f'an annotated box has the label {int(labels.max())}, but the model has {num_classes} '
-                             "classes; set num_classes to the number of the data set's classes")
+                             "classes; set num_classes to the number of the dataset's classes")
         low, extent = bounds.low[scene], bounds.extent[scene]
         parameters = boxes.tensor.new_zeros(len(boxes), 7)
         parameters[:, :3], parameters[:, 3:6], parameters[:, 6] = boxes.gravity_center, boxes.dims, boxes.yaw
@@ -70,12 +69,12 @@ class HungarianMatcher:
     """Assignment of least total cost, for each scene and decoder layer on its own.
 
     The cost of a pair is ``- cls * p(class) - objectness * objectness + center * distance - giou * GIoU``; the distance
-    is L1 in normalised coordinates.
+    is L1 in normalized coordinates.
 
     Args:
         cls (float): weight of the class probability.
-        giou (float): weight of the generalised IoU.
-        center (float): weight of the distance of the centres.
+        giou (float): weight of the generalized IoU.
+        center (float): weight of the distance of the centers.
         objectness (float): weight of the objectness.
     """
 
@@ -83,7 +82,7 @@ class HungarianMatcher:
         self.cls, self.giou, self.center, self.objectness = cls, giou, center, objectness
 
     @torch.no_grad()
-    def cost(self, predictions: Dict[str, Tensor], scene: int, targets: SceneTargets, rotated: bool) -> Tensor:
+    def cost(self, predictions: dict[str, Tensor], scene: int, targets: SceneTargets, rotated: bool) -> Tensor:
         """Cost (L, K, G) of scene number ``scene``. ``predictions``: of :func:`decode_boxes`, float32."""
         probability = predictions['cls_logits'][:, scene].softmax(dim=-1)[..., targets.labels]
         cost = -self.cls * probability - self.objectness * predictions['objectness'][:, scene, :, None]
@@ -95,8 +94,8 @@ class HungarianMatcher:
             cost = cost - self.giou * generalized_iou(boxes[:, :, None], targets.boxes, rotated)
         return cost
 
-    def __call__(self, predictions: Dict[str, Tensor], targets: List[SceneTargets],
-                 rotated: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    def __call__(self, predictions: dict[str, Tensor], targets: list[SceneTargets],
+                 rotated: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Match all scenes and layers.
 
         Returns:
@@ -119,15 +118,15 @@ class SetCriterion:
     Args:
         matcher (dict, optional): arguments of :class:`HungarianMatcher`.
         background_weight (float): weight of the background in the cross-entropy of the classes.
-        weights (dict, optional): of ``cls``, ``center`` (L1, normalised), ``size`` (L1, normalised), ``giou``,
+        weights (dict, optional): of ``cls``, ``center`` (L1, normalized), ``size`` (L1, normalized), ``giou``,
             ``angle_cls`` and ``angle_residual``; the defaults are those for ScanNet. A loss of weight 0 is left out.
     """
     WEIGHTS = dict(cls=1., center=5., size=1., giou=1., angle_cls=0.1, angle_residual=0.5)
 
     def __init__(self,
-                 matcher: Optional[dict] = None,
+                 matcher: dict | None = None,
                  background_weight: float = 0.25,
-                 weights: Optional[dict] = None) -> None:
+                 weights: dict | None = None) -> None:
         unknown = sorted(set(weights or {}) - set(self.WEIGHTS))
         if unknown:
             raise ValueError(f'unknown losses {unknown}; there are {sorted(self.WEIGHTS)}')
@@ -135,7 +134,7 @@ class SetCriterion:
         self.background_weight = background_weight
         self.weights = dict(self.WEIGHTS, **(weights or {}))
 
-    def __call__(self, predictions: Dict[str, Tensor], targets: List[SceneTargets]) -> Dict[str, Tensor]:
+    def __call__(self, predictions: dict[str, Tensor], targets: list[SceneTargets]) -> dict[str, Tensor]:
         """Compute all losses.
 
         Args:
@@ -176,7 +175,7 @@ class SetCriterion:
             losses[f'{prefix}cardinality_error'] = self._cardinality_error(predictions['cls_logits'][number], targets)
         return losses
 
-    def _pair_losses(self, found: Dict[str, Tensor], wanted: SceneTargets, rotated: bool) -> Dict[str, Tensor]:
+    def _pair_losses(self, found: dict[str, Tensor], wanted: SceneTargets, rotated: bool) -> dict[str, Tensor]:
         """Losses (P,) of matched pairs, without weights."""
         residual = found['normalized_residual'].gather(1, wanted.angle_bins[:, None])[:, 0]
         losses = dict(
@@ -197,6 +196,6 @@ class SetCriterion:
 
     @staticmethod
     @torch.no_grad()
-    def _cardinality_error(logits: Tensor, targets: List[SceneTargets]) -> Tensor:
+    def _cardinality_error(logits: Tensor, targets: list[SceneTargets]) -> Tensor:
         predicted = (logits.argmax(dim=-1) != logits.shape[-1] - 1).sum(dim=1).float()
         return (predicted - predicted.new_tensor([len(boxes.labels) for boxes in targets])).abs().mean()

@@ -1,5 +1,4 @@
 """3DETR as a detector of mmdet3d."""
-from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmdet3d.models import Base3DDetector
@@ -23,7 +22,7 @@ class ThreeDETR(Base3DDetector):
     Detection", ICCV 2021).
 
     Points -> set abstraction -> encoder -> queries at furthest points -> decoder -> classes and boxes. Only x, y, z are
-    used, in metres as they are: no mean, height or colour.
+    used, in meters as they are: no mean, height or color.
 
     Args:
         num_classes (int): without the background.
@@ -40,7 +39,7 @@ class ThreeDETR(Base3DDetector):
         criterion (dict, optional): arguments of :class:`SetCriterion`.
         selection (dict, optional): arguments of :class:`BoxSelection`.
         data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
-        init_cfg (dict, optional): mmengine initialisation config.
+        init_cfg (dict, optional): mmengine initialization config.
     """
 
     def __init__(self,
@@ -49,15 +48,15 @@ class ThreeDETR(Base3DDetector):
                  class_agnostic: bool = False,
                  num_queries: int = 256,
                  encoded_queries: bool = False,
-                 set_abstraction: Optional[dict] = None,
-                 encoder: Optional[dict] = None,
-                 decoder: Optional[dict] = None,
+                 set_abstraction: dict | None = None,
+                 encoder: dict | None = None,
+                 decoder: dict | None = None,
                  memory_layers: int = 3,
                  branch_dropout: float = 0.3,
-                 criterion: Optional[dict] = None,
-                 selection: Optional[dict] = None,
-                 data_preprocessor: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 criterion: dict | None = None,
+                 selection: dict | None = None,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
         if min(num_classes, num_angle_bins, num_queries, memory_layers) < 1:
             raise ValueError('num_classes, num_angle_bins, num_queries and memory_layers must be >= 1, '
@@ -79,14 +78,14 @@ class ThreeDETR(Base3DDetector):
         self.selection = BoxSelection(**(selection or {}))
         self.register_load_state_dict_pre_hook(_refuse_other_models)
 
-    def extract_feat(self, points: List[Tensor]) -> Tuple[Tensor, Tensor]:
+    def extract_feat(self, points: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Encode scenes.
 
         Args:
             points (list[Tensor]): B scenes, float (N_i, >=3).
 
         Returns:
-            tuple: xyz (B, M, 3) in metres and features (B, M, C) of the encoded points.
+            tuple: xyz (B, M, 3) in meters and features (B, M, C) of the encoded points.
         """
         scenes = [scene[:, :3] for scene in points]
         if len({len(scene) for scene in scenes}) == 1:
@@ -96,7 +95,7 @@ class ThreeDETR(Base3DDetector):
             centers, groups = (torch.cat(values) for values in zip(*pairs))
         return self.encoder(centers, self.set_abstraction.pool(groups))
 
-    def predict_layers(self, points: List[Tensor]) -> Tuple[Dict[str, Tensor], SceneBounds]:
+    def predict_layers(self, points: list[Tensor]) -> tuple[dict[str, Tensor], SceneBounds]:
         """Boxes after each of L decoder layers, (L, B, K, ...) each, see :func:`decode_boxes`; and scene bounds."""
         bounds = SceneBounds.of([scene[:, :3] for scene in points])
         xyz, features = self.extract_feat(points)
@@ -109,15 +108,15 @@ class ThreeDETR(Base3DDetector):
         queries = self.decoder(memory, query_positions, self.position_features(bounds.normalize(xyz)), content)
         return decode_boxes(self.branches(queries), query_xyz, bounds), bounds
 
-    def predict_boxes(self, points: Tensor) -> Dict[str, Tensor]:
+    def predict_boxes(self, points: Tensor) -> dict[str, Tensor]:
         """Boxes of the last decoder layer before any is dropped.
 
         Args:
-            points (Tensor): float (B, N, >=3), x y z first, in metres, z up; or a list of B tensors (N_i, >=3).
+            points (Tensor): float (B, N, >=3), x y z first, in meters, z up; or a list of B tensors (N_i, >=3).
 
         Returns:
-            dict: ``cls_logits`` (B, K, classes + 1), the background last; ``center`` (B, K, 3), the gravity centre, and
-            ``size`` (B, K, 3), in metres; ``angle`` (B, K), radians in (-pi, pi] from +x towards +y; ``objectness``
+            dict: ``cls_logits`` (B, K, classes + 1), the background last; ``center`` (B, K, 3), the gravity center, and
+            ``size`` (B, K, 3), in meters; ``angle`` (B, K), radians in (-pi, pi] from +x towards +y; ``objectness``
             (B, K) in [0, 1].
 
         Raises:
@@ -127,11 +126,11 @@ class ThreeDETR(Base3DDetector):
         predictions, _ = self.predict_layers(list(points))
         return {name: predictions[name][-1] for name in ('cls_logits', 'center', 'size', 'angle', 'objectness')}
 
-    def _forward(self, batch_inputs_dict: dict, batch_data_samples: Optional[List[Det3DDataSample]] = None) -> dict:
+    def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample] | None = None) -> dict:
         """Mode ``'tensor'``: :meth:`predict_boxes`."""
         return self.predict_boxes(batch_inputs_dict['points'])
 
-    def loss(self, batch_inputs_dict: dict, batch_data_samples: List[Det3DDataSample], **kwargs) -> Dict[str, Tensor]:
+    def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict[str, Tensor]:
         """Losses of a batch, see :class:`SetCriterion`.
 
         Args:
@@ -146,7 +145,7 @@ class ThreeDETR(Base3DDetector):
         return self.criterion(predictions, targets)
 
     @torch.no_grad()
-    def propose(self, points: List[Tensor]) -> List[InstanceData]:
+    def propose(self, points: list[Tensor]) -> list[InstanceData]:
         """Boxes that survive :class:`BoxSelection`, with ``objectness`` and ``class_probabilities``, of B scenes."""
         predicted = self.predict_boxes(points)
         return [self.selection(scene, {name: value[number] for name, value in predicted.items()},
@@ -154,8 +153,8 @@ class ThreeDETR(Base3DDetector):
 
     def predict(self,
                 batch_inputs_dict: dict,
-                batch_data_samples: Optional[List[Det3DDataSample]] = None,
-                **kwargs) -> List[Det3DDataSample]:
+                batch_data_samples: list[Det3DDataSample] | None = None,
+                **kwargs) -> list[Det3DDataSample]:
         """Detect objects.
 
         Args:
@@ -175,7 +174,7 @@ class ThreeDETR(Base3DDetector):
         return self.add_pred_to_datasample(samples, [detections_of(proposals) for proposals in selected])
 
     @staticmethod
-    def _check(points: List[Tensor], samples: Optional[List[Det3DDataSample]] = None) -> None:
+    def _check(points: list[Tensor], samples: list[Det3DDataSample] | None = None) -> None:
         for number, scene in enumerate(points):
             name = getattr(samples[number], 'lidar_path', None) if samples else None
             check_points(scene, str(name or f'scene {number} of the batch'))

@@ -1,6 +1,5 @@
 """Checkpoints in the layout of 3DETR's release."""
 import re
-from typing import Dict, List, Tuple
 
 import torch
 from torch import Tensor
@@ -51,7 +50,7 @@ def _point_network(rest: str) -> str:
     return f'layer{layer}.{("conv", "bn.bn")[part]}.{entry}'
 
 
-def from_released_3detr(state_dict: Dict[str, Tensor], model: ThreeDETR) -> Tuple[Dict[str, Tensor], List[str]]:
+def from_released_3detr(state_dict: dict[str, Tensor], model: ThreeDETR) -> tuple[dict[str, Tensor], list[str]]:
     """Rename the entries of a released 3DETR checkpoint to those of ``model``.
 
     The release measures angles from +x towards -y, mmdet3d towards +y; with more than one angle bin the last layers of
@@ -86,7 +85,7 @@ def from_released_3detr(state_dict: Dict[str, Tensor], model: ThreeDETR) -> Tupl
     return converted, sorted(set(state_dict) - set(names.values()))
 
 
-def to_released_3detr(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+def to_released_3detr(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of :func:`from_released_3detr`: a state dict of :class:`ThreeDETR` in the release's names.
 
     Raises:
@@ -100,7 +99,7 @@ def to_released_3detr(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
     return {released_name(name): value for name, value in state_dict.items()}
 
 
-def _mirror_angles(state_dict: Dict[str, Tensor]) -> None:
+def _mirror_angles(state_dict: dict[str, Tensor]) -> None:
     """Turn angles round in place: bin b becomes bin -b, a residual its negative. Twice is the identity."""
     for branch, sign in (('angle_cls', 1), ('angle_residual', -1)):
         pattern = re.compile(rf'branches\.{branch}\.(\d+)\.(weight|bias)')

@@ -1,5 +1,4 @@
 """Which predicted boxes become detections."""
-from typing import Dict, Optional
 
 import torch
 from mmdet3d.structures import DepthInstance3DBoxes
@@ -28,11 +27,11 @@ class BoxSelection:
                  objectness_threshold: float = 0.05,
                  nms_threshold: float = 0.25,
                  class_agnostic_nms: bool = False,
-                 max_boxes: Optional[int] = None) -> None:
+                 max_boxes: int | None = None) -> None:
         self.min_points, self.objectness_threshold = min_points, objectness_threshold
         self.nms_threshold, self.class_agnostic_nms, self.max_boxes = nms_threshold, class_agnostic_nms, max_boxes
 
-    def __call__(self, points: Tensor, predicted: Dict[str, Tensor], with_yaw: bool) -> InstanceData:
+    def __call__(self, points: Tensor, predicted: dict[str, Tensor], with_yaw: bool) -> InstanceData:
         """Select the boxes of one scene.
 
         Args:

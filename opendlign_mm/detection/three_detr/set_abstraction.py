@@ -1,5 +1,5 @@
 """Set abstraction (PointNet++): furthest points, their neighborhoods, and a shared MLP."""
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,8 @@ class SetAbstraction(nn.Module):
 
     Args:
         num_points (int): M, points that remain. A set with fewer points repeats some.
-        radius (float): metres, of the neighbourhood; offsets from its centre are divided by it.
-        num_samples (int): S, most points of a neighbourhood.
+        radius (float): meters, of the neighborhood; offsets from its center are divided by it.
+        num_samples (int): S, most points of a neighborhood.
         channels (Sequence[int]): of the network's layers.
         in_channels (int): C, of the points' features beside their offsets.
         skip_near_origin (bool): see :func:`furthest_point_sample`; published weights were trained so.
@@ -51,8 +51,8 @@ class SetAbstraction(nn.Module):
         self.out_channels = channels[-1]
         self.mlp = pointwise_mlp([3 + in_channels, *channels], dims=2)
 
-    def group(self, xyz: Tensor, features: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """The centres (B, M, 3) and their neighbourhoods (B, 3 + C, M, S): offsets first, then features."""
+    def group(self, xyz: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The centers (B, M, 3) and their neighborhoods (B, 3 + C, M, S): offsets first, then features."""
         centers = gather_points(xyz, furthest_point_sample(xyz, self.num_points, self.skip_near_origin))
         indices = ball_query(xyz, centers, self.radius, self.num_samples)
         groups = (group_points(xyz, indices) - centers[:, :, None]) / self.radius
@@ -61,18 +61,18 @@ class SetAbstraction(nn.Module):
         return centers, groups.permute(0, 3, 1, 2)
 
     def pool(self, groups: Tensor) -> Tensor:
-        """Features (B, M, C') of neighbourhoods (B, 3 + C, M, S)."""
+        """Features (B, M, C') of neighborhoods (B, 3 + C, M, S)."""
         return self.mlp(groups).max(dim=3).values.transpose(1, 2)
 
-    def forward(self, xyz: Tensor, features: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    def forward(self, xyz: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Abstract a batch of sets.
 
         Args:
-            xyz (Tensor): float (B, N, 3) in metres.
+            xyz (Tensor): float (B, N, 3) in meters.
             features (Tensor, optional): (B, N, C).
 
         Returns:
-            tuple: centres (B, M, 3) and their features (B, M, C').
+            tuple: centers (B, M, 3) and their features (B, M, C').
         """
         centers, groups = self.group(xyz, features)
         return centers, self.pool(groups)

@@ -1,6 +1,6 @@
 """Transformer encoder and decoder of 3DETR, with Fourier features of positions."""
 import math
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from .set_abstraction import SetAbstraction
 
 
 class FourierPositions(nn.Module):
-    """Sines and cosines of random projections of normalised coordinates.
+    """Sines and cosines of random projections of normalized coordinates.
 
     Args:
         channels (int): C, even. ``frequencies`` (3, C / 2) is drawn once and is part of the checkpoint.
@@ -36,7 +36,7 @@ class PointEncoder(nn.Module):
         num_heads (int): attention heads.
         feedforward_channels (int): width of the feed-forward part.
         dropout (float): probability.
-        masking_radii (Sequence[float], optional): per layer; points at this distance (metres) or further do not attend
+        masking_radii (Sequence[float], optional): per layer; points at this distance (meters) or further do not attend
             to each other. The published 3DETR-m uses the squares of 0.4, 0.8 and 1.2, compared with plain distances.
         downsampling (dict, optional): arguments of a :class:`SetAbstraction` after the first layer.
     """
@@ -47,8 +47,8 @@ class PointEncoder(nn.Module):
                  num_heads: int = 4,
                  feedforward_channels: int = 128,
                  dropout: float = 0.1,
-                 masking_radii: Optional[Sequence[float]] = None,
-                 downsampling: Optional[dict] = None) -> None:
+                 masking_radii: Sequence[float] | None = None,
+                 downsampling: dict | None = None) -> None:
         super().__init__()
         if masking_radii is not None and len(masking_radii) != num_layers:
             raise ValueError(f'{len(masking_radii)} masking radii for {num_layers} layers')
@@ -66,11 +66,11 @@ class PointEncoder(nn.Module):
             if self.downsampling.out_channels != channels:
                 raise ValueError(f'downsampling gives {self.downsampling.out_channels} channels, not {channels}')
 
-    def forward(self, xyz: Tensor, features: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, xyz: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of sets.
 
         Args:
-            xyz (Tensor): float (B, N, 3) in metres.
+            xyz (Tensor): float (B, N, 3) in meters.
             features (Tensor): (B, N, C).
 
         Returns:
@@ -144,7 +144,7 @@ class QueryDecoder(nn.Module):
                 memory: Tensor,
                 query_positions: Tensor,
                 memory_positions: Tensor,
-                queries: Optional[Tensor] = None) -> Tensor:
+                queries: Tensor | None = None) -> Tensor:
         """Decode.
 
         Args:

@@ -1,6 +1,6 @@
 """The built-in categories and how to draw an object of one."""
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict
 
 import numpy as np
 
@@ -8,22 +8,22 @@ from . import fixtures, furniture, small_objects
 from .assembly import Assembly
 from .scan_simulation import add_sensor_noise, floor_remnant, scan_like_weights
 
-_BUILDERS: Dict[str, Callable[[Assembly, np.random.Generator], None]] = dict(
+_BUILDERS: dict[str, Callable[[Assembly, np.random.Generator], None]] = dict(
     chair=furniture.chair, table=furniture.table, desk=furniture.desk, bed=furniture.bed, sofa=furniture.sofa,
     bookshelf=furniture.bookshelf, cabinet=furniture.cabinet, door=fixtures.door, window=fixtures.window,
     bathtub=fixtures.bathtub, toilet=fixtures.toilet, sink=fixtures.sink, lamp=small_objects.lamp,
     bottle=small_objects.bottle, cup=small_objects.cup, monitor=small_objects.monitor)
 CATEGORIES = tuple(_BUILDERS)
-# Candidates per kept point of a scan: enough that a few per cent of visible surface still fill the cloud.
+# Candidates per kept point of a scan: enough that a few percent of visible surface still fill the cloud.
 _OVERSAMPLING = 4
 
 
 @dataclass(frozen=True)
 class ShapeSample:
-    """One object as a coloured point cloud.
+    """One object as a colored point cloud.
 
     Attributes:
-        points: float32 (N, 3) in metres, z up, standing on z = 0, centred in x and y, front toward +y.
+        points: float32 (N, 3) in meters, z up, standing on z = 0, centerd in x and y, front toward +y.
         colors: uint8 (N, 3), RGB.
     """
     points: np.ndarray
