@@ -8,9 +8,9 @@ import pytest
 import torch
 from helpers.scenes import furnished_room
 from helpers.tiny_runs import REPOSITORY
+from helpers.tiny_three_detr import tiny
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
-from test_three_detr import tiny
 
 from opendlign_mm.detection.three_detr import from_released_3detr, to_released_3detr
 

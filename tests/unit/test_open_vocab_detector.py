@@ -7,7 +7,7 @@ from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.runner import load_state_dict
 from mmengine.structures import InstanceData
 
-import opendlign_mm.evaluation.open_vocab_indoor_metric  # noqa: F401
+import opendlign_mm.evaluation.box_metrics  # noqa: F401
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.datasets.scannet_classes import vocabulary_of
 from opendlign_mm.detection import OpenVocabBBoxHead

@@ -1,26 +1,11 @@
 """Features of a dataset: the same as the model's own, and objects that cannot be read are passed over."""
 import numpy as np
 import pytest
-import torch
+from helpers.broken_dataset import Broken
 from helpers.tiny_runs import tiny_config, tiny_model
 from mmdet3d.registry import DATASETS
 
 from opendlign_mm.apis.extract_features import describe_skipped, extract_features
-
-
-class Broken(torch.utils.data.Dataset):
-    """A dataset some of whose files are cut off."""
-
-    def __init__(self, dataset, broken):
-        self.dataset, self.broken = dataset, broken
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, index):
-        if index in self.broken:
-            raise ValueError(f'file {index} is cut off')
-        return self.dataset[index]
 
 
 @pytest.fixture

@@ -1,35 +1,17 @@
 """3DETR as a detector: shapes, losses, odd scenes, angles, selection, training."""
-import copy
 import math
 
 import pytest
 import torch
 from helpers.scenes import furnished_room
-from mmdet3d.registry import MODELS
+from helpers.tiny_three_detr import tiny
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from opendlign_mm.detection.three_detr.box_coder import SceneBounds, decode_angle, encode_angle
 from opendlign_mm.detection.three_detr.criterion import HungarianMatcher, SceneTargets
 from opendlign_mm.detection.three_detr.selection import BoxSelection, detections_of
 from opendlign_mm.point_ops import furthest_point_sample
-
-TINY = dict(
-    type='ThreeDETR',
-    num_classes=3,
-    num_queries=16,
-    set_abstraction=dict(num_points=64, radius=.3, num_samples=8, channels=(16, 16, 32)),
-    encoder=dict(feedforward_channels=16, masking_radii=(.4, .8, 1.2),
-                 downsampling=dict(num_points=32, radius=.6, num_samples=8, channels=(32, 32))),
-    decoder=dict(num_layers=2, feedforward_channels=16),
-    memory_layers=2)
-
-
-def tiny(seed=0, **options):
-    init_default_scope('mmdet3d')
-    torch.manual_seed(seed)
-    return MODELS.build(dict(copy.deepcopy(TINY), **options))
 
 
 def annotated(boxes, labels, with_yaw=False):
