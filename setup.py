@@ -1,3 +1,4 @@
+"""Packaging of opendlign_mm; tools/install.sh installs it with all extras in tested versions."""
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -14,7 +15,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['opendlign_mm', 'opendlign_mm.*']),
-    package_data={'opendlign_mm': ['assets/*']},
+    package_data={'opendlign_mm': ['assets/*', 'py.typed']},
     python_requires='>=3.10,<3.13',
     # Upper bounds follow the last releases of the OpenMMLab packages: mmdet3d 1.4 asserts mmcv < 2.2, and
     # nuscenes-devkit (a requirement of mmdet3d) needs numpy < 2, which in turn bounds OpenCV.
@@ -45,7 +46,7 @@ setup(
         'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30', 'webdataset>=0.2.100',
                        'pyarrow>=14,<26'],
         'retrieval': ['faiss-cpu>=1.8'],
-        'tests': ['pytest>=7.4'],
+        'tests': ['pytest>=7.4', 'mypy>=1.11', 'ruff>=0.6'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',
