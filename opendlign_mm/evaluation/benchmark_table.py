@@ -1,4 +1,4 @@
-"""Our results beside published ones, in the layout of OpenDlign's table 1."""
+"""Markdown table of our results next to published ones, in the layout of OpenDlign's table 1."""
 import json
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Figures = dict[str, Sequence[float | None]]
 
 
 class Row(NamedTuple):
-    """A line of the table: ``figures`` has, for each benchmark, top-1, 3 and 5 in percent, None where not known."""
+    """A row of the table: ``figures`` maps a benchmark to top-1, top-3 and top-5 in percent, None where unknown."""
     source: str
     method: str
     clip: str
@@ -21,12 +21,12 @@ class Row(NamedTuple):
 
 
 def plain(name: str) -> str:
-    """A name without what differs from writer to writer: 'Objaverse-LVIS' and 'objaverse_lvis' are one benchmark."""
+    """Return a name in lower case without punctuation: 'Objaverse-LVIS' and 'objaverse_lvis' are one benchmark."""
     return re.sub('[^a-z0-9]', '', name.lower())
 
 
 def same_clip(one: str, other: str) -> bool:
-    """Whether two names are of one CLIP; that it uses QuickGELU is not part of its name in the paper."""
+    """Return whether two names stand for one CLIP; the paper's names do not mention QuickGELU."""
     return plain(one).removesuffix('quickgelu') == plain(other).removesuffix('quickgelu')
 
 
@@ -34,17 +34,18 @@ def load_published(path: str | Path) -> list[Row]:
     """Read published figures.
 
     Args:
-        path: JSON with ``table1_zero_shot_classification.rows``, each with ``training_source``, ``method``, ``clip``
-            and, for each benchmark, [top1, top3, top5]; optionally ``table7_objaverse_lvis.rows`` with ``method`` and
-            ``values``, which join the rows of the same method trained on ShapeNet or not trained on shapes.
+        path: JSON file with ``table1_zero_shot_classification.rows``, each with ``training_source``, ``method``,
+            ``clip`` and, for each benchmark, [top1, top3, top5]. The optional ``table7_objaverse_lvis.rows``, each
+            with ``method`` and ``values``, are added to the rows of the same method, except those trained on the
+            ensemble of datasets.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no JSON, or has no such table.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not JSON or has no such table.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'there are no published figures at {path}')
+        raise FileNotFoundError(f'file of published figures {path} does not exist')
     try:
         contents = json.loads(path.read_text())
         lvis = {row['method']: row['values'] for row in contents.get(LVIS_TABLE, {}).get('rows', [])}
@@ -55,19 +56,20 @@ def load_published(path: str | Path) -> list[Row]:
                 figures[LVIS] = lvis[row['method']]
             rows.append(Row(row['training_source'], row['method'], row['clip'], figures))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} is no JSON with {TABLE}.rows of training_source, method, clip and benchmarks: '
+        raise ValueError(f'{path} is not JSON with {TABLE}.rows of training_source, method, clip and benchmarks: '
                          f'{type(error).__name__} {error}') from error
     return rows
 
 
 def our_rows(results: Sequence[dict]) -> tuple[list[Row], list[str]]:
-    """One row for each model and checkpoint, with all its benchmarks.
+    """Return one row for each model and checkpoint, with all its benchmarks.
 
     Args:
-        results: What :func:`load_results` gave; of two with the same model, checkpoint and benchmark the later counts.
+        results: Contents of ``results.json`` files, see :func:`load_results`. Of two results with the same model,
+            checkpoint and benchmark the later one is used.
 
     Returns:
-        The rows, and what was left out, a sentence each.
+        The rows, and one sentence for each result that was not used.
     """
     figures: dict[tuple, Figures] = {}
     notes = []
@@ -80,17 +82,17 @@ def our_rows(results: Sequence[dict]) -> tuple[list[Row], list[str]]:
         key = (result['model'], result.get('clip') or '', result.get('checkpoint') or '')
         known = figures.setdefault(key, {})
         if result['benchmark'] in known:
-            notes.append(f'{result["model"]} was tested more than once on {result["benchmark"]}; the last counts')
+            notes.append(f'{result["model"]} was tested more than once on {result["benchmark"]}; the last test is used')
         known[result['benchmark']] = [values.get(column) for column in COLUMNS]
     return [Row('ours', f'{model} ({Path(checkpoint).name if checkpoint else "CLIP without alignment"})', clip, values)
             for (model, clip, checkpoint), values in figures.items()], notes
 
 
 def benchmark_table(ours: Sequence[Row], published: Sequence[Row] = ()) -> str:
-    """The table as Markdown; our rows, in bold, follow the published OpenDlign on the same CLIP.
+    """Return the Markdown table; our rows, in bold, follow the published OpenDlign on the same CLIP.
 
-    In brackets is the difference to that row. The benchmarks of the published table come first, in its order;
-    Objaverse-LVIS, which is not on it, is shown where we have results on it.
+    Numbers in brackets are differences to that row. The benchmarks of the published table come first, in its order;
+    Objaverse-LVIS, which table 1 does not have, is shown only if we have results on it.
 
     Args:
         ours: Our rows.
@@ -102,17 +104,18 @@ def benchmark_table(ours: Sequence[Row], published: Sequence[Row] = ()) -> str:
     shown += [key for key in tested if key not in names]
     header = ['training source', 'method', 'CLIP'] + [
         f'{names.get(key, tested.get(key))} {column}' for key in shown for column in COLUMNS]
-    lines, left = ['| ' + ' | '.join(header) + ' |', '|---' * 3 + '|---:' * (len(header) - 3) + '|'], list(ours)
+    lines, remaining = ['| ' + ' | '.join(header) + ' |', '|---' * 3 + '|---:' * (len(header) - 3) + '|'], list(ours)
     for row in published:
         lines.append(_line(row, shown))
-        followers = [mine for mine in left if plain(row.method).startswith('opendlign') and mine.clip
+        followers = [mine for mine in remaining if plain(row.method).startswith('opendlign') and mine.clip
                      and same_clip(mine.clip, row.clip)]
         lines += [_line(mine, shown, row) for mine in followers]
-        left = [mine for mine in left if mine not in followers]
-    return '\n'.join(lines + [_line(mine, shown) for mine in left]) + '\n'
+        remaining = [mine for mine in remaining if mine not in followers]
+    return '\n'.join(lines + [_line(mine, shown) for mine in remaining]) + '\n'
 
 
 def _line(row: Row, shown: Sequence[str], reference: Row | None = None) -> str:
+    """Return a line of the table, with differences to ``reference`` if there is one."""
     own, other = ({plain(name): values for name, values in (each.figures if each else {}).items()}
                   for each in (row, reference))
     cells = []

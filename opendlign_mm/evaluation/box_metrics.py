@@ -1,5 +1,10 @@
-"""Metrics of 3D boxes: mAP, proposal recall, class-agnostic AP, and classification of found boxes."""
+"""Metrics of 3D boxes that tell errors of localization from errors of recognition.
+
+``OpenVocabIndoorMetric`` is the mAP of detection. ``ProposalRecall`` and ``ClassAgnosticAP`` judge the localization of
+proposals without their classes, ``BoxClassificationAccuracy`` the classes of the objects that some proposal finds.
+"""
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,19 +14,25 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
+from ..box_ops.iou import box_overlaps
+
 
 @METRICS.register_module()
 class OpenVocabIndoorMetric(IndoorMetric):
     """``IndoorMetric`` over the classes that occur in the annotations.
 
-    The average precision of a class without a single annotated box is undefined; ``IndoorMetric`` (mmdet3d 1.4) makes
-    it NaN as soon as one such box is predicted, and with it the mean. Here predictions of such classes are left out, as
-    ScanNet's own benchmark does. Boxes annotated as ``-1`` (a class outside the vocabulary), which ``IndoorMetric``
-    would count as the last class, are left out, too. Everything else is ``IndoorMetric``.
+    The average precision of a class without annotated boxes is undefined; ``IndoorMetric`` (mmdet3d 1.4) returns NaN
+    for it, and for the mean, as soon as one such box is predicted. Here predictions of such classes are ignored, as in
+    ScanNet's own benchmark. Boxes annotated as ``-1`` (a class outside the vocabulary), which ``IndoorMetric`` would
+    count as the last class, are ignored as well. Everything else is ``IndoorMetric``.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute mAP, mAR and the values of each class; see ``IndoorMetric``."""
+        """Compute mAP, mAR and the values of each class, see ``IndoorMetric``.
+
+        Raises:
+            ValueError: No scene has an annotated box.
+        """
         annotated = np.concatenate([np.asarray(annotations['gt_labels_3d']) for annotations, _ in results])
         annotated = annotated[annotated >= 0]
         if len(annotated) == 0:
@@ -40,15 +51,12 @@ class OpenVocabIndoorMetric(IndoorMetric):
 class ProposalRecall(BaseMetric):
     """Class-agnostic recall: the share of annotated boxes that some proposal overlaps by more than a 3D IoU.
 
-    Stands beside mmdet3d's ``IndoorMetric``: that one judges boxes with classes, this one tells errors of localization
-    from those of recognition.
-
     Args:
-        iou_thr (Sequence[float]): IoU thresholds.
-        max_proposals (Sequence[int], optional): also report the recall of so many proposals per scene, best first.
-        key (str): the field of a data sample with ``bboxes_3d`` and ``objectness``.
-        collect_device (str): 'cpu' or 'gpu', for distributed runs.
-        prefix (str, optional): of the metrics' names.
+        iou_thr: IoU thresholds in [0, 1).
+        max_proposals: Numbers of proposals per scene, best first, for which the recall is also reported.
+        key: Field of a data sample with ``bboxes_3d`` and ``objectness``.
+        collect_device: Device on which mmengine collects the results of several processes.
+        prefix: Prefix of the metric names.
     """
     default_prefix = 'proposals'
 
@@ -56,16 +64,19 @@ class ProposalRecall(BaseMetric):
                  iou_thr: Sequence[float] = (0.25, 0.5),
                  max_proposals: Sequence[int] = (),
                  key: str = 'proposals_3d',
-                 collect_device: str = 'cpu',
+                 collect_device: Literal['cpu', 'gpu'] = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
         if any(not 0 <= threshold < 1 for threshold in iou_thr) or any(count < 1 for count in max_proposals):
             raise ValueError(f'iou_thr must lie in [0, 1) and max_proposals be >= 1, got {iou_thr} and {max_proposals}')
         self.iou_thr, self.max_proposals, self.key = tuple(iou_thr), tuple(max_proposals), key
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep, per scene, the best IoU of each annotated box for each number of proposals."""
-        from ..box_ops.iou import box_overlaps
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the best IoU of each annotated box of a scene, for each number of proposals.
+
+        Raises:
+            ValueError: A sample has no proposals or no annotations.
+        """
         for sample in data_samples:
             if self.key not in sample or sample.get('eval_ann_info') is None:
                 raise ValueError(f"ProposalRecall needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
@@ -82,8 +93,12 @@ class ProposalRecall(BaseMetric):
                 best=best, num_proposals=len(boxes), num_dropped=sample.get('num_dropped_proposals')))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Recalls ``recall_0.25``, ..., ``recall_0.25@64``, ... and ``per_scene``, the mean number of proposals; where
-        the detector counts them, ``dropped_per_scene``, the mean number of those dropped for want of points.
+        """Compute the recalls and the mean number of proposals.
+
+        Returns:
+            ``recall_0.25`` for each threshold, ``recall_0.25@64`` for each of ``max_proposals``, ``per_scene`` (mean
+            number of proposals) and, if the detector counts them, ``dropped_per_scene`` (mean number of proposals with
+            too few points).
         """
         metrics, rows = {}, []
         for count in (*self.max_proposals, None):
@@ -106,12 +121,13 @@ class ProposalRecall(BaseMetric):
 
 @METRICS.register_module()
 class ClassAgnosticAP(IndoorMetric):
-    """``IndoorMetric`` of proposals with all classes taken as one: average precision of localization alone.
+    """``IndoorMetric`` of proposals with all classes merged into one: average precision of localization alone.
 
     Args:
-        iou_thr (Sequence[float]): IoU thresholds.
-        key (str): the field of a data sample with ``bboxes_3d`` and ``objectness``.
-        kwargs: see ``IndoorMetric``.
+        iou_thr: IoU thresholds.
+        key: Field of a data sample with ``bboxes_3d`` and ``objectness``.
+        prefix: Prefix of the metric names.
+        kwargs: Other arguments of ``IndoorMetric``.
     """
     default_prefix = 'class_agnostic'
 
@@ -120,8 +136,12 @@ class ClassAgnosticAP(IndoorMetric):
         super().__init__(iou_thr=list(iou_thr), prefix=prefix, **kwargs)
         self.key = key
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep the annotated boxes and the proposals of each scene."""
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the annotated boxes and the proposals of each scene.
+
+        Raises:
+            ValueError: A sample has no proposals or no annotations.
+        """
         for sample in data_samples:
             if self.key not in sample or sample.get('eval_ann_info') is None:
                 raise ValueError(f"ClassAgnosticAP needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
@@ -133,7 +153,7 @@ class ClassAgnosticAP(IndoorMetric):
                      labels_3d=torch.zeros(len(boxes), dtype=torch.int64))))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``AP_0.25``, ``AP_0.50``, ...; 0 where no box is annotated at all."""
+        """Compute ``AP_0.25``, ``AP_0.50``, ...; 0 if there are no annotated boxes."""
         if not any(len(annotations['gt_labels_3d']) for annotations, _ in results):
             return {f'AP_{threshold:.2f}': 0. for threshold in self.iou_thr}
         meta = self.dataset_meta
@@ -147,18 +167,18 @@ class ClassAgnosticAP(IndoorMetric):
 
 @METRICS.register_module()
 class BoxClassificationAccuracy(BaseMetric):
-    """Accuracy of the classes of annotated objects that some proposal finds: recognition without localization.
+    """Classification accuracy on the annotated objects that some proposal finds: recognition without localization.
 
-    Each annotated box takes the proposal that overlaps it most; if the overlap is larger than the threshold, the
-    object counts as found, and the proposal's classes are compared with its own. With the true boxes as proposals this
-    is the accuracy of the classifier on the objects of the scenes.
+    Each annotated box is matched to the proposal that overlaps it most. If the IoU is above the threshold, the object
+    counts as found, and the classes of the proposal are compared with its own. With ground-truth boxes as proposals
+    this is the accuracy of the classifier on the objects of the scenes.
 
     Args:
-        iou_thr (Sequence[float]): IoU thresholds.
-        topk (Sequence[int]): the true class counts among so many most probable ones.
-        key (str): the field of a data sample with ``bboxes_3d`` and ``class_probabilities``.
-        collect_device (str): 'cpu' or 'gpu', for distributed runs.
-        prefix (str, optional): of the metrics' names.
+        iou_thr: IoU thresholds in [0, 1).
+        topk: Values of k of the top-k accuracies.
+        key: Field of a data sample with ``bboxes_3d`` and ``class_probabilities``.
+        collect_device: Device on which mmengine collects the results of several processes.
+        prefix: Prefix of the metric names.
     """
     default_prefix = 'recognition'
 
@@ -166,16 +186,19 @@ class BoxClassificationAccuracy(BaseMetric):
                  iou_thr: Sequence[float] = (0.25, 0.5),
                  topk: Sequence[int] = (1, 5),
                  key: str = 'proposals_3d',
-                 collect_device: str = 'cpu',
+                 collect_device: Literal['cpu', 'gpu'] = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
         if any(not 0 <= threshold < 1 for threshold in iou_thr) or not topk or any(count < 1 for count in topk):
             raise ValueError(f'iou_thr must lie in [0, 1) and topk be >= 1, got {iou_thr} and {topk}')
         self.iou_thr, self.topk, self.key = tuple(iou_thr), tuple(topk), key
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep, for each annotated box, its best overlap and the rank of its class in the box that has it."""
-        from ..box_ops.iou import box_overlaps
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the best IoU of each annotated box and the rank of its class in the proposal with that IoU.
+
+        Raises:
+            ValueError: A sample has no class probabilities or no annotations.
+        """
         for sample in data_samples:
             if 'class_probabilities' not in sample.get(self.key, {}) or sample.get('eval_ann_info') is None:
                 raise ValueError(f"BoxClassificationAccuracy needs class_probabilities in '{self.key}' (an "
@@ -194,8 +217,11 @@ class BoxClassificationAccuracy(BaseMetric):
             self.results.append(dict(overlap=overlap, rank=rank, labels=labels))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """``top1_0.25``, ``top5_0.25``, ... in [0, 1], over objects that are found, 0 where none is; and their number
-        ``found_0.25``, ...
+        """Compute the accuracies over the objects that are found.
+
+        Returns:
+            For each threshold ``found_0.25`` (number of objects found) and ``top1_0.25``, ``top5_0.25``, ... in [0, 1];
+            0 if no object is found.
         """
         overlap, rank, labels = (torch.cat([result[name] for result in results])
                                  for name in ('overlap', 'rank', 'labels'))
@@ -212,5 +238,5 @@ class BoxClassificationAccuracy(BaseMetric):
         header = ['class', *(f'top-{count}, IoU {threshold:.2f}' for threshold in self.iou_thr for count in self.topk)]
         table = AsciiTable([header, *zip(*columns)])
         table.inner_footing_row_border = True
-        print_log('\nClasses of the objects that are found\n' + table.table, logger=MMLogger.get_current_instance())
+        print_log('\nClasses of the objects found\n' + table.table, logger=MMLogger.get_current_instance())
         return metrics

@@ -1,4 +1,4 @@
-"""The file that keeps what a test measured, and of what."""
+"""The file ``results.json``, which keeps the metrics of a test with its benchmark, model and checkpoint."""
 import json
 import logging
 from pathlib import Path
@@ -12,7 +12,7 @@ REQUIRED = dict(benchmark=str, model=str, metrics=dict)
 
 
 def results_folder() -> Path | None:
-    """``results`` beside the log file of the current run; None if it has no log file."""
+    """Return the folder ``results`` next to the log file of the current run; None if the run has no log file."""
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):
             return Path(handler.baseFilename).parent / 'results'
@@ -24,12 +24,12 @@ def save_results(path: str | Path, *, benchmark: str, model: str, metrics: dict[
     """Write the results of one test.
 
     Args:
-        path: JSON to write.
+        path: JSON file to write.
         benchmark: Name of the dataset.
-        model: Name of the model, as a table is to call it.
-        metrics: Name -> value, as the metrics give them (``zero_shot/top1`` in percent).
-        clip: Name of the CLIP inside, if there is one.
-        checkpoint: Path of the checkpoint; None for a model as its config makes it.
+        model: Name of the model, as shown in tables.
+        metrics: Metric name -> value, e.g. ``zero_shot/top1`` in percent.
+        clip: Name of the CLIP in the model, if there is one.
+        checkpoint: Path of the checkpoint; None for a model that was tested without one.
     """
     contents = dict(benchmark=benchmark, model=model, clip=clip, checkpoint=checkpoint,
                     metrics={name: float(value) for name, value in metrics.items()})
@@ -39,18 +39,18 @@ def save_results(path: str | Path, *, benchmark: str, model: str, metrics: dict[
 
 
 def load_results(path: str | Path) -> dict:
-    """Read what :func:`save_results` wrote.
+    """Read a file that :func:`save_results` wrote.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is something else; the message names it.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a file of results; the message names it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; tools/test.py writes {RESULTS_NAME} into its work directory')
     try:
         contents = json.loads(path.read_text())
-    except ValueError as error:  # broken JSON or broken UTF-8
+    except ValueError as error:  # damaged JSON or damaged UTF-8
         raise ValueError(f'{path} is not JSON: {error}') from error
     wrong = [key for key, kind in REQUIRED.items() if not isinstance(contents, dict)
              or not isinstance(contents.get(key), kind)]

@@ -1,12 +1,12 @@
-"""How often an image finds its shape and a shape its image."""
+"""Recall of cross-modal retrieval: how often an image finds its shape, and a shape its image."""
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-ROUNDING = 1e-6  # float32 cosines of equal vectors may differ by so much
+ROUNDING = 1e-6  # float32 cosines of equal vectors may differ by this much
 
 
 @METRICS.register_module()
@@ -14,21 +14,22 @@ class RetrievalRecall(BaseMetric):
     """Recall at k between images and shapes, in both directions, in percent.
 
     Each object is a pair of an image embedding and a shape embedding; a query is right at k if its own partner is among
-    the k of the whole test set with the highest cosine. Equal cosines count against the query, so that a model with
-    one embedding for everything finds nothing. Reported: ``image_to_shape_R@{k}``, ``shape_to_image_R@{k}`` and
-    ``num_samples``. A k above the number of objects counts as that number.
+    the k embeddings of the whole test set with the highest cosines. Equal cosines count against the query, so that a
+    model with the same embedding for every object scores 0. A k above the number of objects counts as that number.
 
-    Needs ``OpenDlign(return_embeddings=True)`` and a test pipeline that gives images.
+    Metrics: ``image_to_shape_R@{k}``, ``shape_to_image_R@{k}`` and ``num_samples``.
+
+    The model needs ``OpenDlign(return_embeddings=True)`` and a test pipeline with images.
 
     Args:
-        topk: The k of the recalls.
-        collect_device: mmengine's device for collecting results of several processes.
-        prefix: Of the metric names.
+        topk: Values of k.
+        collect_device: Device on which mmengine collects the results of several processes.
+        prefix: Prefix of the metric names.
     """
 
     default_prefix = 'retrieval'
 
-    def __init__(self, topk: Sequence[int] = (1, 5, 10), collect_device: str = 'cpu',
+    def __init__(self, topk: Sequence[int] = (1, 5, 10), collect_device: Literal['cpu', 'gpu'] = 'cpu',
                  prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         topk = (topk, ) if isinstance(topk, int) else tuple(topk)
@@ -37,7 +38,11 @@ class RetrievalRecall(BaseMetric):
         self.topk = topk
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the two embeddings of each sample; ``ValueError`` if one is absent or not finite."""
+        """Keep the two embeddings of each sample.
+
+        Raises:
+            ValueError: An embedding is missing or not finite; the message names the sample.
+        """
         for sample in data_samples:
             result = {}
             for field in ('image_embedding', 'depth_embedding'):
@@ -51,7 +56,7 @@ class RetrievalRecall(BaseMetric):
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Recalls over all samples."""
+        """Compute the recalls over all samples."""
         if not results:
             raise ValueError('there are no samples to evaluate')
         images, shapes = (np.stack([result[field] for result in results])
@@ -64,12 +69,12 @@ class RetrievalRecall(BaseMetric):
 
 
 def partner_ranks(queries: np.ndarray, gallery: np.ndarray, block: int = 1024) -> np.ndarray:
-    """Rank of each query's partner: how many others of the gallery have a cosine at least as high.
+    """Return the rank of each query's partner: the number of other gallery rows with a cosine at least as high.
 
     Args:
         queries: float (N, D); row i belongs to row i of ``gallery``.
         gallery: float (N, D).
-        block: Queries compared at a time, which bounds the memory to ``block`` x N cosines.
+        block: Number of queries compared at a time, which bounds the memory to ``block`` x N cosines.
 
     Returns:
         int (N,), 0 is best.

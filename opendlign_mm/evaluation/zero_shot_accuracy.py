@@ -1,8 +1,8 @@
-"""Accuracy of zero-shot classification, per class and overall, with the confusion matrix."""
+"""Accuracy of zero-shot classification: overall, per class, and the most confused pairs of classes."""
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from mmdet3d.registry import METRICS
@@ -17,29 +17,29 @@ from .results import results_folder
 
 @METRICS.register_module()
 class ZeroShotAccuracy(BaseMetric):
-    """Top-k accuracy, macro precision, recall and F1, a table per class and the most confused pairs; in percent.
+    """Top-k accuracy, macro precision, recall and F1 in percent, with a table of all classes.
 
-    Reported: ``top{k}``, ``precision``, ``recall``, ``f1`` (macro means over the classes that occur as ground truth
+    Metrics: ``top{k}``, ``precision``, ``recall``, ``f1`` (macro means over the classes that occur as ground truth
     or as prediction), ``num_samples``, and ``top1_frozen`` if the samples have ``pred_scores_pretrained``. A k above
     the number of classes counts as that number.
 
-    Written: ``per_class.csv`` and ``confusion_matrix.png``, a row for each class of the dataset.
+    Files: ``per_class.csv`` and ``confusion_matrix.png``, with a row for each class of the dataset.
 
     Args:
-        topk: The k of the top-k accuracies.
-        print_per_class: Log the table of all classes.
-        num_confused_pairs: How many of the commonest mistakes to log; 0 logs none.
-        out_dir: Folder of the files; by default ``results`` beside the log file of the run. Nothing is written where
-            there is neither, as in a notebook.
-        collect_device: mmengine's device for collecting results of several processes.
-        prefix: Of the metric names.
+        topk: Values of k.
+        print_per_class: Whether to log the table of all classes.
+        num_confused_pairs: Number of most confused pairs of classes to log; 0 logs none.
+        out_dir: Folder of the files; by default ``results`` next to the log file of the run. Nothing is written if
+            there is neither, e.g. in a notebook.
+        collect_device: Device on which mmengine collects the results of several processes.
+        prefix: Prefix of the metric names.
     """
 
     default_prefix = 'zero_shot'
 
     def __init__(self, topk: Sequence[int] = (1, 3, 5), print_per_class: bool = True,
-                 num_confused_pairs: int = 5, out_dir: None | str | Path = None, collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+                 num_confused_pairs: int = 5, out_dir: str | Path | None = None,
+                 collect_device: Literal['cpu', 'gpu'] = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         topk = (topk, ) if isinstance(topk, int) else tuple(topk)
         if not topk or min(topk) < 1:
@@ -50,10 +50,10 @@ class ZeroShotAccuracy(BaseMetric):
         self.num_confused_pairs, self.out_dir = num_confused_pairs, out_dir
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep of each sample its label, its prediction and the rank of the label.
+        """Keep the label, the predicted class and the rank of the label of each sample.
 
         Raises:
-            ValueError: no label, no scores, scores that are not finite, or a label outside the vocabulary.
+            ValueError: A sample has no label, no scores, scores that are not finite, or a label outside the vocabulary.
         """
         for sample in data_samples:
             for field in ('gt_label', 'pred_scores'):
@@ -69,7 +69,7 @@ class ZeroShotAccuracy(BaseMetric):
 
     @staticmethod
     def _ranking(sample: dict, field: str, label: int) -> np.ndarray:
-        """Classes by falling score, ties in the order of the vocabulary."""
+        """Return the classes by descending score, ties in the order of the vocabulary."""
         scores = sample[field].detach().float().cpu().numpy()
         name = sample.get('sample_id', '?')
         if not np.isfinite(scores).all():
@@ -80,7 +80,7 @@ class ZeroShotAccuracy(BaseMetric):
         return np.argsort(-scores, kind='stable')
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Metrics of all samples; also logs the tables and writes the files. mmengine calls it on rank 0 alone."""
+        """Compute the metrics of all samples, log the tables and write the files. mmengine calls it on rank 0 only."""
         if not results:
             raise ValueError('there are no samples to evaluate')
         num_classes = results[0]['num_classes']
@@ -100,7 +100,7 @@ class ZeroShotAccuracy(BaseMetric):
         return metrics
 
     def _report(self, names: list[str], label: np.ndarray, predicted: np.ndarray) -> None:
-        """Log and write what concerns single classes."""
+        """Log the tables and write the files of single classes."""
         rows = _per_class(names, label, predicted)
         confusion = confusion_matrix(label, predicted, labels=range(len(names)))
         logger = MMLogger.get_current_instance()
@@ -124,7 +124,7 @@ class ZeroShotAccuracy(BaseMetric):
 
 
 def _per_class(names: list[str], label: np.ndarray, predicted: np.ndarray) -> list[list]:
-    """A header and one row a class; what is undefined for a class without objects is ``-``."""
+    """Return a header and a row for each class, with ``-`` for values that a class without objects does not have."""
     per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
     rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
     for name, precision, recall, f1, count in zip(names, *per_class):
@@ -134,7 +134,7 @@ def _per_class(names: list[str], label: np.ndarray, predicted: np.ndarray) -> li
 
 
 class ConfusedPair(NamedTuple):
-    """Objects of class ``label`` that were taken for class ``predicted``: how many, and which share of the class."""
+    """Number of objects of class ``label`` that were classified as ``predicted``, and their share of the class."""
     label: int
     predicted: int
     count: int
@@ -142,12 +142,12 @@ class ConfusedPair(NamedTuple):
 
 
 def most_confused_pairs(confusion: np.ndarray, num_pairs: int = 5) -> list[ConfusedPair]:
-    """The commonest mistakes, most frequent first; of equally frequent ones the larger share of its class first.
+    """Return the most frequent mistakes, ties ordered by their share of the class.
 
     Args:
-        confusion: int (C, C), objects of class (row) predicted as class (column), as scikit-learn's
-            ``confusion_matrix`` gives it.
-        num_pairs: Most pairs to return.
+        confusion: int (C, C), number of objects of class (row) predicted as class (column), as in scikit-learn's
+            ``confusion_matrix``.
+        num_pairs: Maximum number of pairs.
 
     Returns:
         At most ``num_pairs`` pairs (true class, predicted class); a pair and its reverse are two pairs.

@@ -10,7 +10,7 @@ from helpers.tiny_runs import REPOSITORY, tiny_config
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from opendlign_mm.evaluation.few_shot import FewShotResult, classify_few_shot, draw_shots, summarize
+from opendlign_mm.evaluation.few_shot import FewShotResult, check_classes, classify_few_shot, draw_shots, summarize
 from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
 
 
@@ -122,8 +122,8 @@ def test_tool_with_another_split_of_the_test_set(run, tmp_path):
     # Trained on the test objects themselves, with all of them, nearly everything is right.
     printed = run('--train', 'split=test', '--shots', '2', '--inverse-regularization', '1e4').out
     top1 = [float(row['top1']) for row in rows_of(tmp_path / 'out') if row['shots'] == '2']
-    assert top1 == [100., 100.] and 'is all that some class has' not in printed
-    assert '2 training objects is all that some class has' in run('--train', 'split=val', '--shots', '3').out
+    assert top1 == [100., 100.] and 'some classes have only' not in printed
+    assert 'some classes have only 2 training objects' in run('--train', 'split=val', '--shots', '3').out
 
 
 def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
@@ -148,19 +148,19 @@ def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
 def test_tool_errors(run, tmp_path):
     for arguments, message in ((('--shots', '0'), '--seeds and --shots must be >= 1'),
                                (('--train', 'split=nonsense'), 'split must be one of'),
-                               (('--cfg-options', 'train_dataloader=None'), 'say with --train how')):
+                               (('--cfg-options', 'train_dataloader=None'), 'give the settings of the training objects with --train')):
         with pytest.raises(SystemExit):
             run(*arguments)
     assert not (tmp_path / 'out').exists()
 
 
-def test_tool_wants_the_same_classes(run):
+def test_both_sets_need_the_same_classes():
     class Named:
         def __init__(self, *names):
             self.metainfo = dict(classes=names)
 
-    run.module.check_classes(Named('a', 'b'), Named('a', 'b'))
+    check_classes(Named('a', 'b'), Named('a', 'b'))
     with pytest.raises(ValueError, match=r'different classes \(c, .*--train split=train'):
-        run.module.check_classes(Named('a', 'b', 'c'), Named('a', 'b'))
+        check_classes(Named('a', 'b', 'c'), Named('a', 'b'))
     with pytest.raises(ValueError, match='the order'):
-        run.module.check_classes(Named('b', 'a'), Named('a', 'b'))
+        check_classes(Named('b', 'a'), Named('a', 'b'))

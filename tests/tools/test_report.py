@@ -101,9 +101,9 @@ def test_files(tmp_path, published):
         load_results(path)
     for contents in ('[]', '{}', '{"table1_zero_shot_classification": {"rows": [{"method": "a"}]}}', 'no'):
         published.write_text(contents)
-        with pytest.raises(ValueError, match='published.json is no JSON with table1_zero_shot_classification.rows'):
+        with pytest.raises(ValueError, match='published.json is not JSON with table1_zero_shot_classification.rows'):
             load_published(published)
-    with pytest.raises(FileNotFoundError, match='there are no published figures at'):
+    with pytest.raises(FileNotFoundError, match='file of published figures .* does not exist'):
         load_published(tmp_path / 'absent.json')
 
 
@@ -145,7 +145,7 @@ def test_the_newest_of_a_folder_counts(report, tmp_path):
         os.utime(path, (1e9 - age, 1e9 - age))
     printed = report(tmp_path)
     assert '**20.0**' in printed.out and '**10.0**' not in printed.out
-    assert 'note: OpenDlign was tested more than once on modelnet40; the last counts' in printed.err
+    assert 'note: OpenDlign was tested more than once on modelnet40; the last test is used' in printed.err
 
 
 def test_tool_errors(report, tmp_path, capsys):
