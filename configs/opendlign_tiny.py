@@ -19,7 +19,7 @@ model = dict(
     zero_shot_head=dict(
         type='ZeroShotHead', class_names=class_names, templates=_base_.templates, aggregation='softmax_sum'),
     # The metric then reports the frozen CLIP beside the aligned one.
-    compare_frozen=True)
+    compare_pretrained=True)
 
 # Depth views and images are made once and kept here, a few hundred MB; None makes them anew each time.
 cache_dir = 'work_dirs/cache'

@@ -11,15 +11,12 @@ from ..box_ops.nms import nms_3d
 
 @MODELS.register_module()
 class OpenVocabBBoxHead(BaseModule):
-    """Turns aggregated zero-shot scores into class probabilities, scores boxes and suppresses duplicates.
+    """Turns cosines with the classes into class probabilities, scores boxes and suppresses duplicates.
 
     The score of a box for a class is ``objectness ** objectness_power * probability ** probability_power``.
 
     Args:
-        temperature (float): of the softmax over classes. 0.01 is CLIP's own for cosines, which is what the scores are
-            for ``aggregation='sum'``, and in effect for the released ``'softmax_sum'`` without logit scale: the log of
-            a softmax over small numbers is the numbers themselves but for a constant. Use 1 where the zero-shot head
-            itself has ``logit_scale='clip'``.
+        temperature (float): of the softmax over classes, by which the cosines are divided; 0.01 is CLIP's own.
         objectness_power (float): >= 0; 0 leaves objectness out.
         probability_power (float): >= 0.
         labels_per_box (int, optional): the most probable classes of a box that become detections; None: all, which
@@ -55,22 +52,16 @@ class OpenVocabBBoxHead(BaseModule):
         self.nms_threshold, self.class_agnostic_nms = nms_threshold, class_agnostic_nms
         self.max_detections = max_detections
 
-    def probabilities(self, class_scores: Tensor, num_views: int, aggregation: str) -> Tensor:
-        """Class probabilities from aggregated scores.
+    def probabilities(self, mean_cosines: Tensor) -> Tensor:
+        """Compute class probabilities: the softmax over classes of the cosines divided by the temperature.
 
         Args:
-            class_scores (Tensor): float (K, C), sums over views as ``ZeroShotHead.scores`` gives them.
-            num_views (int): V.
-            aggregation (str): that of the ``ZeroShotHead``: 'softmax_sum' or 'sum'.
+            mean_cosines: Float (K, C), means over views as :meth:`ZeroShotHead.mean_cosines` gives them.
 
         Returns:
-            Tensor: float32 (K, C), rows sum to 1.
+            Float32 (K, C), each row sums to 1.
         """
-        if aggregation not in ('softmax_sum', 'sum'):
-            raise ValueError(f"aggregation must be 'softmax_sum' or 'sum', got {aggregation!r}")
-        mean_scores = class_scores.float() / num_views
-        logits = mean_scores.clamp(min=1e-12).log() if aggregation == 'softmax_sum' else mean_scores
-        return (logits / self.temperature).softmax(dim=-1)
+        return (mean_cosines.float() / self.temperature).softmax(dim=-1)
 
     def predict(self, proposals: InstanceData, probabilities: Tensor) -> InstanceData:
         """Detections of one scene.

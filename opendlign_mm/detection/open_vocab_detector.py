@@ -22,7 +22,8 @@ from .proposals.base import no_proposals
 class OpenVocabDetector3D(Base3DDetector):
     """Classifies the points in class-agnostic boxes through their depth views.
 
-    Points in each proposed box -> depth views -> :class:`OpenDlign` zero-shot scores -> :class:`OpenVocabBBoxHead`.
+    Points in each proposed box -> depth views -> :class:`OpenDlign` cosines with the classes ->
+    :class:`OpenVocabBBoxHead`.
     All boxes and views of a scene go through the encoder together, in batches of the classifier's
     ``encode_batch_size``.
     There is nothing to train here; a checkpoint of an aligned :class:`OpenDlign` loads.
@@ -138,9 +139,7 @@ class OpenVocabDetector3D(Base3DDetector):
 
     def class_probabilities(self, depth_views: Tensor) -> Tensor:
         """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share."""
-        scores = self.classifier.zero_shot(depth_views)
-        probabilities = self.bbox_head.probabilities(scores, depth_views.shape[1],
-                                                     self.classifier.zero_shot_head.aggregation)
+        probabilities = self.bbox_head.probabilities(self.classifier.mean_cosines(depth_views))
         return probabilities[:, :len(self.class_names)]
 
     def _forward(self,

@@ -144,6 +144,6 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
     def _check_features(self, dataset: DepthAlignDataset) -> None:
         made_by = dataset.metainfo.get('image_features_clip')
         model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
-        if made_by is not None and made_by != model.backbone.frozen_branch_identity():
+        if made_by is not None and made_by != model.backbone.pretrained_branch_identity():
             raise RuntimeError(f'the image features in {dataset.features.root} are of {made_by}, the model is '
-                               f'{model.backbone.frozen_branch_identity()}; run tools/encode_images.py with its config')
+                               f'{model.backbone.pretrained_branch_identity()}; run tools/encode_images.py with its config')

@@ -191,7 +191,7 @@ def zero_shot_accuracy(model: OpenDlign, extracted: dict, class_names: Sequence[
     model.set_vocabulary(class_names)
     features = {name: torch.from_numpy(values) for name, values in extracted['features'].items()}
     with torch.no_grad():
-        scores = model.zero_shot_head.scores(**features, features_of_classes=model.class_features().cpu(),
+        scores = model.zero_shot_head.scores(model.class_features(), **features,
                                              clip_logit_scale=model.backbone.logit_scale.float().exp())
     return float((scores.argmax(dim=1).numpy() == extracted['labels']).mean() * 100)
 

@@ -21,7 +21,7 @@ def encode_images(model: OpenDlign, store: ShapeStore, out_dir: str | Path) -> N
         FileNotFoundError, ValueError: Shards are missing or damaged, or ``out_dir`` has the features of another model.
     """
     out_dir = Path(out_dir)
-    identity = model.backbone.frozen_branch_identity()
+    identity = model.backbone.pretrained_branch_identity()
     device = model.backbone.logit_scale.device
 
     def wanted(shard: int):

@@ -213,7 +213,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         weights = self.clip_identity().sha256
         return None if weights is None else json.dumps([weights, self.clip_name, self.clip_config], sort_keys=True)
 
-    def frozen_branch_identity(self) -> dict:
+    def pretrained_branch_identity(self) -> dict:
         """What decides the features of the pretrained branch, as JSON holds it: weights by their hash, and pixels."""
         pixels = None if self.pixel_mean is None else [self.pixel_mean.flatten().tolist(),
                                                        self.pixel_std.flatten().tolist()]

@@ -1,38 +1,42 @@
-"""The OpenDlign model: aligns depth maps with images, classifies and embeds shapes."""
+"""The OpenDlign model: aligns depth views with images, and classifies and embeds shapes by their depth views."""
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
-from torch import nn
 
 from ..structures import ShapeDataSample
-from .clip_backbone import BRANCHES
+from .clip_backbone import BRANCHES, CLIPDepthBackbone
 from .components import Component, build_component, full_precision
-from .contrastive_head import object_features
+from .contrastive_head import DepthImageContrastiveHead, object_features
 from .data_preprocessor import ViewDataPreprocessor
-from .zero_shot_head import select_views
+from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
 
 
 @MODELS.register_module()
 class OpenDlign(BaseModel):
-    """CLIP depth backbone, alignment head and zero-shot head in one mmengine model.
+    """CLIP depth backbone, alignment head and zero-shot head in one mmengine model (OpenDlign, section 3).
 
     Modes of :meth:`forward`: ``'loss'`` aligns the tuned branch on depth views with the pretrained branch on images,
     ``'predict'`` classifies, ``'tensor'`` embeds.
 
     Args:
-        backbone: Config or module of a ``CLIPDepthBackbone``.
-        alignment_head: Of a ``DepthImageContrastiveHead``; needed for mode ``'loss'`` only.
-        zero_shot_head: Of a ``ZeroShotHead``; needed for ``'predict'`` and :meth:`zero_shot`.
-        data_preprocessor: A ``ViewDataPreprocessor`` by default.
-        encode_batch_size: Views per pass of the backbone where no gradient is needed.
-        compare_frozen: In mode ``'predict'`` also give ``pred_scores_pretrained``, the scores with all views from
-            the pretrained branch: the model as it was before alignment.
-        return_embeddings: In mode ``'predict'`` also give ``depth_embedding`` (D,), see :meth:`embed_shapes`, and,
-            where there are images, ``image_embedding`` (D,): what ``RetrievalRecall`` needs.
-        init_cfg: mmengine initialization config.
+        backbone: A ``CLIPDepthBackbone`` or its config.
+        alignment_head: A ``DepthImageContrastiveHead`` or its config; needed for mode ``'loss'`` only.
+        zero_shot_head: A ``ZeroShotHead`` or its config; needed for ``'predict'`` and :meth:`zero_shot`.
+        data_preprocessor: A data preprocessor or its config; default: ``ViewDataPreprocessor``.
+        encode_batch_size: Number of views per pass of the backbone where no gradient is needed.
+        compare_pretrained: In mode ``'predict'`` also return ``pred_scores_pretrained``, the scores with all views
+            from the pretrained branch: the model as it was before alignment.
+        return_embeddings: In mode ``'predict'`` also return ``depth_embedding`` (D,), see :meth:`embed_shapes`, and,
+            where there are images, ``image_embedding`` (D,): the inputs of ``RetrievalRecall``.
+        init_cfg: Initialization config of mmengine.
+
+    Raises:
+        ValueError: The zero-shot head uses a branch that the backbone does not have, or ``encode_batch_size`` < 1.
     """
 
     def __init__(self,
@@ -41,17 +45,18 @@ class OpenDlign(BaseModel):
                  zero_shot_head: Component | None = None,
                  data_preprocessor: Component | None = None,
                  encode_batch_size: int = 256,
-                 compare_frozen: bool = False,
+                 compare_pretrained: bool = False,
                  return_embeddings: bool = False,
                  init_cfg: dict | None = None) -> None:
         super().__init__(build_component(data_preprocessor or ViewDataPreprocessor()), init_cfg)
         if encode_batch_size < 1:
             raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
         self.encode_batch_size = encode_batch_size
-        self.compare_frozen, self.return_embeddings = compare_frozen, return_embeddings
-        self.backbone = build_component(backbone)
-        self.alignment_head = None if alignment_head is None else build_component(alignment_head)
-        self.zero_shot_head = None if zero_shot_head is None else build_component(zero_shot_head)
+        self.compare_pretrained, self.return_embeddings = compare_pretrained, return_embeddings
+        self.backbone: CLIPDepthBackbone = build_component(backbone)
+        self.alignment_head: DepthImageContrastiveHead | None = (
+            None if alignment_head is None else build_component(alignment_head))
+        self.zero_shot_head: ZeroShotHead | None = None if zero_shot_head is None else build_component(zero_shot_head)
         if self.alignment_head is not None:
             self.alignment_head.init_logit_scale_from(self.backbone.logit_scale)
         if self.zero_shot_head is not None:
@@ -59,22 +64,94 @@ class OpenDlign(BaseModel):
             if absent:
                 raise ValueError(f'the zero-shot head uses the {absent.pop()!r} branch, which the backbone does not '
                                  "have; set branches='pretrained' or num_blocks >= 1")
-        self.register_load_state_dict_post_hook(_forget_class_features)
+        self.register_load_state_dict_post_hook(_forget_vocabulary_features)
 
-    def encode_views(self, views: torch.Tensor, branch: str | Sequence[str]
-                     ) -> torch.Tensor | dict[str, torch.Tensor]:
+    # --- modes ---
+
+    def forward(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None,
+                mode: str = 'tensor') -> dict[str, torch.Tensor] | list[ShapeDataSample]:
+        """Run the model on a batch of the data preprocessor.
+
+        Args:
+            inputs: ``depth_views`` float (B, V, H, W) in [0, 1]; for mode ``'loss'`` also ``images``
+                (B, V, 3, H, W) in [0, 1], or their features by the pretrained branch, ``image_features`` (B, V, D).
+            data_samples: B samples, for mode ``'predict'``; new ones are made if absent.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,) and ``pred_label``.
+            ``'tensor'``: dict branch -> (B, V, D), L2-normalized.
+
+        Raises:
+            ValueError: ``inputs`` lack an entry, or there is no such mode.
+            RuntimeError: The model was built without the head that the mode needs.
+        """
+        if 'depth_views' not in inputs:
+            raise ValueError(f"inputs have no 'depth_views', only {sorted(inputs)}: put ProjectPointsToDepth before "
+                             'PackShapeInputs in the pipeline')
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self.encode_views(inputs['depth_views'], self.backbone.branches)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    def loss(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Compute the alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`."""
+        head = self._require(self.alignment_head, 'alignment_head', "mode 'loss'")
+        if not {'images', 'image_features'} & set(inputs):
+            raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
+                             'them')
+        depth = object_features(self.encode_views(inputs['depth_views'], 'tuned'))
+        with torch.no_grad():
+            features = inputs.get('image_features')
+            image = object_features(self.encode_views(inputs['images'], 'pretrained') if features is None
+                                    else F.normalize(features.float(), dim=-1))
+        return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
+
+    @torch.no_grad()
+    def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
+                ) -> list[ShapeDataSample]:
+        """Classify a batch; see :meth:`forward`."""
+        features = self._features_for_scores(inputs['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
+        predicted = dict(pred_scores=self._scores(features))
+        if self.compare_pretrained:
+            predicted['pred_scores_pretrained'] = self._scores(features, 'pretrained')
+        if self.return_embeddings:
+            predicted['depth_embedding'] = self.pool_views(features)
+            if 'images' in inputs:
+                predicted['image_embedding'] = self.embed_images(inputs['images'])
+        data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]
+        for index, sample in enumerate(data_samples):
+            sample.set_pred_scores(predicted['pred_scores'][index])
+            for name in predicted.keys() - {'pred_scores'}:
+                sample.set_field(predicted[name][index], name, dtype=torch.Tensor)
+        return data_samples
+
+    # --- views ---
+
+    @overload
+    def encode_views(self, views: torch.Tensor, branch: Literal['pretrained', 'tuned']) -> torch.Tensor:
+        ...
+
+    @overload
+    def encode_views(self, views: torch.Tensor, branch: Sequence[str]) -> dict[str, torch.Tensor]:
+        ...
+
+    def encode_views(self, views, branch):
         """Embed views.
 
         Args:
-            views: float (B, V, H, W), gray, or (B, V, 3, H, W), in [0, 1].
+            views: Float (B, V, H, W), gray, or (B, V, 3, H, W), in [0, 1].
             branch: ``'pretrained'`` or ``'tuned'``; or several, computed in one pass.
 
         Returns:
-            float32 (B, V, D), each view L2-normalized. For several branches a dict of them.
+            Float32 (B, V, D), each view L2-normalized. For several branches: a dict of them.
 
         Raises:
-            ValueError: wrong shape, or a branch the backbone does not have.
-            TypeError: views are not floating point.
+            ValueError: The views have a wrong shape, or the backbone does not have the branch.
+            TypeError: The views are not floating point.
         """
         branches = (branch, ) if isinstance(branch, str) else tuple(branch)
         if views.ndim == 4:
@@ -92,128 +169,111 @@ class OpenDlign(BaseModel):
             features[name] = features[name].unflatten(0, (objects, num_views))
         return features[branch] if isinstance(branch, str) else features
 
-    def set_vocabulary(self, class_names: Sequence[str],
-                       templates: None | str | Sequence[str] = None) -> None:
+    # --- classification ---
+
+    def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
         """Set the classes of :meth:`zero_shot` and mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
-        self._needs('zero_shot_head', 'a vocabulary').set_vocabulary(class_names, templates)
+        self._require(self.zero_shot_head, 'zero_shot_head', 'a vocabulary').set_vocabulary(class_names, templates)
 
     def class_features(self) -> torch.Tensor:
-        """Features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
-        head = self._needs('zero_shot_head', 'class features')
-        features = head.class_features(self.backbone.encode_text, self.backbone.text_encoder_key)
+        """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
+        head = self._require(self.zero_shot_head, 'zero_shot_head', 'class features')
+        features = head.vocabulary_features(self.backbone.encode_text, self.backbone.text_encoder_key)
         return features.to(self.backbone.logit_scale.device)
 
     @torch.no_grad()
     def zero_shot(self, views: torch.Tensor) -> torch.Tensor:
-        """Views (B, V, H, W) or (B, V, 3, H, W) in [0, 1] -> aggregated scores float32 (B, C)."""
+        """Classify objects.
+
+        Args:
+            views: Float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+
+        Returns:
+            Float32 (B, C), aggregated over the views; higher is better.
+        """
         return self._scores(self._features_for_scores(views))
+
+    @torch.no_grad()
+    def mean_cosines(self, views: torch.Tensor) -> torch.Tensor:
+        """Compare objects with the classes by :meth:`ZeroShotHead.mean_cosines`.
+
+        Args:
+            views: Float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+
+        Returns:
+            Float32 (B, C) in [-1, 1].
+        """
+        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
+        return head.mean_cosines(self.class_features(), **self._features_for_scores(views))
 
     def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
         """View features of the branches that the head scores with and of those in ``also``, from one pass."""
-        needed = {*self._needs('zero_shot_head', 'zero-shot classification').required_branches, *also}
+        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
+        needed = {*head.required_branches, *also}
         return self.encode_views(views, tuple(name for name in BRANCHES if name in needed))
 
-    def _scores(self, features: dict[str, torch.Tensor], branches: str | None = None) -> torch.Tensor:
-        return self.zero_shot_head.scores(
-            **features, features_of_classes=self.class_features(), branches=branches,
-            clip_logit_scale=self.backbone.logit_scale.float().exp())
+    def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
+        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
+        return head.scores(self.class_features(), **features, branches=branches,
+                           clip_logit_scale=self.backbone.logit_scale.float().exp())
+
+    # --- embeddings ---
 
     @property
-    def embedding_branches(self) -> str:
-        """From which branch :meth:`embed_shapes` takes each view: as the zero-shot head does, if there is one."""
+    def embedding_branches(self) -> ViewBranches:
+        """The branch that :meth:`embed_shapes` takes each view from: that of the zero-shot head, if there is one."""
         if self.zero_shot_head is not None:
             return self.zero_shot_head.branches
         return 'both' if len(self.backbone.branches) > 1 else 'pretrained'
 
     @torch.no_grad()
     def embed_shapes(self, views: torch.Tensor) -> torch.Tensor:
-        """One embedding a shape, for retrieval: the normalized mean of its view features.
+        """Embed shapes for retrieval: the normalized mean of the view features of each.
 
         Each view comes from the branch of ``embedding_branches``, so that cosines with texts rank as zero-shot
         classification with ``aggregation='sum'`` does.
 
         Args:
-            views: float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+            views: Float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
 
         Returns:
-            float32 (B, D), L2-normalized.
+            Float32 (B, D), L2-normalized.
         """
         needed = BRANCHES if self.embedding_branches == 'both' else (self.embedding_branches, )
-        return self.shape_embeddings(self.encode_views(views, needed))
+        return self.pool_views(self.encode_views(views, needed))
 
-    def shape_embeddings(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """View features branch -> (B, V, D), of ``embedding_branches`` at least -> float32 (B, D); see above."""
+    def pool_views(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Pool the view features of :meth:`encode_views` to the embeddings of :meth:`embed_shapes`.
+
+        Args:
+            features: Branch -> (B, V, D), with ``embedding_branches`` at least.
+
+        Returns:
+            Float32 (B, D), L2-normalized.
+        """
         return object_features(select_views(features.get('pretrained'), features.get('tuned'),
                                             self.embedding_branches))
 
     @torch.no_grad()
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Images of B objects, float (B, V, 3, H, W) in [0, 1] -> float32 (B, D), L2-normalized, by the frozen CLIP."""
-        return object_features(self.encode_views(images, 'pretrained'))
-
-    def forward(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None,
-                mode: str = 'tensor') -> dict[str, torch.Tensor] | list[ShapeDataSample]:
-        """Run the model.
+        """Embed the images of objects with the pretrained branch.
 
         Args:
-            inputs: ``depth_views`` float (B, V, H, W) in [0, 1]; for mode ``'loss'`` also ``images``
-                (B, V, 3, H, W) in [0, 1], or their features by the pretrained branch, ``image_features`` (B, V, D).
-            data_samples: B samples, for mode ``'predict'``; new ones are made if absent.
-            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+            images: Float (B, V, 3, H, W) in [0, 1].
 
         Returns:
-            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,) and ``pred_label``.
-            ``'tensor'``: dict branch -> (B, V, D), L2-normalized.
+            Float32 (B, D), L2-normalized.
         """
-        if 'depth_views' not in inputs:
-            raise ValueError(f"inputs have no 'depth_views', only {sorted(inputs)}: put ProjectPointsToDepth before "
-                             'PackShapeInputs in the pipeline')
-        if mode == 'loss':
-            return self.loss(inputs)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        if mode == 'tensor':
-            return self.encode_views(inputs['depth_views'], self.backbone.branches)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        return object_features(self.encode_views(images, 'pretrained'))
 
-    def loss(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`."""
-        head = self._needs('alignment_head', "mode 'loss'")
-        if not {'images', 'image_features'} & set(inputs):
-            raise ValueError("alignment needs 'images' beside 'depth_views': the pipeline has to make or load them")
-        depth = object_features(self.encode_views(inputs['depth_views'], 'tuned'))
-        with torch.no_grad():
-            features = inputs.get('image_features')
-            image = object_features(self.encode_views(inputs['images'], 'pretrained') if features is None
-                                    else F.normalize(features.float(), dim=-1))
-        return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
-
-    @torch.no_grad()
-    def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
-                ) -> list[ShapeDataSample]:
-        """Classify a batch."""
-        features = self._features_for_scores(inputs['depth_views'], BRANCHES[:1] if self.compare_frozen else ())
-        predicted = dict(pred_scores=self._scores(features))
-        if self.compare_frozen:
-            predicted['pred_scores_pretrained'] = self._scores(features, 'pretrained')
-        if self.return_embeddings:
-            predicted['depth_embedding'] = self.shape_embeddings(features)
-            if 'images' in inputs:
-                predicted['image_embedding'] = self.embed_images(inputs['images'])
-        data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]
-        for index, sample in enumerate(data_samples):
-            sample.set_pred_scores(predicted['pred_scores'][index])
-            for name in predicted.keys() - {'pred_scores'}:
-                sample.set_field(predicted[name][index], name, dtype=torch.Tensor)
-        return data_samples
-
-    def _needs(self, name: str, purpose: str) -> nn.Module:
-        head = getattr(self, name)
+    @staticmethod
+    def _require(head: Any, name: str, purpose: str) -> Any:
         if head is None:
-            raise RuntimeError(f'This OpenDlign model was built without {name}, which {purpose} needs.')
+            raise RuntimeError(f'this OpenDlign model was built without {name}, which {purpose} needs; give it in the '
+                               'config')
         return head
 
 
-def _forget_class_features(model: OpenDlign, _) -> None:
+def _forget_vocabulary_features(model: OpenDlign, _) -> None:
     if model.zero_shot_head is not None:
-        model.zero_shot_head.forget_class_features()
+        model.zero_shot_head.forget_vocabulary_features()

@@ -1,8 +1,9 @@
-"""Prompt templates, and text features of class names with a cache on disk."""
+"""Prompts: templates of texts, names of classes, and the text features of a vocabulary with a cache on disk."""
 import hashlib
 import json
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,25 +15,27 @@ from tqdm import tqdm
 
 from ..atomic_files import atomic_write
 
-# Found with a CLIP interrogator on depth maps; they end each prompt.
+# Keywords that a CLIP interrogator finds on depth maps (OpenDlign, section 3.3); they end each prompt.
 DEPTH_KEYWORDS = 'a silhouette of a {}, a raytraced image, image dataset, kinetic pointillism'
 
 
+# --- templates --------------------------------------------------------------------------------------------------------
+
 def imagenet_templates() -> tuple[str, ...]:
-    """CLIP's 80 ImageNet templates, with ``{}`` in the place of the class name."""
+    """Return CLIP's 80 ImageNet templates, with ``{}`` in the place of the class name."""
     return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
 
 
 def depth_templates() -> tuple[str, ...]:
-    """CLIP's 80 ImageNet templates turned to depth maps of 3D models.
+    """Return CLIP's 80 ImageNet templates rewritten for depth maps of 3D models (OpenDlign, section 3.3).
 
-    A photo becomes a depth map or, in every second template, a depth image; the class becomes a gray 3D model on
+    A photo becomes a depth map or, in every second template, a depth image; the class becomes a gray 3D model on a
     white background, which is how a depth map looks; the keywords follow.
     """
     templates = []
     for index, template in enumerate(imagenet_templates()):
-        picture = 'depth image' if index % 2 else 'depth map'
-        template = template.replace('photo', picture).replace('itap', f'i took a {picture}')
+        noun = 'depth image' if index % 2 else 'depth map'
+        template = template.replace('photo', noun).replace('itap', f'i took a {noun}')
         template = template.replace('{}', 'gray {} 3D model with white background')
         templates.append(f"{template.rstrip('.')}, {DEPTH_KEYWORDS}.")
     return tuple(templates)
@@ -41,83 +44,105 @@ def depth_templates() -> tuple[str, ...]:
 BUILT_IN_TEMPLATES = {'depth': depth_templates, 'imagenet': imagenet_templates}
 
 
-def load_templates(path: str | Path, dataset: str | None = None) -> tuple[str, ...]:
-    """Read templates from JSON: a list, or ``{dataset: [templates]}`` as the authors publish them.
+def resolve_templates(templates: str | Path | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the templates that an option stands for.
 
     Args:
-        path: The file. Each template has one or more ``{}``, all of which stand for the class name.
-        dataset: The key, where the file has several.
+        templates: A list of templates; a single one; ``'depth'`` (also for None) or ``'imagenet'``; or the path of a
+            JSON file, as ``'path#key'`` where the file has several sets.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no such key, or not a list of templates.
+        FileNotFoundError: There is no such file.
+        ValueError: A template has no ``{}``, or the file is not one of templates or has several sets.
+    """
+    if templates is None:
+        templates = 'depth'
+    if not isinstance(templates, (str, Path)):
+        return checked_templates(templates)
+    if templates in BUILT_IN_TEMPLATES:
+        return BUILT_IN_TEMPLATES[str(templates)]()
+    if '{}' in str(templates):
+        return checked_templates([str(templates)])
+    path, _, key = str(templates).partition('#')
+    if Path(str(templates)).expanduser().is_file():  # a file name may contain the mark
+        path, key = str(templates), ''
+    return load_templates(path, key or None)
+
+
+def load_templates(path: str | Path, key: str | None = None) -> tuple[str, ...]:
+    """Read templates from a JSON file: a list, or ``{key: list}`` as the authors publish them, one set per dataset.
+
+    Args:
+        path: JSON file. Each template has one or more ``{}``, all of which stand for the class name.
+        key: Name of the set, where the file has several.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file has no such set, or something else than lists of templates.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'There is no template file at {path}. Give a JSON file, a list of templates or one of '
-                                f'{sorted(BUILT_IN_TEMPLATES)}.')
+        raise FileNotFoundError(f'there is no template file at {path}; give a JSON file, a list of templates or one of '
+                                f'{sorted(BUILT_IN_TEMPLATES)}')
     content = json.loads(path.read_text())
     if isinstance(content, dict):
-        if dataset is None and len(content) == 1:
-            dataset = next(iter(content))
-        if dataset not in content:
-            raise ValueError(f'{path} has templates for {sorted(content)}; choose one of them, got dataset={dataset!r}')
-        content = content[dataset]
+        if key is None and len(content) == 1:
+            key = next(iter(content))
+        if key not in content:
+            raise ValueError(f"{path} has templates for {sorted(content)}; choose one of them as '{path}#<name>', "
+                             f'got {key!r}')
+        content = content[key]
     return checked_templates(content)
 
 
-def resolve_templates(templates: None | str | Path | Sequence[str], dataset: str | None = None
-                      ) -> tuple[str, ...]:
-    """Templates from a list, the name of a built-in set (``'depth'``, the default, or ``'imagenet'``) or a file."""
-    if templates is None:
-        templates = 'depth'
-    if isinstance(templates, (str, Path)):
-        if templates in BUILT_IN_TEMPLATES:
-            return BUILT_IN_TEMPLATES[templates]()
-        if '{}' in str(templates):
-            return checked_templates([templates])
-        return load_templates(templates, dataset)
-    return checked_templates(templates)
-
-
 def checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    """The templates as a tuple; ``ValueError`` if there is none, or one without a place for the class name."""
+    """Return the templates as a tuple.
+
+    Raises:
+        ValueError: There is no template, or one without a place for the class name.
+    """
     if not isinstance(templates, (list, tuple)) or not templates:
-        raise ValueError(f'templates must be a list of at least one text, got {templates!r}')
+        raise ValueError(f'templates must be a list of at least one string, got {templates!r}')
     for template in templates:
         if not isinstance(template, str) or '{}' not in template:
             raise ValueError(f"the template {template!r} has no '{{}}' for the class name")
     return tuple(templates)
 
 
+# --- classes ----------------------------------------------------------------------------------------------------------
+
 def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """The vocabulary as a tuple; ``ValueError`` if it is empty, not a list of texts, or names a class twice."""
+    """Return the vocabulary as a tuple.
+
+    Raises:
+        ValueError: The vocabulary is empty, not a list of non-empty strings, or names a class twice.
+    """
     if isinstance(class_names, str):
-        raise ValueError(f'class_names must be a list of names, got the single text {class_names!r}')
+        raise ValueError(f'class_names must be a list of names, got the single string {class_names!r}')
     class_names = tuple(class_names)
     if not class_names:
         raise ValueError('the vocabulary is empty: give at least one class name')
     if any(not isinstance(name, str) or not name.strip() for name in class_names):
-        raise ValueError(f'each class name must be a non-empty text, got {list(class_names)}')
-    repeated = sorted({name for name in class_names if class_names.count(name) > 1})
+        raise ValueError(f'each class name must be a non-empty string, got {list(class_names)}')
+    repeated = sorted(name for name, count in Counter(class_names).items() if count > 1)
     if repeated:
         raise ValueError(f'the vocabulary names these classes more than once: {", ".join(repeated)}')
     return class_names
 
 
 @torch.no_grad()
-def class_features(encode_text: Callable[[list[str]], torch.Tensor], class_names: Sequence[str],
-                   templates: Sequence[str], batch_size: int = 256) -> torch.Tensor:
-    """One feature per class: the normalized mean of the normalized features of all its prompts.
+def encode_class_names(encode_text: Callable[[list[str]], torch.Tensor], class_names: Sequence[str],
+                       templates: Sequence[str], batch_size: int = 256) -> torch.Tensor:
+    """Compute one feature per class: the normalized mean of the normalized features of all its prompts.
 
     Args:
-        encode_text: list of M texts -> (M, D).
+        encode_text: Function from a list of M texts to their embeddings (M, D).
         class_names: C names; underscores are read as spaces.
         templates: T templates with ``{}`` for the name.
-        batch_size: Texts per call of ``encode_text``.
+        batch_size: Number of texts per call of ``encode_text``.
 
     Returns:
-        float32 (C, D), each row of length 1.
+        Float32 (C, D), each row L2-normalized.
     """
     class_names, templates = checked_class_names(class_names), checked_templates(templates)
     texts = [template.replace('{}', name.replace('_', ' ')) for name in class_names for template in templates]
@@ -130,51 +155,59 @@ def class_features(encode_text: Callable[[list[str]], torch.Tensor], class_names
 
 
 class UnknownWordsWarning(UserWarning):
-    """A text holds words that the CLIP never learnt."""
+    """Warning of words that a CLIP with a small vocabulary was not trained on."""
 
 
 def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: torch.Tensor | None, tokenizer) -> None:
-    """Warn if texts hold tokens that a CLIP with a small vocabulary never learnt (``known_token_ids`` given)."""
+    """Warn of tokens that the CLIP was not trained on.
+
+    Args:
+        tokens: Int64 (N, L), the texts.
+        known_token_ids: Int64 (K,), the tokens that the CLIP was trained on; None: all, and nothing is checked.
+        tokenizer: Tokenizer with a ``decode``, for the words of the message.
+    """
     if known_token_ids is None:
         return
     unknown = tokens.unique()
     unknown = unknown[~torch.isin(unknown, known_token_ids.to(unknown.device))].tolist()
     if unknown:
         words = ', '.join(sorted(tokenizer.decode([token]).strip() for token in unknown))
-        warnings.warn(f'This CLIP was trained with a small vocabulary and knows nothing of: {words}. '
-                      'Name classes and templates with words it was trained on.', UnknownWordsWarning)
+        warnings.warn(f'this CLIP was trained with a small vocabulary and knows nothing of: {words}; name classes and '
+                      'write templates with words it was trained on', UnknownWordsWarning)
 
+
+# --- cache ------------------------------------------------------------------------------------------------------------
 
 def text_cache_key(encoder: str, class_names: Sequence[str], templates: Sequence[str]) -> str:
-    """What decides the class features, as JSON.
+    """Return the cache key of class features, as JSON.
 
     Args:
-        encoder: Names the text encoder by its content; see :meth:`CLIPDepthBackbone.text_encoder_key`.
-        class_names: The vocabulary, in its order.
-        templates: The templates.
+        encoder: Cache key of the text encoder (:meth:`CLIPDepthBackbone.text_encoder_key`).
+        class_names: Vocabulary, in its order.
+        templates: Templates, in their order.
     """
     return json.dumps(dict(encoder=encoder, class_names=list(class_names), templates=list(templates)))
 
 
 def cached_class_features(cache_dir: str | Path, key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """The features kept under ``key``, or those of ``compute``, which are then kept.
+    """Return the features stored under ``key``; compute and store them where there are none.
 
-    The file is named after the SHA-256 of the key and holds the key; one that cannot be read or holds another key is
-    made again. Features that came with an :class:`UnknownWordsWarning` are not kept, so that the warning
-    comes each time.
+    The file is named after the SHA-256 of the key and holds the key; an unreadable file, or one of another key, is
+    made again. Features that came with an :class:`UnknownWordsWarning` are not stored, so that the warning is
+    repeated in each run.
 
     Args:
-        cache_dir: Folder of the files; made if needed.
+        cache_dir: Folder of the files; created if needed.
         key: See :func:`text_cache_key`.
-        compute: Gives float32 (C, D).
+        compute: Function that returns the features, float32 (C, D).
 
     Returns:
-        float32 (C, D); on the CPU if it was read, as ``compute`` gave it otherwise.
+        Float32 (C, D); on the CPU if it was read, otherwise as ``compute`` returned it.
     """
     path = Path(cache_dir) / f'{hashlib.sha256(key.encode()).hexdigest()}.npz'
-    kept = _read(path, key)
-    if kept is not None:
-        return kept
+    stored = _read(path, key)
+    if stored is not None:
+        return stored
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         features = compute()

@@ -1,6 +1,7 @@
-"""Class scores from view features and prompts (OpenDlign, section 3.3)."""
+"""Zero-shot head: class scores of objects from their view features and class features (OpenDlign, section 3.3)."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,36 +9,40 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 
 from .components import full_precision
-from .prompts import cached_class_features, checked_class_names, class_features, resolve_templates, text_cache_key
+from .prompts import cached_class_features, checked_class_names, encode_class_names, resolve_templates, text_cache_key
+
+Aggregation = Literal['softmax_sum', 'sum']
+ViewBranches = Literal['both', 'pretrained', 'tuned']
 
 
 @MODELS.register_module()
 class ZeroShotHead(BaseModule):
-    """Compares each view with the features of all classes and aggregates over the views.
+    """Vocabulary and rule that turn the view features of an object into one score per class.
 
     Args:
-        class_names: The vocabulary; may be set later with :meth:`set_vocabulary`.
+        class_names: Vocabulary; may be set later with :meth:`set_vocabulary`.
         templates: ``'depth'``, ``'imagenet'``, a list of templates with ``{}``, or the path of a JSON file.
-        template_set: The key of ``templates`` if it is a JSON file of several sets.
-        aggregation: ``'softmax_sum'`` (release): sum over views of softmax over classes; scores sum to the number
-            of views. ``'sum'`` (paper): sum over views of the plain cosines.
-        branches: ``'both'``: views 1..V/2 are taken from the pretrained branch, the others from the tuned one.
-            ``'pretrained'`` or ``'tuned'``: all views from that branch.
-        logit_scale: Factor of the cosines inside the softmax. None: 1, as released; a number; or ``'clip'``: CLIP's
-            own, passed to :meth:`scores`. ``'sum'`` does not use it.
+        aggregation: ``'softmax_sum'`` (the authors' code): the sum over views of the softmax over classes; the scores
+            of an object sum to its number of views. ``'sum'`` (the paper): the sum over views of the plain cosines.
+        branches: ``'both'``: views 1..V/2 come from the pretrained branch, the others from the tuned one.
+            ``'pretrained'`` or ``'tuned'``: all views come from that branch.
+        logit_scale: Factor of the cosines inside the softmax. None: 1, as in the authors' code; a number; or
+            ``'clip'``: the CLIP's own, which is passed to :meth:`scores`. ``'sum'`` does not use it.
         text_cache_dir: Folder in which class features are kept from run to run, by the content of the text encoder,
-            the vocabulary and the templates; None computes them in each run.
-        init_cfg: mmengine initialization config.
+            the vocabulary and the templates. None: they are computed in each run.
+        init_cfg: Initialization config of mmengine.
+
+    Raises:
+        ValueError: An option, the vocabulary or a template is wrong.
     """
 
     def __init__(self,
                  class_names: Sequence[str] | None = None,
                  templates: str | Path | Sequence[str] = 'depth',
-                 template_set: str | None = None,
-                 aggregation: str = 'softmax_sum',
-                 branches: str = 'both',
-                 logit_scale: None | float | str = None,
-                 text_cache_dir: None | str | Path = None,
+                 aggregation: Aggregation = 'softmax_sum',
+                 branches: ViewBranches = 'both',
+                 logit_scale: float | Literal['clip'] | None = None,
+                 text_cache_dir: str | Path | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if aggregation not in ('softmax_sum', 'sum'):
@@ -48,109 +53,163 @@ class ZeroShotHead(BaseModule):
             raise ValueError(f"logit_scale must be None, a number or 'clip', got {logit_scale!r}")
         self.aggregation, self.branches, self.logit_scale = aggregation, branches, logit_scale
         self.text_cache_dir = text_cache_dir
-        self.templates = resolve_templates(templates, template_set)
+        self.templates = resolve_templates(templates)
         self.class_names: tuple[str, ...] | None = None
-        self._class_features: torch.Tensor | None = None
+        self._vocabulary_features: torch.Tensor | None = None
         if class_names is not None:
             self.set_vocabulary(class_names)
 
     @property
     def required_branches(self) -> tuple[str, ...]:
+        """The branches of the backbone that the scores are made from."""
         return ('pretrained', 'tuned') if self.branches == 'both' else (self.branches, )
 
-    def set_vocabulary(self, class_names: Sequence[str], templates: None | str | Sequence[str] = None) -> None:
+    def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
         """Replace the classes and, if given, the templates.
 
         Raises:
-            ValueError: empty vocabulary, a name twice, or a template without ``{}``.
+            ValueError: The vocabulary is empty, a name occurs twice, or a template has no ``{}``.
         """
         class_names = checked_class_names(class_names)
         if templates is not None:
             self.templates = resolve_templates(templates)
         self.class_names = class_names
-        self.forget_class_features()
+        self.forget_vocabulary_features()
 
-    def forget_class_features(self) -> None:
-        """To be called when the text encoder changes."""
-        self._class_features = None
-
-    def class_features(self, encode_text: Callable[[list[str]], torch.Tensor],
-                       encoder_key: Callable[[], str | None] = lambda: None) -> torch.Tensor:
-        """Features of the vocabulary, computed once.
+    def vocabulary_features(self,
+                            encode_text: Callable[[list[str]], torch.Tensor],
+                            encoder_key: Callable[[], str | None] = lambda: None) -> torch.Tensor:
+        """Return the features of the vocabulary; they are computed once and kept.
 
         Args:
-            encode_text: list of M texts -> (M, D).
-            encoder_key: Gives the text that tells this encoder from all others, for ``text_cache_dir``; called only
-                where it is needed. None: the features are not kept on disk.
+            encode_text: Function from a list of M texts to their embeddings (M, D).
+            encoder_key: Function that returns a cache key which uniquely identifies the text encoder. It is called
+                only where ``text_cache_dir`` is set; if it returns None, the features are not kept on disk.
 
         Returns:
-            float32 (C, D), L2-normalized.
+            Float32 (C, D), each row L2-normalized.
 
         Raises:
-            RuntimeError: no vocabulary has been set.
+            RuntimeError: No vocabulary has been set.
         """
         if self.class_names is None:
-            raise RuntimeError("No vocabulary: give the zero-shot head 'class_names' in the config or call "
-                               'set_vocabulary([...]) first.')
-        if self._class_features is None:
+            raise RuntimeError("no vocabulary: give the zero-shot head 'class_names' in the config or call "
+                               'set_vocabulary([...]) first')
+        if self._vocabulary_features is None:
+            names, templates = self.class_names, self.templates
 
             def compute() -> torch.Tensor:
-                return class_features(encode_text, self.class_names, self.templates)
+                return encode_class_names(encode_text, names, templates)
 
             encoder = None if self.text_cache_dir is None else encoder_key()
-            self._class_features = compute() if encoder is None else cached_class_features(
-                self.text_cache_dir, text_cache_key(encoder, self.class_names, self.templates), compute)
-        return self._class_features
+            if self.text_cache_dir is None or encoder is None:
+                self._vocabulary_features = compute()
+            else:
+                key = text_cache_key(encoder, names, templates)
+                self._vocabulary_features = cached_class_features(self.text_cache_dir, key, compute)
+        return self._vocabulary_features
 
-    def scores(self,
-               pretrained: torch.Tensor | None = None,
-               tuned: torch.Tensor | None = None,
-               features_of_classes: torch.Tensor | None = None,
-               branches: str | None = None,
-               clip_logit_scale: torch.Tensor | None = None) -> torch.Tensor:
-        """Aggregated scores of B objects.
+    def forget_vocabulary_features(self) -> None:
+        """Forget the features of the vocabulary: to be called when the text encoder changes."""
+        self._vocabulary_features = None
+
+    def view_cosines(self,
+                     class_features: torch.Tensor,
+                     pretrained: torch.Tensor | None = None,
+                     tuned: torch.Tensor | None = None,
+                     branches: ViewBranches | None = None) -> torch.Tensor:
+        """Compute the cosine of each view with each class.
 
         Args:
-            pretrained: (B, V, D) view features of the pretrained branch, where it is used.
-            tuned: (B, V, D) of the tuned branch, where it is used.
-            features_of_classes: (C, D); those of the last :meth:`class_features` by default.
-            branches: Overrides the head's ``branches``.
+            class_features: Float (C, D), of any length and on any device.
+            pretrained: View features (B, V, D) of the pretrained branch, where it is used.
+            tuned: View features (B, V, D) of the tuned branch, where it is used.
+            branches: Replacement of the head's ``branches``.
+
+        Returns:
+            Float32 (B, V, C) in [-1, 1], on the device of the view features.
+        """
+        views = select_views(pretrained, tuned, branches or self.branches)
+        with full_precision(views):
+            classes = F.normalize(class_features.to(views.device).float(), dim=-1)
+            return F.normalize(views.float(), dim=-1) @ classes.t()
+
+    def mean_cosines(self,
+                     class_features: torch.Tensor,
+                     pretrained: torch.Tensor | None = None,
+                     tuned: torch.Tensor | None = None,
+                     branches: ViewBranches | None = None) -> torch.Tensor:
+        """Compute the mean over views of the cosines with each class, whatever the ``aggregation`` of the head.
+
+        Unlike the scores, they are comparable between numbers of views; their softmax with a temperature gives class
+        probabilities. See :meth:`view_cosines` for the arguments.
+
+        Returns:
+            Float32 (B, C) in [-1, 1].
+        """
+        return self.view_cosines(class_features, pretrained, tuned, branches).mean(dim=1)
+
+    def scores(self,
+               class_features: torch.Tensor,
+               pretrained: torch.Tensor | None = None,
+               tuned: torch.Tensor | None = None,
+               branches: ViewBranches | None = None,
+               clip_logit_scale: torch.Tensor | float | None = None) -> torch.Tensor:
+        """Compute the scores of B objects by the head's ``aggregation``.
+
+        Args:
+            class_features: See :meth:`view_cosines`, likewise ``pretrained``, ``tuned`` and ``branches``.
             clip_logit_scale: CLIP's factor exp(s), for ``logit_scale='clip'``.
 
         Returns:
-            float32 (B, C); higher is better.
+            Float32 (B, C); higher is better.
+
+        Raises:
+            ValueError: Features of a branch are missing or have another shape, or ``clip_logit_scale`` is missing.
         """
-        branches = branches or self.branches
-        classes = self._class_features if features_of_classes is None else features_of_classes
-        if classes is None:
-            raise RuntimeError('No class features: call class_features(encode_text) first or pass them.')
-        views = select_views(pretrained, tuned, branches)
-        with full_precision(views):
-            cosines = F.normalize(views.float(), dim=-1) @ F.normalize(classes.to(views.device).float(), dim=-1).t()
-            if self.aggregation == 'sum':
-                return cosines.sum(dim=1)
+        cosines = self.view_cosines(class_features, pretrained, tuned, branches)
+        if self.aggregation == 'sum':
+            return cosines.sum(dim=1)
+        with full_precision(cosines):
             return (self._factor(clip_logit_scale) * cosines).softmax(dim=-1).sum(dim=1)
 
-    def _factor(self, clip_logit_scale: torch.Tensor | None) -> float | torch.Tensor:
+    def _factor(self, clip_logit_scale: torch.Tensor | float | None) -> float:
+        if self.logit_scale is None:
+            return 1.
         if self.logit_scale != 'clip':
-            return 1. if self.logit_scale is None else float(self.logit_scale)
+            return float(self.logit_scale)
         if clip_logit_scale is None:
             raise ValueError("logit_scale='clip' needs clip_logit_scale, the factor of the CLIP in use")
         return float(clip_logit_scale)
 
 
-def select_views(pretrained: torch.Tensor | None, tuned: torch.Tensor | None, branches: str) -> torch.Tensor:
-    """Take each view (B, V, D) from the branch it is meant for; with ``'both'`` half of the views from each."""
-    given = dict(pretrained=pretrained, tuned=tuned)
-    needed = ('pretrained', 'tuned') if branches == 'both' else (branches, )
-    for name in needed:
-        if given.get(name) is None:
-            raise ValueError(f'branches={branches!r} needs the features of the {name!r} branch')
-        if given[name].ndim != 3:
-            raise ValueError(f'{name} features must have shape (B, V, D), got {tuple(given[name].shape)}')
+def select_views(pretrained: torch.Tensor | None, tuned: torch.Tensor | None, branches: ViewBranches) -> torch.Tensor:
+    """Take each view from the branch that it is meant for.
+
+    Args:
+        pretrained: View features (B, V, D) of the pretrained branch, where it is used.
+        tuned: View features (B, V, D) of the tuned branch, where it is used.
+        branches: ``'both'``: the first half of the views (rounded down) from the pretrained branch, the others from
+            the tuned one. ``'pretrained'`` or ``'tuned'``: all views from that branch.
+
+    Returns:
+        Float (B, V, D).
+
+    Raises:
+        ValueError: Features of a branch are missing or have another shape.
+    """
+    features = {}
+    for name, given in (('pretrained', pretrained), ('tuned', tuned)):
+        if branches in (name, 'both'):
+            if given is None:
+                raise ValueError(f'branches={branches!r} needs the features of the {name!r} branch')
+            if given.ndim != 3:
+                raise ValueError(f'{name} features must have shape (B, V, D), got {tuple(given.shape)}')
+            features[name] = given
     if branches != 'both':
-        return given[branches]
-    if pretrained.shape != tuned.shape:
-        raise ValueError(f'both branches must have one shape, got {tuple(pretrained.shape)} and {tuple(tuned.shape)}')
-    half = pretrained.shape[1] // 2
-    return torch.cat([pretrained[:, :half], tuned[:, half:]], dim=1)
+        return features[branches]
+    first, second = features['pretrained'], features['tuned']
+    if first.shape != second.shape:
+        raise ValueError(f'both branches must have one shape, got {tuple(first.shape)} and {tuple(second.shape)}')
+    half = first.shape[1] // 2
+    return torch.cat([first[:, :half], second[:, half:]], dim=1)

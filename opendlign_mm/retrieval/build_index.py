@@ -73,7 +73,7 @@ def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | Non
     needed = BRANCHES if model.embedding_branches == 'both' else (model.embedding_branches, )
     vectors, thumbnails, shapes = [], [], []
     for batch in feature_batches(model, dataset, branches=needed, skipped=skipped, title='shapes', **options):
-        vectors.append(model.shape_embeddings(batch.features).cpu().numpy())
+        vectors.append(model.pool_views(batch.features).cpu().numpy())
         thumbnails.append(_thumbnails(batch.depth_views[:, min(thumbnail_view, batch.depth_views.shape[1] - 1)],
                                       thumbnail_size))
         shapes += [_metadata(dataset, index, sample) for index, sample in zip(batch.indices, batch.data_samples)]

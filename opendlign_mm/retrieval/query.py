@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..apis import init_model
 from ..models import OpenDlign
-from ..models.prompts import class_features
+from ..models.prompts import encode_class_names
 from ..models.trained_state import CLIPIdentity
 from .shape_index import ShapeIndex
 
@@ -54,7 +54,7 @@ def embed_query(model: OpenDlign, text: str | None = None, image: None | str | P
     if text is not None:
         if not text.strip():
             raise ValueError('the text of the query is empty')
-        parts.append(class_features(model.backbone.encode_text, [text], templates))
+        parts.append(encode_class_names(model.backbone.encode_text, [text], templates))
     if image is not None:
         pixels = read_image(image, model.backbone.image_size).to(model.backbone.logit_scale.device)
         parts.append(model.embed_images(pixels[None, None]))

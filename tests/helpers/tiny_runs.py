@@ -38,7 +38,7 @@ def tiny_model_config(**alignment_head) -> dict:
         backbone=dict(TINY_BACKBONE),
         alignment_head=dict(type='DepthImageContrastiveHead', **alignment_head),
         zero_shot_head=dict(type='ZeroShotHead', class_names=CATEGORIES, templates=['a {}']),
-        compare_frozen=True)
+        compare_pretrained=True)
 
 
 def tiny_model(**alignment_head) -> torch.nn.Module:

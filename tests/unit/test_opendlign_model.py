@@ -133,7 +133,7 @@ def test_training_aligns(backbone, device, amp):
 # ---------------------------------------------------------------- classification
 def test_zero_shot_aggregates_both_branches(model, device):
     model, views = model.to(device), random_views(2, 4, 32, 32).to(device)
-    classes = model.zero_shot_head.class_features(model.backbone.encode_text)
+    classes = model.class_features()
     both = model.encode_views(views, ('pretrained', 'tuned'))
     expected = sum(((both['pretrained'] if view < 2 else both['tuned'])[:, view] @ classes.T).softmax(-1)
                    for view in range(4))
@@ -171,7 +171,7 @@ def test_loading_weights_renews_class_features(model, tiny_clip_config):
 
 
 def test_predict_fills_the_data_samples(model):
-    model.compare_frozen = True
+    model.compare_pretrained = True
     calls = []
     model.backbone.clip.visual.conv1.register_forward_hook(lambda *_: calls.append(1))
     views = random_views(2, 4, 32, 32)
@@ -180,7 +180,7 @@ def test_predict_fills_the_data_samples(model):
     assert len(calls) == 1, 'one pass of the trunk for before and after'
     scores = model.zero_shot(views)
     pretrained = model.encode_views(views, 'pretrained')
-    frozen = model.zero_shot_head.scores(pretrained=pretrained, branches='pretrained')
+    frozen = model.zero_shot_head.scores(model.class_features(), pretrained=pretrained, branches='pretrained')
     for index, sample in enumerate(predicted):
         assert sample is samples[index] and sample.gt_label.tolist() == [index]
         torch.testing.assert_close(sample.pred_scores, scores[index], atol=1e-5, rtol=1e-5)
@@ -213,7 +213,7 @@ def test_modes_and_what_they_need(model, backbone):
         bare(inputs, mode='loss')
     with pytest.raises(RuntimeError, match='without zero_shot_head'):
         bare.zero_shot(inputs['depth_views'])
-    with pytest.raises(RuntimeError, match='No vocabulary'):
+    with pytest.raises(RuntimeError, match='no vocabulary'):
         OpenDlign(backbone, zero_shot_head=ZeroShotHead()).zero_shot(inputs['depth_views'])
 
 

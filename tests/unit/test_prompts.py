@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from open_clip import SimpleTokenizer
 
 from opendlign_mm.models.prompts import (
-    class_features,
     depth_templates,
+    encode_class_names,
     imagenet_templates,
     load_templates,
     resolve_templates,
@@ -42,8 +42,8 @@ def test_template_files(tmp_path):
     path = tmp_path / 'templates.json'
     path.write_text(json.dumps({'modelnet40': ['a {}, a silhouette of a {}'], 'scanobjectnn': ['the {}']}))
     assert load_templates(path, 'modelnet40') == ('a {}, a silhouette of a {}', )
-    assert resolve_templates(str(path), 'scanobjectnn') == ('the {}', )
-    with pytest.raises(ValueError, match=r"\['modelnet40', 'scanobjectnn'\]; choose one of them, got dataset=None"):
+    assert resolve_templates(f'{path}#scanobjectnn') == ('the {}', )
+    with pytest.raises(ValueError, match=r"\['modelnet40', 'scanobjectnn'\]; choose one of them as '.*#<name>', got None"):
         load_templates(path)
     path.write_text(json.dumps({'only': ['a {}']}))
     assert load_templates(path) == ('a {}', )
@@ -68,7 +68,7 @@ def test_class_feature_is_the_normalized_mean_of_normalized_prompts():
         return torch.stack([torch.randn(8, generator=torch.Generator().manual_seed(sum(map(ord, t)))) for t in texts])
 
     templates = ['a {}', 'a {} like a {}', 'the {}']
-    features = class_features(encode_text, ['night_stand', 'bed'], templates, batch_size=4)
+    features = encode_class_names(encode_text, ['night_stand', 'bed'], templates, batch_size=4)
     assert [len(texts) for texts in asked] == [4, 2], 'prompts are encoded in batches'
     assert asked[0][:3] == ['a night stand', 'a night stand like a night stand', 'the night stand']
     prompts = F.normalize(encode_text(['a bed', 'a bed like a bed', 'the bed']), dim=-1)

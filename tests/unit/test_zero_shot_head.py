@@ -45,9 +45,9 @@ def test_first_half_of_the_views_is_pretrained(views):
 @pytest.mark.parametrize('logit_scale, factor', [(None, 1.), (30., 30.), ('clip', 100.)])
 def test_softmax_sum_written_out(views, logit_scale, factor, device):
     model = head(logit_scale=logit_scale)
-    classes = model.class_features(TextEncoder())
+    classes = model.vocabulary_features(TextEncoder())
     pretrained, tuned = (features.to(device) for features in views)
-    scores = model.scores(pretrained, tuned, clip_logit_scale=torch.tensor(100.))
+    scores = model.scores(classes, pretrained, tuned, clip_logit_scale=torch.tensor(100.))
     expected = torch.zeros(2, 3)
     for index in range(5):
         cosines = views[index >= 2][:, index] @ classes.T
@@ -59,50 +59,50 @@ def test_softmax_sum_written_out(views, logit_scale, factor, device):
 
 def test_sum_of_cosines(views):
     model = head(aggregation='sum', branches='tuned')
-    classes = model.class_features(TextEncoder())
-    torch.testing.assert_close(model.scores(tuned=views[1]), (views[1] @ classes.T).sum(1))
-    torch.testing.assert_close(model.scores(pretrained=views[0], branches='pretrained'), (views[0] @ classes.T).sum(1))
+    classes = model.vocabulary_features(TextEncoder())
+    torch.testing.assert_close(model.scores(classes, tuned=views[1]), (views[1] @ classes.T).sum(1))
+    torch.testing.assert_close(model.scores(classes, pretrained=views[0], branches='pretrained'), (views[0] @ classes.T).sum(1))
     # Views count by their direction only.
-    torch.testing.assert_close(model.scores(tuned=7 * views[1]), model.scores(tuned=views[1]))
+    torch.testing.assert_close(model.scores(classes, tuned=7 * views[1]), model.scores(classes, tuned=views[1]))
 
 
 def test_autocast_does_not_round_the_scores(views, device):
     model = head(logit_scale=100.)
-    model.class_features(TextEncoder())
+    classes = model.vocabulary_features(TextEncoder())
     pretrained, tuned = (features.to(device) for features in views)
-    exact = model.scores(pretrained, tuned)
+    exact = model.scores(classes, pretrained, tuned)
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        torch.testing.assert_close(model.scores(pretrained, tuned), exact, atol=0, rtol=0)
+        torch.testing.assert_close(model.scores(classes, pretrained, tuned), exact, atol=0, rtol=0)
 
 
 def test_class_features_are_kept_until_the_vocabulary_changes():
     model, encoder = head(), TextEncoder()
-    first = model.class_features(encoder)
+    first = model.vocabulary_features(encoder)
     assert first.shape == (3, 8) and len(encoder.texts) == 6
     torch.testing.assert_close(first.norm(dim=1), torch.ones(3))
-    assert model.class_features(encoder) is first and len(encoder.texts) == 6
+    assert model.vocabulary_features(encoder) is first and len(encoder.texts) == 6
     model.set_vocabulary(['bed', 'sofa'])
     assert model.templates == tuple(TEMPLATES)
-    second = model.class_features(encoder)
+    second = model.vocabulary_features(encoder)
     torch.testing.assert_close(second[1], first[2])
     model.set_vocabulary(['bed'], ['my {}'])
-    model.class_features(encoder)
+    model.vocabulary_features(encoder)
     assert encoder.texts[-1] == 'my bed'
     assert not model.state_dict()
 
 
 def test_no_objects(views):
     model = head()
-    model.class_features(TextEncoder())
-    assert model.scores(views[0][:0], views[1][:0]).shape == (0, 3)
+    classes = model.vocabulary_features(TextEncoder())
+    assert model.scores(classes, views[0][:0], views[1][:0]).shape == (0, 3)
 
 
 @pytest.mark.parametrize('names, message', [
     ([], 'vocabulary is empty'),
     (['chair', 'bed', 'chair'], 'more than once: chair'),
-    ('chair', "a list of names, got the single text 'chair'"),
-    (['chair', ' '], 'non-empty text'),
-    (['chair', 3], 'non-empty text'),
+    ('chair', "a list of names, got the single string 'chair'"),
+    (['chair', ' '], 'non-empty string'),
+    (['chair', 3], 'non-empty string'),
 ])
 def test_wrong_vocabulary(names, message):
     model = head()
@@ -113,7 +113,7 @@ def test_wrong_vocabulary(names, message):
 
 @pytest.mark.parametrize('templates, message', [
     (['a picture'], "'a picture' has no '{}'"),
-    ([], 'at least one text'),
+    ([], 'at least one string'),
 ])
 def test_wrong_templates(templates, message):
     with pytest.raises(ValueError, match=message):
@@ -131,17 +131,15 @@ def test_wrong_options(options, message):
 
 
 def test_what_is_missing_is_named(views):
-    with pytest.raises(RuntimeError, match='No vocabulary.*set_vocabulary'):
-        ZeroShotHead().class_features(TextEncoder())
-    with pytest.raises(RuntimeError, match='No class features'):
-        head().scores(*views)
+    with pytest.raises(RuntimeError, match='no vocabulary.*set_vocabulary'):
+        ZeroShotHead().vocabulary_features(TextEncoder())
     model = head(logit_scale='clip')
-    model.class_features(TextEncoder())
+    classes = model.vocabulary_features(TextEncoder())
     with pytest.raises(ValueError, match="needs the features of the 'tuned' branch"):
-        model.scores(views[0])
+        model.scores(classes, views[0])
     with pytest.raises(ValueError, match='needs clip_logit_scale'):
-        model.scores(*views)
+        model.scores(classes, *views)
     with pytest.raises(ValueError, match='one shape'):
-        model.scores(views[0], views[1][:, :4])
+        model.scores(classes, views[0], views[1][:, :4])
     with pytest.raises(ValueError, match=r'\(B, V, D\), got \(5, 8\)'):
-        model.scores(views[0][0], views[1][0])
+        model.scores(classes, views[0][0], views[1][0])

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from opendlign_mm.apis import init_model, train_once
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.models.prompts import class_features
+from opendlign_mm.models.prompts import encode_class_names
 
 ROOT = Path(__file__).resolve().parents[2]
 # Prompts for photographs, in the words that the demonstration CLIP knows.
@@ -71,8 +71,8 @@ def other_projection(projection: dict) -> dict:
 def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templates) -> dict[str, float]:
     """Top-1 accuracy of each row in percent."""
     head, encode_text = model.zero_shot_head, model.backbone.encode_text
-    texts = {False: class_features(encode_text, head.class_names, plain_templates),
-             True: class_features(encode_text, head.class_names, head.templates)}
+    texts = {False: encode_class_names(encode_text, head.class_names, plain_templates),
+             True: encode_class_names(encode_text, head.class_names, head.templates)}
     hits = {row: [] for row in ROWS}
     for contour_aware in (False, True):
         rows = [row for row in ROWS if row.contour_aware == contour_aware]
@@ -89,7 +89,7 @@ def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templat
             labels = torch.cat([sample.gt_label for sample in batch['data_samples']])
             features = model.encode_views(batch['inputs']['depth_views'], branches)
             for row in rows:
-                scores = head.scores(**features, features_of_classes=texts[row.depth_texts], branches=row.branches)
+                scores = head.scores(texts[row.depth_texts], **features, branches=row.branches)
                 hits[row].append(scores.argmax(1).cpu() == labels.cpu())
     return {str(index): 100 * torch.cat(hits[row]).float().mean().item() for index, row in enumerate(ROWS)}
 

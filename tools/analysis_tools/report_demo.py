@@ -63,7 +63,7 @@ def predict(checkpoint: Path, scan_like: bool, objects: int, categories=None) ->
                                          batch_size=32,
                                          num_workers=2,
                                          collate_fn=pseudo_collate)
-    head, classes = model.zero_shot_head, model.zero_shot_head.class_features(model.backbone.encode_text)
+    head, classes = model.zero_shot_head, model.class_features()
     correct = {}
     for batch in tqdm(loader, desc=f'{checkpoint.parent.name}, {"scans" if scan_like else "complete"}'):
         batch = model.data_preprocessor(batch)
@@ -71,7 +71,7 @@ def predict(checkpoint: Path, scan_like: bool, objects: int, categories=None) ->
         features = model.encode_views(batch['inputs']['depth_views'], ('pretrained', 'tuned'))
         for head.aggregation in AGGREGATIONS:
             for name, branches in (('frozen', 'pretrained'), ('aligned', 'both'), ('tuned_only', 'tuned')):
-                scores = head.scores(**features, features_of_classes=classes, branches=branches)
+                scores = head.scores(classes, **features, branches=branches)
                 correct.setdefault(f'{name}/{head.aggregation}', []).append(scores.argmax(1) == labels)
         for name, view_features in features.items():
             cosines = view_features @ classes.T

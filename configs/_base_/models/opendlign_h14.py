@@ -14,4 +14,4 @@ model = dict(
         type='ZeroShotHead', templates='depth', aggregation='softmax_sum', text_cache_dir='work_dirs/cache/text'),
     encode_batch_size=64,
     # The metric then reports the frozen CLIP beside the aligned one.
-    compare_frozen=True)
+    compare_pretrained=True)
