@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 from torch import nn
 
-from ..engine import require_clip_checkpoint
+from ..models.trained_state import require_clip_checkpoint
 
 
 def init_model(config: str | Path | Config,

@@ -4,10 +4,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import REPOSITORY
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.tiny_runs import REPOSITORY
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 
 SMALL = dict(

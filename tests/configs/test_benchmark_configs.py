@@ -2,11 +2,11 @@
 import json
 
 import pytest
+from mmengine.config import Config
+
 from helpers import shape_fixtures as fixtures
 from helpers.small_tools import SmallTools
 from helpers.tiny_runs import REPOSITORY, TINY_CLIP, scalars
-from mmengine.config import Config
-
 from opendlign_mm.command_line.required_inputs import require_inputs
 
 CONFIGS = REPOSITORY / 'configs'

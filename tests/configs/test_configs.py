@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
 from mmdet3d.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
+from helpers.tiny_runs import REPOSITORY, TINY_CLIP
 from opendlign_mm.datasets.procedural import CATEGORIES
 
 CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py') if not {'_base_', 'generation'} & set(path.parts))

@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import REPOSITORY, TINY_BACKBONE, TINY_CLIP, scalars
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from helpers.tiny_runs import REPOSITORY, TINY_BACKBONE, TINY_CLIP, scalars
 from opendlign_mm.command_line.options import move_path
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 

@@ -4,10 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.scenes import furnished_room
-from helpers.tiny_runs import PROJECTION, REPOSITORY, TINY_BACKBONE
 from mmengine.config import Config
 from mmengine.runner import Runner
+
+from helpers.scenes import furnished_room
+from helpers.tiny_runs import PROJECTION, REPOSITORY, TINY_BACKBONE
 
 THREE_DETR = {
     'model.num_queries': 16, 'model.set_abstraction': dict(num_points=64, num_samples=8, channels=(16, 16, 32)),

@@ -6,13 +6,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import REPOSITORY
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from helpers.tiny_runs import REPOSITORY
 from opendlign_mm.detection.three_detr import from_released_3detr, to_released_3detr
 
 TOLERANCE = 1e-4

@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+
+from helpers.tiny_runs import REPOSITORY, TINY_CLIP
 
 CONFIG = REPOSITORY / 'configs' / 'opendlign_tiny_scannet.py'
 

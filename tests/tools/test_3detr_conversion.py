@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
-from helpers.scenes import furnished_room
-from helpers.tiny_runs import REPOSITORY
-from helpers.tiny_three_detr import tiny
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
+from helpers.scenes import furnished_room
+from helpers.tiny_runs import REPOSITORY
+from helpers.tiny_three_detr import tiny
 from opendlign_mm.detection.three_detr import from_released_3detr, to_released_3detr
 
 CONFIG = REPOSITORY / 'configs/3detr_m_scannet.py'

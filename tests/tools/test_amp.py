@@ -1,12 +1,12 @@
 """bfloat16 autocast: the same code on CPU and CUDA, losses and weights in float32."""
 import pytest
 import torch
-from helpers.tiny_runs import tiny_config, tiny_model
 from mmdet3d.registry import OPTIM_WRAPPERS
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from helpers.tiny_runs import tiny_config, tiny_model
 from opendlign_mm.engine import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
 

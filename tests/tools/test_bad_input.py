@@ -3,9 +3,9 @@ import re
 
 import pytest
 import torch
-from helpers.small_tools import CONFIG, SmallTools
 from mmengine.config import Config
 
+from helpers.small_tools import CONFIG, SmallTools
 from opendlign_mm.apis import init_model
 from opendlign_mm.command_line.user_errors import user_errors
 

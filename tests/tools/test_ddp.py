@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_runs import REPOSITORY, scalars, tiny_config, tiny_model
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.tiny_runs import REPOSITORY, scalars, tiny_config, tiny_model
 from opendlign_mm.compat import prepare_cpu_distributed
 
 HEADS = dict(

@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.broken_dataset import Broken
-from helpers.tiny_runs import REPOSITORY, tiny_config
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
+from helpers.broken_dataset import Broken
+from helpers.tiny_runs import REPOSITORY, tiny_config
 from opendlign_mm.evaluation.few_shot import FewShotResult, check_classes, classify_few_shot, draw_shots, summarize
 from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
 

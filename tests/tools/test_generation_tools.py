@@ -6,8 +6,8 @@ import sys
 
 import cv2
 import pytest
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP, scalars
 
+from helpers.tiny_runs import REPOSITORY, TINY_CLIP, scalars
 from opendlign_mm.datasets.store import ShapeStore
 
 STAND_IN = str(REPOSITORY / 'configs/generation/built_in_stand_in.py')

@@ -5,9 +5,9 @@ import os
 import sys
 
 import pytest
-from helpers.tiny_runs import REPOSITORY, tiny_config
 from mmengine.runner import Runner
 
+from helpers.tiny_runs import REPOSITORY, tiny_config
 from opendlign_mm.evaluation.benchmark_table import Row, benchmark_table, load_published, our_rows
 from opendlign_mm.evaluation.results import load_results, save_results
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_runs import scalars, tiny_config
 from mmengine.runner import Runner
 
+from helpers.tiny_runs import scalars, tiny_config
 from opendlign_mm.engine.hooks import EpochSeedHook
 
 

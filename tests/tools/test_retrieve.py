@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.tiny_runs import REPOSITORY, tiny_config, tiny_model
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from PIL import Image
 
+from helpers.tiny_runs import REPOSITORY, tiny_config, tiny_model
 from opendlign_mm.apis import init_model
 from opendlign_mm.models.contrastive_head import object_features
 from opendlign_mm.retrieval import ShapeIndex, build_index, embed_query, model_of_index

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import torch
-from helpers.small_tools import CONFIG, SmallTools
-from helpers.tiny_runs import REPOSITORY, scalars
 from mmengine.config import Config
 
+from helpers.small_tools import CONFIG, SmallTools
+from helpers.tiny_runs import REPOSITORY, scalars
 from opendlign_mm.apis import init_model
 from opendlign_mm.command_line.options import move_path
 

@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from helpers.scenes import furnished_room
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
 from mmdet3d.structures import DepthInstance3DBoxes
 from PIL import Image
 
+from helpers.scenes import furnished_room
+from helpers.tiny_runs import REPOSITORY, TINY_CLIP
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.structures import SceneDetections
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above

@@ -3,9 +3,9 @@ import csv
 
 import numpy as np
 import pytest
-from helpers.predictions import evaluate, sample
 from PIL import Image
 
+from helpers.predictions import evaluate, sample
 from opendlign_mm.evaluation.zero_shot_accuracy import most_confused_pairs
 from opendlign_mm.visualization import draw_confusion_matrix
 

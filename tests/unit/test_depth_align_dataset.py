@@ -2,14 +2,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_generation import PROJECTION, SHAPES, SIZE, VIEWS, depth_store, generation_config
-from helpers.tiny_runs import scalars, tiny_config, tiny_model
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from helpers.tiny_generation import PROJECTION, SHAPES, SIZE, VIEWS, depth_store, generation_config
+from helpers.tiny_runs import scalars, tiny_config, tiny_model
 from opendlign_mm.datasets import generated as depth_align_stream
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.datasets.stream_order import buffer_order, share_of_process, share_of_worker

@@ -4,6 +4,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmdet3d.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.runner import Runner
+
 from helpers.tiny_generation import (
     SHAPES,
     SIZE,
@@ -16,10 +20,6 @@ from helpers.tiny_generation import (
     sdxl_pipeline,
 )
 from helpers.tiny_runs import REPOSITORY, TINY_BACKBONE, scalars, tiny_config
-from mmdet3d.registry import DATASETS, MODELS
-from mmengine.config import Config
-from mmengine.runner import Runner
-
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.generation import diffusion
 from opendlign_mm.generation.diffusion import control_images

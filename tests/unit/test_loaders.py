@@ -5,10 +5,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import shape_fixtures as fixtures
 from mmdet3d.registry import TRANSFORMS
 from PIL import Image
 
+from helpers import shape_fixtures as fixtures
 from opendlign_mm.datasets.shape_files import load_npy, read_shape
 from opendlign_mm.datasets.transforms import (
     LoadDepthAlignedImages,

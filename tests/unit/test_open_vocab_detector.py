@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from mmdet3d.registry import HOOKS, METRICS, MODELS
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.runner import load_state_dict
 from mmengine.structures import InstanceData
 
 import opendlign_mm.evaluation.box_metrics  # noqa: F401
+from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.datasets.scannet_classes import vocabulary_of
 from opendlign_mm.detection import OpenVocabBBoxHead

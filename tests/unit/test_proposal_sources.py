@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.detection import BrokenSceneError, DetectorProposals, FileProposals, ThreeDETRProposals

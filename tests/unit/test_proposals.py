@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers.scenes import box_surface, furnished_room
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 
+from helpers.scenes import box_surface, furnished_room
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.box_ops.nms import nms_3d
 from opendlign_mm.detection import ClusterProposals, GroundTruthProposals

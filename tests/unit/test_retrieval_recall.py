@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import tiny_model
 from mmengine.evaluator import Evaluator
 
+from helpers.tiny_runs import tiny_model
 from opendlign_mm.evaluation import RetrievalRecall
 from opendlign_mm.evaluation.retrieval_recall import partner_ranks
 from opendlign_mm.models.contrastive_head import object_features

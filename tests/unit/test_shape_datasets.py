@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers import shape_fixtures as fixtures
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import init_default_scope
 
 import opendlign_mm  # noqa: F401
+from helpers import shape_fixtures as fixtures
 
 LOAD = [dict(type='LoadShapePoints')]
 

@@ -1,10 +1,10 @@
 """Features of a dataset: the same as the model's own, and objects that cannot be read are passed over."""
 import numpy as np
 import pytest
-from helpers.broken_dataset import Broken
-from helpers.tiny_runs import tiny_config, tiny_model
 from mmdet3d.registry import DATASETS
 
+from helpers.broken_dataset import Broken
+from helpers.tiny_runs import tiny_config, tiny_model
 from opendlign_mm.apis.extract_features import describe_skipped, extract_features
 
 

@@ -3,11 +3,11 @@ import math
 
 import pytest
 import torch
-from helpers.scenes import furnished_room
-from helpers.tiny_three_detr import tiny
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 
+from helpers.scenes import furnished_room
+from helpers.tiny_three_detr import tiny
 from opendlign_mm.detection.three_detr.box_coder import SceneBounds, decode_angle, encode_angle
 from opendlign_mm.detection.three_detr.criterion import HungarianMatcher, SceneTargets
 from opendlign_mm.detection.three_detr.selection import BoxSelection, detections_of

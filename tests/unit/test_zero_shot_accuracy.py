@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers.predictions import evaluate, sample
 from mmengine.logging import MMLogger
 from sklearn.metrics import f1_score, precision_score, recall_score, top_k_accuracy_score
 
+from helpers.predictions import evaluate, sample
 from opendlign_mm.evaluation import ZeroShotAccuracy
 from opendlign_mm.structures import ShapeDataSample
 
