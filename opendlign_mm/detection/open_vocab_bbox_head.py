@@ -1,5 +1,4 @@
-"""From class scores of boxes to detections."""
-
+"""Head that turns class scores of boxes into detections."""
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
@@ -11,21 +10,24 @@ from ..box_ops.nms import nms_3d
 
 @MODELS.register_module()
 class OpenVocabBBoxHead(BaseModule):
-    """Turns cosines with the classes into class probabilities, scores boxes and suppresses duplicates.
+    """Head that turns cosines with the classes into probabilities, scores boxes and suppresses duplicates.
 
     The score of a box for a class is ``objectness ** objectness_power * probability ** probability_power``.
 
     Args:
-        temperature (float): of the softmax over classes, by which the cosines are divided; 0.01 is CLIP's own.
-        objectness_power (float): >= 0; 0 leaves objectness out.
-        probability_power (float): >= 0.
-        labels_per_box (int, optional): the most probable classes of a box that become detections; None: all, which
-            average precision rewards.
-        score_threshold (float): detections with lower scores are dropped.
-        nms_threshold (float): 3D IoU above which the lower scored of two detections is dropped.
-        class_agnostic_nms (bool): suppress across classes; otherwise within each class.
-        max_detections (int): per scene.
-        init_cfg (dict, optional): mmengine initialization config.
+        temperature: Temperature of the softmax over classes, by which cosines are divided, > 0; 0.01 is that of CLIP.
+        objectness_power: Exponent of the objectness, >= 0; 0 ignores the objectness.
+        probability_power: Exponent of the class probability, >= 0.
+        labels_per_box: Number of detections per box, one for each of its most probable classes. None gives one for
+            every class, which average precision rewards.
+        score_threshold: Score below which detections are dropped.
+        nms_threshold: 3D IoU above which the detection of the lower score is dropped.
+        class_agnostic_nms: Whether detections of different classes suppress each other.
+        max_detections: Largest number of detections per scene.
+        init_cfg: Initialization config of mmengine.
+
+    Raises:
+        ValueError: A temperature, exponent or ``labels_per_box`` is out of range.
     """
 
     def __init__(self,
@@ -64,17 +66,20 @@ class OpenVocabBBoxHead(BaseModule):
         return (mean_cosines.float() / self.temperature).softmax(dim=-1)
 
     def predict(self, proposals: InstanceData, probabilities: Tensor) -> InstanceData:
-        """Detections of one scene.
+        """Turn the proposals of one scene into detections.
 
         Args:
-            proposals (InstanceData): ``bboxes_3d`` (K boxes) and ``objectness`` (K,).
-            probabilities (Tensor): float (K, C).
+            proposals: ``bboxes_3d`` (K boxes) and ``objectness`` (K,).
+            probabilities: Float (K, C).
 
         Returns:
-            InstanceData: ``bboxes_3d`` (D boxes), ``scores_3d`` float (D,), descending, and ``labels_3d`` int64 (D,).
+            ``bboxes_3d`` (D boxes), ``scores_3d`` float (D,), descending, and ``labels_3d`` int64 (D,).
+
+        Raises:
+            ValueError: The numbers of proposals and of rows of ``probabilities`` differ.
         """
         if len(proposals) != len(probabilities):
-            raise ValueError(f'{len(proposals)} proposals but probabilities of {len(probabilities)}')
+            raise ValueError(f'got {len(proposals)} proposals, but probabilities of {len(probabilities)}')
         num_classes = probabilities.shape[1]
         num_labels = min(self.labels_per_box or num_classes, num_classes)
         chosen, labels = probabilities.topk(num_labels, dim=1)
@@ -90,9 +95,9 @@ class OpenVocabBBoxHead(BaseModule):
         return detections
 
     def _suppress(self, proposals: InstanceData, scores: Tensor, labels: Tensor, box_index: Tensor) -> Tensor:
-        """Indices of the detections that survive, by descending score."""
+        """Return the indices of the detections that survive NMS, by descending score."""
         groups = [torch.arange(len(labels), device=labels.device)]
-        if not self.class_agnostic_nms:  # class by class: all pairs of all classes would be a needlessly large matrix
+        if not self.class_agnostic_nms:  # class by class, because the matrix of all pairs of all classes is large
             groups = [(labels == label).nonzero().squeeze(1) for label in labels.unique()]
         kept = [
             group[nms_3d(proposals.bboxes_3d[box_index[group]], scores[group], self.nms_threshold)] for group in groups

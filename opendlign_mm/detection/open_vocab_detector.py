@@ -1,4 +1,4 @@
-"""Open-vocabulary 3D detection: boxes from anywhere, classes from prompts (OpenDlign, section 4.4)."""
+"""Open-vocabulary 3D detection: class-agnostic boxes and classes from prompts (OpenDlign, section 4.4)."""
 import logging
 from collections.abc import Sequence
 
@@ -20,34 +20,33 @@ from .proposals.base import no_proposals
 
 @MODELS.register_module()
 class OpenVocabDetector3D(Base3DDetector):
-    """Classifies the points in class-agnostic boxes through their depth views.
+    """Detector that classifies the points in class-agnostic boxes by their depth views.
 
-    Points in each proposed box -> depth views -> :class:`OpenDlign` cosines with the classes ->
+    Points in each proposed box -> depth views -> cosines of :class:`OpenDlign` with the classes ->
     :class:`OpenVocabBBoxHead`.
-    All boxes and views of a scene go through the encoder together, in batches of the classifier's
-    ``encode_batch_size``.
-    There is nothing to train here; a checkpoint of an aligned :class:`OpenDlign` loads.
+    The views of all boxes of a scene are encoded together, in batches of the classifier's ``encode_batch_size``.
+    Nothing is trained here; a checkpoint of an aligned :class:`OpenDlign` can be loaded.
 
     Args:
-        proposals (dict | nn.Module): source of boxes: ``ThreeDETRProposals``, ``DetectorProposals``,
-            ``ClusterProposals``, ``FileProposals``, ``GroundTruthProposals``, or any module
+        proposals: Source of boxes: ``ThreeDETRProposals``, ``DetectorProposals``, ``ClusterProposals``,
+            ``FileProposals``, ``GroundTruthProposals``, or any module
             ``(points, data_sample) -> InstanceData(bboxes_3d, objectness)``.
-        classifier (dict | nn.Module): an ``OpenDlign`` with a zero-shot head.
-        projection (dict, optional): arguments of :class:`ContourAwareProjection`; those of the classifier's alignment.
-        bbox_head (dict | nn.Module, optional): an ``OpenVocabBBoxHead`` by default.
-        background (Sequence[str]): words such as wall, floor and ceiling that compete with the vocabulary for a box
-            but give no detections: they absorb what is no object. A word of the vocabulary is not background. None by
-            default, as the paper names none.
-        objectness_threshold (float): proposals with less objectness are dropped before anything is computed for them.
-        max_proposals (int, optional): most proposals per scene, by objectness.
-        box_margin (float): meters by which boxes are padded before their points are taken.
-        min_points (int): boxes with fewer points are dropped; their number is ``num_dropped_proposals`` of the result's
-            metainfo.
-        broken_scenes (str): what :meth:`predict` does with a scene without points, with non-finite ones or without
+        classifier: An ``OpenDlign`` with a zero-shot head.
+        projection: Arguments of :class:`ContourAwareProjection`, which should be those of the classifier's alignment.
+        bbox_head: An ``OpenVocabBBoxHead`` by default.
+        background: Words such as wall, floor and ceiling that compete with the vocabulary for a box but give no
+            detections, so that they absorb boxes without an object. Words of the vocabulary are removed from it. Empty
+            by default, as the paper uses none.
+        objectness_threshold: Objectness below which proposals are dropped before anything is computed for them.
+        max_proposals: Largest number of proposals per scene, the best by objectness. None keeps all.
+        box_margin: Distance in meters by which boxes are extended on each side before their points are cropped.
+        min_points: Smallest number of points of a box; other boxes are dropped and counted in the result's
+            metainfo ``num_dropped_proposals``.
+        broken_scenes: What :meth:`predict` does with a scene without points, with non-finite ones or without
             usable boxes: 'raise' an error, or give an 'empty' result with a warning that names the scene, so that one
             file does not end a test of thousands.
-        data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
-        init_cfg (dict, optional): mmengine initialization config.
+        data_preprocessor: mmdet3d's ``Det3DDataPreprocessor`` by default.
+        init_cfg: Initialization config of mmengine.
     """
 
     def __init__(self,
@@ -67,7 +66,8 @@ class OpenVocabDetector3D(Base3DDetector):
         self.proposals = build_component(proposals)
         self.classifier = build_component(classifier)
         if getattr(self.classifier, 'zero_shot_head', None) is None:
-            raise ValueError('the classifier needs a zero_shot_head, e.g. dict(type="ZeroShotHead")')
+            raise ValueError('the classifier has no zero_shot_head; add zero_shot_head=dict(type="ZeroShotHead") '
+                             'to its config')
         self.bbox_head = build_component(bbox_head or dict(type='OpenVocabBBoxHead'))
         self.projection = build_projection(projection)
         if min_points < 1:
@@ -86,11 +86,15 @@ class OpenVocabDetector3D(Base3DDetector):
             self.set_vocabulary(self.class_names)
         self.register_load_state_dict_pre_hook(_take_entries_of_classifier)
 
-    def set_vocabulary(self, class_names: Sequence[str], templates: None | str | Sequence[str] = None) -> None:
-        """Set the classes of the boxes at run time; label i is ``class_names[i]``.
+    def set_vocabulary(self, class_names: Sequence[str], templates: str | Sequence[str] | None = None) -> None:
+        """Set the classes at run time; label i is ``class_names[i]``.
+
+        Args:
+            class_names: Vocabulary, without the background.
+            templates: Prompt templates; those of the zero-shot head by default.
 
         Raises:
-            ValueError: empty vocabulary, a name twice, or a template without ``{}``.
+            ValueError: The vocabulary is empty or has duplicates, or a template has no ``{}``.
         """
         class_names = checked_class_names(class_names)
         background = tuple(name for name in self.background if name not in class_names)
@@ -99,19 +103,19 @@ class OpenVocabDetector3D(Base3DDetector):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The vocabulary without the background, None if none has been set."""
+        """The vocabulary without the background; None before one is set."""
         names = self.classifier.zero_shot_head.class_names
         return None if names is None else names[:len(names) - self._num_background]
 
     def propose(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
-        """Proposals of one scene above ``objectness_threshold``, best first, at most ``max_proposals``.
+        """Return the proposals of one scene that pass ``objectness_threshold``, the best ``max_proposals`` first.
 
         Args:
-            points (Tensor): float (N, >=3).
-            data_sample (Det3DDataSample, optional): the scene's sample.
+            points: Float (N, >=3), x, y, z first, in meters, z up.
+            data_sample: Sample of the scene.
 
         Raises:
-            BrokenSceneError: a scene without points, with non-finite ones, or without usable boxes.
+            BrokenSceneError: The scene has no points, non-finite ones, or no usable boxes.
         """
         check_points(points)
         proposals = self.proposals(points, data_sample)
@@ -120,21 +124,21 @@ class OpenVocabDetector3D(Base3DDetector):
         return proposals[order[:self.max_proposals]]
 
     def crop_proposals(self, points: Tensor, proposals: InstanceData) -> tuple[InstanceData, list[Tensor]]:
-        """Drop proposals with fewer than ``min_points`` points; the points of the others, in the frame of their box.
+        """Drop proposals with fewer than ``min_points`` points and crop the points of the others.
 
         Args:
-            points (Tensor): float (N, >=3).
-            proposals (InstanceData): ``bboxes_3d`` and ``objectness`` of K boxes.
+            points: Float (N, >=3), x, y, z first, in meters, z up.
+            proposals: ``bboxes_3d`` and ``objectness`` of K boxes.
 
         Returns:
-            tuple: proposals of K' <= K boxes, and K' tensors (N_i, 3).
+            Proposals of K' <= K boxes, and K' tensors (N_i, 3) of points in the frames of their boxes.
         """
         crops = crop_points(points[:, :3], proposals.bboxes_3d, self.box_margin)
         kept = torch.tensor([len(crop) >= self.min_points for crop in crops], dtype=torch.bool, device=points.device)
         return proposals[kept], [crop for crop in crops if len(crop) >= self.min_points]
 
     def extract_feat(self, depth_views: Tensor) -> dict[str, Tensor]:
-        """Depth views (K, V, H, W) -> dict branch -> (K, V, D), L2-normalized."""
+        """Encode depth views (K, V, H, W) into L2-normalized features (K, V, D) of each branch."""
         return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
 
     def class_probabilities(self, depth_views: Tensor) -> Tensor:
@@ -145,11 +149,11 @@ class OpenVocabDetector3D(Base3DDetector):
     def _forward(self,
                  batch_inputs_dict: dict,
                  batch_data_samples: list[Det3DDataSample] | None = None) -> list[tuple[InstanceData, Tensor]]:
-        """Mode ``'tensor'``: for each scene its proposals (K boxes) and class probabilities (K, C)."""
+        """Return the proposals (K boxes) and class probabilities (K, C) of each scene (mode ``'tensor'``)."""
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
         samples = batch_data_samples or [None] * len(points_of_scenes)
         results = []
-        for index, (points, sample) in enumerate(zip(points_of_scenes, samples)):
+        for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
             check_points(points, _name_of_scene(sample, index))
             proposals, crops = self.crop_proposals(points, self.propose(points, sample))
             results.append((proposals, self._classify(crops, points)))
@@ -163,23 +167,23 @@ class OpenVocabDetector3D(Base3DDetector):
         """Detect objects in scenes.
 
         Args:
-            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3), x y z in meters, z up.
-            batch_data_samples (list[Det3DDataSample], optional): B samples; new ones are made if absent.
+            batch_inputs_dict: ``points``: list of B float tensors (N_i, >=3), x, y, z first, in meters, z up.
+            batch_data_samples: B samples; new ones by default.
 
         Returns:
-            list[Det3DDataSample]: with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and
-            ``proposals_3d`` (``bboxes_3d``, ``objectness``, ``class_probabilities`` (K, C), whose rows sum to 1 less
-            the share of the background); both are empty where nothing is proposed.
+            The samples with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and ``proposals_3d``
+            (``bboxes_3d``, ``objectness``, and ``class_probabilities`` (K, C), whose rows sum to 1 minus the share of
+            the background). Both are empty if nothing is proposed.
 
         Raises:
-            BrokenSceneError: a ValueError, for a scene without points, with non-finite ones or without usable boxes,
-                if ``broken_scenes`` is 'raise'.
-            RuntimeError: no vocabulary has been set.
+            BrokenSceneError: A scene has no points, non-finite ones or no usable boxes, and ``broken_scenes`` is
+                'raise'.
+            RuntimeError: No vocabulary is set.
         """
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
         samples = batch_data_samples or [Det3DDataSample() for _ in points_of_scenes]
         detections = []
-        for index, (points, sample) in enumerate(zip(points_of_scenes, samples)):
+        for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
             try:
                 check_points(points, _name_of_scene(sample, index))
                 proposed = self.propose(points, sample)
@@ -197,15 +201,16 @@ class OpenVocabDetector3D(Base3DDetector):
         return self.add_pred_to_datasample(samples, detections)
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:
-        """There is none."""
-        raise RuntimeError("OpenVocabDetector3D has nothing to train (mode='loss'). Align an OpenDlign model with "
-                           'tools/train.py and give its checkpoint to tools/test.py with the config of this detector.')
+        """Raise an error, because nothing is trained."""
+        raise RuntimeError("OpenVocabDetector3D has nothing to train (mode='loss'): align an OpenDlign model with "
+                           'tools/train.py, then run tools/test.py with the config of this detector and the '
+                           "model's checkpoint")
 
     def _classify(self, crops: list[Tensor], points: Tensor) -> Tensor:
-        """Probabilities (K, C) of K point sets, in one pass."""
+        """Return the class probabilities (K, C) of K point sets."""
         if self.class_names is None:
-            raise RuntimeError('No vocabulary: give class_names to the zero-shot head in the config, add a '
-                               'VocabularyFromDatasetHook, or call set_vocabulary([...]) first.')
+            raise RuntimeError('the detector has no vocabulary: set class_names of the zero-shot head in the config, '
+                               'add a VocabularyFromDatasetHook, or call set_vocabulary([...]) first')
         if not crops:
             return points.new_zeros(0, len(self.class_names))
         return self.class_probabilities(self.projection(crops))
@@ -213,7 +218,7 @@ class OpenVocabDetector3D(Base3DDetector):
     @staticmethod
     def _points_of_scenes(batch_inputs_dict: dict) -> list[Tensor]:
         if 'points' not in batch_inputs_dict:
-            raise ValueError(f"inputs have no 'points', only {sorted(batch_inputs_dict)}: the pipeline needs "
+            raise ValueError(f"the inputs have no 'points', only {sorted(batch_inputs_dict)}: the pipeline needs "
                              "LoadPointsFromFile and Pack3DDetInputs(keys=['points'])")
         return batch_inputs_dict['points']
 
@@ -223,11 +228,11 @@ def _name_of_scene(sample: Det3DDataSample | None, index: int) -> str:
 
 
 def _take_entries_of_classifier(detector: OpenVocabDetector3D, state_dict: dict, prefix: str, *_) -> None:
-    """Let the checkpoint of the classifier alone be that of the detector."""
+    """Rename the entries of a checkpoint of the classifier alone to those of the detector."""
     parts = tuple(f'{prefix}{name}.' for name in ('backbone', 'alignment_head', 'zero_shot_head'))
     for key in [key for key in state_dict if key.startswith(parts)]:
         state_dict[f'{prefix}classifier.{key[len(prefix):]}'] = state_dict.pop(key)
-    # What only alignment uses has no place here.
+    # The alignment head is used in training only.
     if detector.classifier.alignment_head is None:
         for key in [key for key in state_dict if key.startswith(f'{prefix}classifier.alignment_head.')]:
             del state_dict[key]

@@ -129,7 +129,7 @@ def test_a_defect_keeps_its_traceback():
 
 
 def test_an_error_of_a_library_in_words_of_this_project_is_a_message(tmp_path, capfd):
-    from opendlign_mm.detection.proposals.files import read_boxes
+    from opendlign_mm.detection.proposals.given_boxes import read_boxes
     (tmp_path / 'boxes.json').write_text('{"boxes": [')
     with pytest.raises(SystemExit) as stop, user_errors():
         read_boxes(tmp_path / 'boxes.json')

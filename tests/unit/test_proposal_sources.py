@@ -87,9 +87,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, three_detr_checkpoin
     with pytest.raises(RuntimeError, match=r'other\.pth'):
         ThreeDETRProposals(THREE_DETR, tmp_path / 'other.pth')
     other = dict(model=dict(THREE_DETR['model'], num_angle_bins=12))
-    with pytest.raises(RuntimeError, match=r'3detr\.pth is no checkpoint of'):
+    with pytest.raises(RuntimeError, match=r'3detr\.pth is not a checkpoint of'):
         ThreeDETRProposals(other, three_detr_checkpoint)
-    with pytest.raises(ValueError, match='DetectorProposals takes'):
+    with pytest.raises(ValueError, match='use DetectorProposals for other'):
         ThreeDETRProposals('mmdet3d::votenet/votenet_8xb8_scannet-3d.py')
 
 

@@ -1,4 +1,4 @@
-"""Class-agnostic boxes from geometry alone: clusters of points above the floor."""
+"""Class-agnostic boxes from geometry alone: clusters of the points that are not floor, ceiling or walls."""
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,32 +24,35 @@ from .room_planes import estimate_normals, find_room_planes
 
 @MODELS.register_module()
 class ClusterProposals(nn.Module):
-    """Boxes of clusters of what is left of an indoor scan without floor, ceiling and walls.
+    """Bounding boxes of point clusters in an indoor scan without its floor, ceiling and walls.
 
     One or more hierarchical clusterings (scikit-learn, Ward's criterion over position, normal and color) give clusters
-    at all scales. A cluster is ranked high if its box holds few points of others (purity), if few points lie just
-    outside the box (isolation), if it has many points and is no longer than furniture is.
+    at all scales. A cluster ranks high if its box contains few points of other clusters (purity), few points are just
+    outside its box (isolation), it has many points, and it is not longer than typical furniture.
 
-    The defaults were chosen on one ScanNet scene and a few procedural rooms together; they are not tuned to more data.
+    The defaults were chosen on one ScanNet scene and a few procedural rooms; they are not tuned on more data.
 
     Args:
-        feature_weights (Sequence[Tuple[float, float]]): one (normal, color) pair per clustering: how many meters a
-            turn of the unit normal by one unit, and a step of 100 in CIE Lab, count for. Color is left out where
-            points have none.
-        max_points (int): larger scenes are thinned to so many points, at random with ``seed``.
-        num_neighbors (int): neighbors of a point in the graph that clusters grow along.
-        max_edge (float): meters, longest edge of that graph.
-        min_points (int): fewest points of a cluster.
-        min_size (float): meters; thinner boxes are made so thick.
-        max_size (float): meters; boxes with a longer side are dropped.
-        typical_size (float): meters; the objectness of boxes with a longer side falls in proportion.
-        floor_gap (float): meters; boxes that begin nearer to the floor are extended down to it, because the floor's
-            removal also took their lowest points.
-        surroundings (float): meters around a box where isolation looks for other points.
-        nms_threshold (float): 3D IoU above which the lower ranked of two boxes is dropped.
-        max_proposals (int): most boxes per scene.
-        planes (dict, optional): arguments of :func:`find_room_planes`.
-        seed (int): of all random choices; the same scene always gives the same boxes.
+        feature_weights: One (normal, color) pair per clustering: the distance in meters that counts as much as a
+            difference of 1 between unit normals, and as a difference of 100 in CIE Lab. Points without colors are
+            clustered without them.
+        max_points: Largest number of points; larger scenes are sampled at random with ``seed``.
+        num_neighbors: Neighbors of a point in the graph along which clusters grow.
+        max_edge: Longest edge of that graph, in meters.
+        min_points: Smallest number of points of a cluster.
+        min_size: Shortest side of a box, in meters; thinner boxes are extended to it.
+        max_size: Longest side of a box, in meters; larger boxes are dropped.
+        typical_size: Longest side without penalty, in meters; the objectness of larger boxes falls in proportion.
+        floor_gap: Height above the floor, in meters, below which boxes are extended down to the floor, because
+            removing the floor also removes the lowest points of objects.
+        surroundings: Distance around a box, in meters, within which points count against its isolation.
+        nms_threshold: 3D IoU above which the box of the lower objectness is dropped.
+        max_proposals: Largest number of boxes per scene.
+        planes: Arguments of :func:`find_room_planes`.
+        seed: Seed of all random choices; the same scene always gives the same boxes.
+
+    Raises:
+        ValueError: ``feature_weights`` are not pairs of numbers >= 0.
     """
 
     def __init__(self,
@@ -84,24 +87,24 @@ class ClusterProposals(nn.Module):
         """Propose boxes for one scene.
 
         Args:
-            points (Tensor): float (N, >=3): x y z in meters, z up, walls in any direction; if there are 6 columns or
-                more, the last three are r g b in [0, 255] or [0, 1].
-            data_sample (Det3DDataSample, optional): not used.
+            points: Float (N, >=3): x, y, z in meters, z up, walls in any direction. If there are 6 columns or more, the
+                last three are r, g, b in [0, 255] or [0, 1].
+            data_sample: Not used.
 
         Returns:
-            InstanceData: ``bboxes_3d`` (DepthInstance3DBoxes, axis-aligned) and ``objectness`` (K,) in [0, 1],
-            descending, K <= ``max_proposals``, on the device of ``points``; K is 0 where nothing is left to cluster.
+            ``bboxes_3d`` (DepthInstance3DBoxes, axis-aligned) and ``objectness`` (K,) in [0, 1], descending,
+            K <= ``max_proposals``, on the device of ``points``; K is 0 if no points are left to cluster.
         """
         check_points(points)
         rng = np.random.default_rng(self.seed)
-        thinned = points.detach().float().cpu().numpy()
-        if len(thinned) > self.max_points:
-            thinned = thinned[np.sort(rng.choice(len(thinned), self.max_points, replace=False))]
-        xyz = thinned[:, :3].astype(np.float64)
+        sampled = points.detach().float().cpu().numpy()
+        if len(sampled) > self.max_points:
+            sampled = sampled[np.sort(rng.choice(len(sampled), self.max_points, replace=False))]
+        xyz = sampled[:, :3].astype(np.float64)
         normals = estimate_normals(xyz)
         room = find_room_planes(xyz, normals, rng=rng, **self.planes)
         rest = ~room.structure
-        colors = _lab_colors(thinned[rest, -3:]) if thinned.shape[1] >= 6 else np.zeros((rest.sum(), 0))
+        colors = _lab_colors(sampled[rest, -3:]) if sampled.shape[1] >= 6 else np.zeros((rest.sum(), 0))
 
         clusters = [
             cluster_tree_boxes(
@@ -120,7 +123,7 @@ class ClusterProposals(nn.Module):
         return make_proposals(boxes[kept].to(points.device), objectness[kept].to(points.device))
 
     def _boxes(self, lower: np.ndarray, upper: np.ndarray, floor_height: float | None) -> DepthInstance3DBoxes:
-        """mmdet3d boxes around clusters, extended to the floor where they stand on it."""
+        """Return boxes around clusters, extended to the floor if they stand on it."""
         if floor_height is not None:
             standing = lower[:, 2] < floor_height + self.floor_gap
             lower = np.where(standing[:, None] & [False, False, True], np.minimum(lower, floor_height), lower)
@@ -129,7 +132,7 @@ class ClusterProposals(nn.Module):
         return DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False, origin=(0.5, 0.5, 0.5))
 
     def _objectness(self, xyz: Tensor, boxes: DepthInstance3DBoxes, num_points: Tensor) -> Tensor:
-        """purity x isolation x (share of the scene's points) ** 1/4 x (typical / longest side), each in [0, 1]."""
+        """Return purity * isolation * (share of the points) ** 1/4 * (typical / longest side), each in [0, 1]."""
         inside = count_points_in_boxes(xyz, boxes).clamp(min=1)
         around = count_points_in_boxes(xyz, boxes, margin=self.surroundings).clamp(min=1)
         share = num_points / max(1, len(xyz))
@@ -138,7 +141,7 @@ class ClusterProposals(nn.Module):
 
 
 def _lab_colors(rgb: np.ndarray) -> np.ndarray:
-    """CIE Lab / 100 of (N, 3) colors in [0, 255] or [0, 1]."""
+    """Convert (N, 3) colors in [0, 255] or [0, 1] to CIE Lab / 100."""
     if len(rgb) == 0:
         return np.zeros((0, 3))
     rgb = np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1).astype(np.float32)
@@ -147,12 +150,12 @@ def _lab_colors(rgb: np.ndarray) -> np.ndarray:
 
 @dataclass
 class ClusterBoxes:
-    """The clusters of a tree.
+    """Bounding boxes of the K clusters of a tree.
 
     Attributes:
-        lower (np.ndarray): (K, 3) smallest coordinates of each cluster's points.
-        upper (np.ndarray): (K, 3) largest ones.
-        num_points (np.ndarray): int64 (K,).
+        lower: Float64 (K, 3), smallest coordinates of each cluster's points.
+        upper: Float64 (K, 3), largest coordinates.
+        num_points: Int64 (K,).
     """
     lower: np.ndarray
     upper: np.ndarray
@@ -164,21 +167,21 @@ def cluster_tree_boxes(xyz: np.ndarray,
                        num_neighbors: int = 10,
                        max_edge: float = 0.25,
                        min_points: int = 30) -> ClusterBoxes:
-    """Join points step by step (Ward's criterion, only neighbors in space) and box every cluster on the way.
+    """Merge points step by step (Ward's criterion, only neighbors in space) and return the boxes of all clusters.
 
-    Clusters at all scales, from a drawer to a row of cabinets, come from one tree; which of them are objects is
-    decided afterwards. Points in parts of the scene that are no larger than noise, such as what is left of a wall, take
-    no part: a few of them would stretch the box of a whole object.
+    One tree contains clusters at all scales, from a drawer to a row of cabinets; which of them are objects is decided
+    afterwards. Connected parts of the scene with fewer than ``min_points`` points, such as the remains of a wall, are
+    ignored: a few such points would stretch the box of a whole object.
 
     Args:
-        xyz (np.ndarray): (N, 3) in meters.
-        features (np.ndarray): (N, F), what the criterion measures distances in.
-        num_neighbors (int): neighbors of each point in space.
-        max_edge (float): meters; farther points are no neighbors.
-        min_points (int): smaller clusters, and smaller separate parts of the scene, are left out.
+        xyz: Float (N, 3) in meters.
+        features: Float (N, F), the space in which the criterion measures distances.
+        num_neighbors: Neighbors of each point in space.
+        max_edge: Largest distance of neighbors in meters.
+        min_points: Smallest number of points of a cluster and of a connected part of the scene.
 
     Returns:
-        ClusterBoxes: of at most N - 1 clusters; none if N < max(2, min_points).
+        Boxes of at most N - 1 clusters; none if N < max(2, min_points).
     """
     graph = _neighbor_graph(xyz, num_neighbors, max_edge)
     _, part = connected_components(graph, directed=False)
@@ -188,7 +191,7 @@ def cluster_tree_boxes(xyz: np.ndarray,
     if num == 0:
         return ClusterBoxes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
     with warnings.catch_warnings():
-        # Separate parts of the scene are separate components of the graph; they are joined at the top of the tree.
+        # scikit-learn warns about separate parts of the scene, which it merges at the top of the tree.
         warnings.filterwarnings('ignore', message='the number of connected components')
         tree = AgglomerativeClustering(
             n_clusters=1, linkage='ward', compute_full_tree=True, connectivity=graph).fit(features)
@@ -205,6 +208,7 @@ def cluster_tree_boxes(xyz: np.ndarray,
 
 
 def _neighbor_graph(xyz: np.ndarray, num_neighbors: int, max_edge: float) -> csr_matrix:
+    """Return the symmetric adjacency matrix (N, N) of points and their nearest neighbors within ``max_edge``."""
     if len(xyz) < 2:
         return csr_matrix((len(xyz), ) * 2)
     num_neighbors = min(num_neighbors, len(xyz) - 1)

@@ -1,4 +1,4 @@
-"""Class-agnostic boxes from a trained detector: any of mmdet3d, or 3DETR."""
+"""Class-agnostic boxes from a trained detector: 3DETR, or any indoor detector of mmdet3d."""
 from pathlib import Path
 
 import numpy as np
@@ -17,116 +17,30 @@ from ..three_detr.selection import BoxSelection
 from .base import make_proposals
 from .frozen_detector import FrozenDetector
 
-# Steps of a test pipeline that the scene has already been through, or that need files.
-DONE_BEFORE = ('LoadAnnotations3D', 'GlobalAlignment')
-
-
-@MODELS.register_module()
-class DetectorProposals(FrozenDetector):
-    """Boxes of a trained detector (VoteNet, GroupFree3D, H3DNet, FCAF3D, ...); its classes are not used.
-
-    The scene goes through the test pipeline of the detector's own config, from the points on: the columns that its
-    ``LoadPointsFromFile`` keeps, height above the floor, sampling, color. Of boxes of several classes in one place the
-    best one remains.
-
-    Args:
-        config (str | Path | dict): config of the detector with its ``test_dataloader``, see :class:`FrozenDetector`.
-        checkpoint (str | Path, optional): its weights.
-        score_threshold (float): boxes with no higher score are dropped.
-        nms_threshold (float): 3D IoU above which the lower scored of two boxes is dropped, whatever their classes.
-        max_proposals (int): most boxes per scene.
-        seed (int): of the pipeline's random choices (sampling); the same scene always gives the same boxes.
-        cfg_options (dict, optional): see :class:`FrozenDetector`.
-
-    Raises:
-        ValueError: the config has no test pipeline that loads points.
-    """
-
-    def __init__(self,
-                 config: str | Path | dict,
-                 checkpoint: None | str | Path = None,
-                 score_threshold: float = 0.,
-                 nms_threshold: float = 0.5,
-                 max_proposals: int = 256,
-                 seed: int = 0,
-                 cfg_options: dict | None = None) -> None:
-        run_point_ops_on_cpu()
-        super().__init__(config, checkpoint, cfg_options)
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
-        self.max_proposals, self.seed = max_proposals, seed
-        dataset = (self.cfg.get('test_dataloader') or {}).get('dataset') or {}
-        steps = [dict(step) for step in dataset.get('pipeline', ()) if step['type'] not in DONE_BEFORE]
-        if not steps or steps[0]['type'] != 'LoadPointsFromFile':
-            raise ValueError("DetectorProposals: the detector's config needs a test_dataloader.dataset.pipeline that "
-                             'begins with LoadPointsFromFile')
-        self.used_columns = max(steps[0]['use_dim']) + 1 if not isinstance(
-            steps[0]['use_dim'], int) else steps[0]['use_dim']
-        steps[0]['type'] = 'LoadPointsFromDict'
-        self.kept_columns = steps[0]['use_dim']
-        self.box_type_3d, self.box_mode_3d = get_box_type(dataset.get('box_type_3d', 'Depth'))
-        if self.box_mode_3d != Box3DMode.DEPTH:
-            raise ValueError("DetectorProposals: only detectors of indoor scenes (box_type_3d='Depth') propose boxes, "
-                             f"got box_type_3d={dataset.get('box_type_3d')!r}")
-        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
-
-    @torch.no_grad()
-    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
-        """Propose boxes for one scene.
-
-        Args:
-            points (Tensor): float (N, >=3): x y z in meters, z up; a detector that uses color needs r g b after them,
-                in [0, 255].
-            data_sample (Det3DDataSample, optional): not used.
-
-        Returns:
-            InstanceData: ``bboxes_3d`` and ``objectness`` (K,), the detector's score, descending, on the device of
-            ``points``.
-
-        Raises:
-            ValueError: points lack columns that the detector uses.
-        """
-        check_points(points)
-        if points.shape[1] < self.used_columns:
-            raise ValueError(f'the detector uses {self.used_columns} columns of the points, which have '
-                             f'{points.shape[1]}: load them with use_dim=[0, 1, 2, 3, 4, 5]')
-        batch = self.detector.data_preprocessor(pseudo_collate([self._prepared(points)]))
-        batch['inputs']['points'] = [scene.to(points.device) for scene in batch['inputs']['points']]
-        found = self.detector.predict(batch['inputs'], batch['data_samples'])[0].pred_instances_3d
-        found = found[found.scores_3d > self.score_threshold]
-        kept = nms_3d(found.bboxes_3d, found.scores_3d, self.nms_threshold, max_num=self.max_proposals)
-        return make_proposals(found.bboxes_3d[kept].to(points.device), found.scores_3d[kept].to(points.device))
-
-    def _prepared(self, points: Tensor) -> dict:
-        """The detector's test pipeline on one scene, with random numbers of its own."""
-        columns = self.kept_columns if not isinstance(self.kept_columns, int) else list(range(self.kept_columns))
-        results = dict(
-            points=points.detach().float().cpu().numpy()[:, columns], box_type_3d=self.box_type_3d,
-            box_mode_3d=self.box_mode_3d, timestamp=1, axis_align_matrix=np.eye(4))
-        state = np.random.get_state()
-        np.random.seed(self.seed)
-        try:
-            return self.pipeline(results)
-        finally:
-            np.random.set_state(state)
+# Steps of a test pipeline that the given points have been through already, or that need files.
+SKIPPED_STEPS = ('LoadAnnotations3D', 'GlobalAlignment')
 
 
 @MODELS.register_module()
 class ThreeDETRProposals(FrozenDetector):
-    """Boxes of a trained :class:`ThreeDETR`; its classes are not used but in its own suppression of duplicates.
+    """Boxes of a trained :class:`ThreeDETR`, whose classes are used for its own NMS only.
 
     Args:
-        config (str | Path | dict): config of the ``ThreeDETR``, see :class:`FrozenDetector`.
-        checkpoint (str | Path, optional): its weights, trained here or converted with ``tools/convert_checkpoint.py``.
-        num_points (int, optional): larger scenes are thinned to so many points, at random with ``seed``: 3DETR is
-            trained and tested on 40,000. None: all points.
-        selection (dict, optional): changes to the arguments of the detector's :class:`BoxSelection`.
-        seed (int): the same scene always gives the same boxes.
-        cfg_options (dict, optional): see :class:`FrozenDetector`.
+        config: Config of the ``ThreeDETR``, see :class:`FrozenDetector`.
+        checkpoint: Weights of the detector, trained here or converted with ``tools/convert_checkpoint.py``.
+        num_points: Largest number of points; larger scenes are sampled at random with ``seed``. 3DETR is trained and
+            tested on 40,000 points. None keeps all points.
+        selection: Changes to the arguments of the detector's :class:`BoxSelection`.
+        seed: Seed of the sampling; the same scene always gives the same boxes.
+        cfg_options: Changes to the config, see :class:`FrozenDetector`.
+
+    Raises:
+        ValueError: The config is not that of a ``ThreeDETR``, or ``num_points`` is below 1.
     """
 
     def __init__(self,
                  config: str | Path | dict,
-                 checkpoint: None | str | Path = None,
+                 checkpoint: str | Path | None = None,
                  num_points: int | None = 40000,
                  selection: dict | None = None,
                  seed: int = 0,
@@ -134,7 +48,7 @@ class ThreeDETRProposals(FrozenDetector):
         super().__init__(config, checkpoint, cfg_options)
         if not isinstance(self.detector, ThreeDETR):
             raise ValueError(f'ThreeDETRProposals needs the config of a ThreeDETR, got {type(self.detector).__name__}; '
-                             'DetectorProposals takes other detectors')
+                             'use DetectorProposals for other detectors')
         if num_points is not None and num_points < 1:
             raise ValueError(f'num_points must be None or >= 1, got {num_points}')
         if selection:
@@ -146,12 +60,12 @@ class ThreeDETRProposals(FrozenDetector):
         """Propose boxes for one scene.
 
         Args:
-            points (Tensor): float (N, >=3): x y z in meters, z up; only these are used.
-            data_sample (Det3DDataSample, optional): not used.
+            points: Float (N, >=3): x, y, z in meters, z up; further columns are not used.
+            data_sample: Not used.
 
         Returns:
-            InstanceData: ``bboxes_3d`` (DepthInstance3DBoxes, turned where the detector has angles) and ``objectness``
-            (K,) in [0, 1], descending, on the device of ``points``.
+            ``bboxes_3d`` (DepthInstance3DBoxes, rotated if the detector has more than one angle bin) and
+            ``objectness`` (K,) in [0, 1], descending, on the device of ``points``.
         """
         check_points(points)
         points = points[:, :3]
@@ -160,3 +74,89 @@ class ThreeDETRProposals(FrozenDetector):
             points = points[torch.randperm(len(points), generator=generator)[:self.num_points].to(points.device)]
         proposals, = self.detector.propose([points])
         return make_proposals(proposals.bboxes_3d, proposals.objectness)
+
+
+@MODELS.register_module()
+class DetectorProposals(FrozenDetector):
+    """Boxes of a trained detector of mmdet3d (VoteNet, GroupFree3D, H3DNet, FCAF3D, ...), whose classes are not used.
+
+    The points go through the test pipeline of the detector's own config after its loading step: selection of columns,
+    height above the floor, sampling, colors. Where boxes of several classes overlap, the best one remains.
+
+    Args:
+        config: Config of the detector with its ``test_dataloader``, see :class:`FrozenDetector`.
+        checkpoint: Weights of the detector.
+        score_threshold: Score above which boxes are kept.
+        nms_threshold: 3D IoU above which the box of the lower score is dropped, regardless of class.
+        max_proposals: Largest number of boxes per scene.
+        seed: Seed of the pipeline's sampling; the same scene always gives the same boxes.
+        cfg_options: Changes to the config, see :class:`FrozenDetector`.
+
+    Raises:
+        ValueError: The config has no test pipeline that begins with loading points, or its boxes are not those of
+            indoor scenes (``box_type_3d='Depth'``).
+    """
+
+    def __init__(self,
+                 config: str | Path | dict,
+                 checkpoint: str | Path | None = None,
+                 score_threshold: float = 0.,
+                 nms_threshold: float = 0.5,
+                 max_proposals: int = 256,
+                 seed: int = 0,
+                 cfg_options: dict | None = None) -> None:
+        run_point_ops_on_cpu()
+        super().__init__(config, checkpoint, cfg_options)
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        self.max_proposals, self.seed = max_proposals, seed
+        dataset = (self.cfg.get('test_dataloader') or {}).get('dataset') or {}
+        self.box_type_3d, self.box_mode_3d = get_box_type(dataset.get('box_type_3d', 'Depth'))
+        if self.box_mode_3d != Box3DMode.DEPTH:
+            raise ValueError("DetectorProposals: only detectors of indoor scenes (box_type_3d='Depth') propose boxes, "
+                             f"got box_type_3d={dataset.get('box_type_3d')!r}")
+        steps = [dict(step) for step in dataset.get('pipeline', ()) if step['type'] not in SKIPPED_STEPS]
+        if not steps or steps[0]['type'] != 'LoadPointsFromFile':
+            raise ValueError("DetectorProposals: the detector's config needs a test_dataloader.dataset.pipeline that "
+                             'begins with LoadPointsFromFile')
+        columns = steps[0]['use_dim']
+        self.columns = list(range(columns)) if isinstance(columns, int) else list(columns)
+        steps[0]['type'] = 'LoadPointsFromDict'
+        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+
+    @torch.no_grad()
+    def forward(self, points: Tensor, data_sample: Det3DDataSample | None = None) -> InstanceData:
+        """Propose boxes for one scene.
+
+        Args:
+            points: Float (N, >=3): x, y, z in meters, z up; a detector that uses colors needs r, g, b in [0, 255]
+                after them.
+            data_sample: Not used.
+
+        Returns:
+            ``bboxes_3d`` and ``objectness`` (K,), the detector's score, descending, on the device of ``points``.
+
+        Raises:
+            ValueError: The points lack columns that the detector uses.
+        """
+        check_points(points)
+        if points.shape[1] <= max(self.columns):
+            raise ValueError(f'the detector uses {max(self.columns) + 1} columns of the points, which have '
+                             f'{points.shape[1]}: load them with use_dim=[0, 1, 2, 3, 4, 5]')
+        batch = self.detector.data_preprocessor(pseudo_collate([self._prepare(points)]))
+        batch['inputs']['points'] = [scene.to(points.device) for scene in batch['inputs']['points']]
+        found = self.detector.predict(batch['inputs'], batch['data_samples'])[0].pred_instances_3d
+        found = found[found.scores_3d > self.score_threshold]
+        kept = nms_3d(found.bboxes_3d, found.scores_3d, self.nms_threshold, max_num=self.max_proposals)
+        return make_proposals(found.bboxes_3d[kept].to(points.device), found.scores_3d[kept].to(points.device))
+
+    def _prepare(self, points: Tensor) -> dict:
+        """Run the detector's test pipeline on one scene without changing NumPy's global random state."""
+        results = dict(
+            points=points.detach().float().cpu().numpy()[:, self.columns], box_type_3d=self.box_type_3d,
+            box_mode_3d=self.box_mode_3d, timestamp=1, axis_align_matrix=np.eye(4))
+        state = np.random.get_state()
+        np.random.seed(self.seed)
+        try:
+            return self.pipeline(results)
+        finally:
+            np.random.set_state(state)

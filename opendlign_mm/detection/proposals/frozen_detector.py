@@ -1,4 +1,4 @@
-"""A trained detector inside another model, for its boxes alone."""
+"""A trained detector as a frozen part of another model."""
 import logging
 from collections import OrderedDict
 from pathlib import Path
@@ -15,53 +15,59 @@ TOOLBOX_PREFIX = 'mmdet3d::'
 
 
 class FrozenDetector(nn.Module):
-    """Builds a detector of mmdet3d from its config and checkpoint and keeps it as it is.
+    """Detector of mmdet3d, built from its config and checkpoint, that is never trained.
 
-    The detector stays in evaluation mode and needs no gradient. Checkpoints of the model that this module is a part of
-    need not hold it: where they do not, the detector keeps the weights of its own checkpoint.
+    The detector stays in evaluation mode and its parameters need no gradient. A checkpoint of the model that contains
+    this module may lack the detector; it then keeps the weights of its own checkpoint.
 
     Args:
-        config (str | Path | dict | Config): config file of the detector; ``'mmdet3d::votenet/....py'`` names one that
-            comes with mmdet3d; or a config with the key ``model``.
-        checkpoint (str | Path, optional): its weights; None leaves them random, which is logged.
-        cfg_options (dict, optional): changes to the config, e.g. ``{'model.test_cfg.score_thr': 0.2}``.
+        config: Config of the detector: a file; the name of a config that mmdet3d installs, such as
+            ``'mmdet3d::votenet/votenet_8xb8_scannet-3d.py'``; or a config with the key ``model``.
+        checkpoint: Weights of the detector. None keeps random weights, which is logged as a warning.
+        cfg_options: Changes to the config, such as ``{'model.test_cfg.score_thr': 0.2}``.
 
     Raises:
-        FileNotFoundError: there is no such config or checkpoint.
-        ImportError: the detector needs a package that is not installed; the message says which.
-        RuntimeError: the checkpoint belongs to another model.
+        FileNotFoundError: The config or the checkpoint does not exist.
+        ImportError: The detector needs a package that is not installed; the message names it.
+        RuntimeError: The checkpoint belongs to another model.
     """
 
     def __init__(self,
                  config: str | Path | dict,
-                 checkpoint: None | str | Path = None,
+                 checkpoint: str | Path | None = None,
                  cfg_options: dict | None = None) -> None:
         super().__init__()
         self.cfg = read_config(config)
         if cfg_options:
             self.cfg.merge_from_dict(cfg_options)
-        # Looked for first: building the detector may take long.
+        # The checkpoint is checked before the detector is built, which may take long.
         if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
-            raise FileNotFoundError(f"{type(self).__name__}: the checkpoint {checkpoint} of the detector that proposes "
-                                    'boxes does not exist; set model.proposals.checkpoint to where it is')
-        name = self.cfg.filename or self.cfg.model.type
-        self.detector = _build(self.cfg.model, str(name))
+            raise FileNotFoundError(f'{type(self).__name__}: the checkpoint {checkpoint} of the detector that proposes '
+                                    'boxes does not exist; set model.proposals.checkpoint to the right file')
+        name = str(self.cfg.filename or self.cfg.model.type)
+        self.detector = _build(self.cfg.model, name)
         if checkpoint is None:
-            print_log(f"{type(self).__name__}: no checkpoint for {name}; unless the whole model's checkpoint holds "
-                      'it, its boxes are those of random weights', logger='current', level=logging.WARNING)
+            print_log(f'{type(self).__name__}: no checkpoint is given for {name}; unless the checkpoint of the whole '
+                      'model contains it, its boxes are those of random weights',
+                      logger='current', level=logging.WARNING)
         else:
-            _load(self.detector, Path(checkpoint).expanduser(), str(name))
+            _load(self.detector, Path(checkpoint).expanduser(), name)
         self.detector.requires_grad_(False)
         self.train(False)
         self.register_load_state_dict_pre_hook(_keep_own_weights)
 
     def train(self, mode: bool = True) -> 'FrozenDetector':
-        """Evaluation mode whatever ``mode`` is."""
+        """Stay in evaluation mode, regardless of ``mode``."""
         return super().train(False)
 
 
 def read_config(config: str | Path | dict) -> Config:
-    """A config from a file, from mmdet3d (``'mmdet3d::...'``), or as it is."""
+    """Return a config from a file, from mmdet3d (``'mmdet3d::...'``), or from a dict.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ImportError: The config imports code that is not installed.
+    """
     if isinstance(config, Config):
         return config.copy()
     if isinstance(config, dict):
@@ -74,10 +80,10 @@ def read_config(config: str | Path | dict) -> Config:
     try:
         return Config.fromfile(path)
     except ImportError as error:
-        # mmengine raises it from the module that is missing, and lists all of sys.path.
-        raise ImportError(f"the config {config} imports code that is not found: {error.__cause__ or error}. Projects "
-                          "of mmdet3d (TR3D) are in its repository, not in its package: put the repository's root "
-                          'into PYTHONPATH') from error
+        # mmengine chains its error to that of the missing module and lists all of sys.path.
+        raise ImportError(f'the config {config} imports code that is not found: {error.__cause__ or error}. Projects '
+                          "of mmdet3d (TR3D) are in its repository, not in its package: add the repository's root "
+                          'to PYTHONPATH') from error
 
 
 def _build(model: dict, name: str) -> nn.Module:
@@ -88,7 +94,7 @@ def _build(model: dict, name: str) -> nn.Module:
             raise
         raise ImportError(
             f'{name} needs the Python package MinkowskiEngine, which is not installed: build it from '
-            'https://github.com/NVIDIA/MinkowskiEngine, or take boxes from a detector without it (VoteNet, '
+            'https://github.com/NVIDIA/MinkowskiEngine, or get boxes from a detector without it (VoteNet, '
             'GroupFree3D, H3DNet, 3DETR), from ClusterProposals or from FileProposals') from error
 
 
@@ -97,17 +103,18 @@ def _load(detector: nn.Module, checkpoint: Path, name: str) -> None:
     state = contents.get('state_dict', contents)
     metadata = getattr(state, '_metadata', None)
     state = OrderedDict((key.removeprefix('module.'), value) for key, value in state.items())
-    state._metadata = metadata  # by its versions mmdet3d converts older checkpoints
+    state._metadata = metadata  # mmdet3d converts older checkpoints by the versions in it
     try:
         missing = detector.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
-        raise RuntimeError(f'{checkpoint} is no checkpoint of {name}: {error}') from error
+        raise RuntimeError(f'{checkpoint} is not a checkpoint of {name}: {error}') from error
     if missing:
-        raise RuntimeError(f'{checkpoint} is no checkpoint of {name}: {len(missing)} entries are missing, among them '
+        raise RuntimeError(f'{checkpoint} is not a checkpoint of {name}: {len(missing)} entries are missing, such as '
                            + ', '.join(missing[:3]))
 
 
 def _keep_own_weights(module: FrozenDetector, state_dict: dict, prefix: str, *_) -> None:
+    """Add the detector's own weights to a state dict without them."""
     prefix = f'{prefix}detector.'
     if not any(key.startswith(prefix) for key in state_dict):
         with torch.no_grad():

@@ -1,39 +1,18 @@
-"""Floor, ceiling and outer walls of an indoor scan, found without training or labels."""
+"""Floor, ceiling and outer walls of an indoor scan, found from geometry alone."""
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 
-def estimate_normals(xyz: np.ndarray, num_neighbors: int = 16) -> np.ndarray:
-    """Unit normals by principal components of the neighbors, turned towards the middle of the scene.
-
-    Args:
-        xyz (np.ndarray): (N, 3).
-        num_neighbors (int): points per neighborhood, the point itself included.
-
-    Returns:
-        np.ndarray: float64 (N, 3).
-    """
-    xyz = np.asarray(xyz, dtype=np.float64)
-    num_neighbors = min(num_neighbors, len(xyz))
-    _, neighbors = cKDTree(xyz).query(xyz, num_neighbors)
-    patches = xyz[neighbors.reshape(len(xyz), num_neighbors)]
-    patches = patches - patches.mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(np.einsum('nki,nkj->nij', patches, patches))
-    normals = vectors[:, :, 0]
-    towards_middle = ((np.median(xyz, axis=0) - xyz) * normals).sum(axis=1)
-    return np.where(towards_middle[:, None] < 0, -normals, normals)
-
-
 @dataclass
 class RoomPlanes:
-    """What :func:`find_room_planes` finds.
+    """Result of :func:`find_room_planes`.
 
     Attributes:
-        floor_height (float | None): z of the floor in meters, None where there is none.
-        structure (np.ndarray): bool (N,), True for points of floor, ceiling and outer walls.
-        num_walls (int): number of wall planes.
+        floor_height: z of the floor in meters; None if no floor is found.
+        structure: Bool (N,), True for points of floor, ceiling and outer walls.
+        num_walls: Number of wall planes.
     """
     floor_height: float | None
     structure: np.ndarray
@@ -53,32 +32,32 @@ def find_room_planes(xyz: np.ndarray,
                      rng: np.random.Generator | None = None) -> RoomPlanes:
     """Find the planes that enclose a room.
 
-    The floor is the lowest height with many upward points, the ceiling the highest one above ``min_ceiling_height``.
-    Walls are vertical planes, found one after the other by random candidates and the number of points that agree in
-    place and normal; a plane is a wall only if it is long and high and has next to nothing behind it, so that the side
-    of a wardrobe is not one.
+    The floor is the lowest height with many points of vertical normals, the ceiling the highest such height above
+    ``min_ceiling_height``. Walls are vertical planes, found one after another: of several random candidates the one
+    that most points agree with in position and normal. A plane is a wall only if it is long and high and has hardly any
+    points behind it, which excludes the side of a wardrobe.
 
     Args:
-        xyz (np.ndarray): (N, 3) in meters, z up.
-        normals (np.ndarray): (N, 3), see :func:`estimate_normals`.
-        horizontal_tolerance (float): meters, half the thickness of floor and ceiling.
-        wall_tolerance (float): meters, half the thickness of a wall.
-        min_wall_length (float): meters, least horizontal extent of a wall.
-        min_wall_height (float): meters, least vertical extent of a wall.
-        min_ceiling_height (float): meters above the floor.
-        max_outside (float): largest share of the scene's points that may lie behind a wall.
-        max_planes (int): how many vertical planes are looked at.
-        num_candidates (int): random candidates per plane.
-        rng (np.random.Generator, optional): seed 0 by default.
+        xyz: Float (N, 3) in meters, z up.
+        normals: Float (N, 3), see :func:`estimate_normals`.
+        horizontal_tolerance: Half the thickness of floor and ceiling in meters.
+        wall_tolerance: Half the thickness of a wall in meters.
+        min_wall_length: Smallest horizontal extent of a wall in meters.
+        min_wall_height: Smallest vertical extent of a wall in meters.
+        min_ceiling_height: Smallest height of the ceiling above the floor in meters.
+        max_outside: Largest share of the scene's points that may be behind a wall.
+        max_planes: Largest number of vertical planes that are examined.
+        num_candidates: Random candidates per plane.
+        rng: Generator of the candidates; seed 0 by default.
 
     Returns:
-        RoomPlanes: what was found; a scene without walls or floor simply has none.
+        The planes and their points; a scene may have neither floor nor walls.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     floor, ceiling = _horizontal_levels(xyz[:, 2], np.abs(normals[:, 2]) > 0.9, horizontal_tolerance,
                                         min_ceiling_height)
     structure = np.zeros(len(xyz), dtype=bool)
-    if floor is not None:  # what lies below the floor is noise of the scan
+    if floor is not None:  # points below the floor are noise of the scan
         structure |= xyz[:, 2] <= floor + horizontal_tolerance
     if ceiling is not None:
         structure |= xyz[:, 2] >= ceiling - horizontal_tolerance
@@ -103,9 +82,30 @@ def find_room_planes(xyz: np.ndarray,
     return RoomPlanes(floor, structure, num_walls)
 
 
+def estimate_normals(xyz: np.ndarray, num_neighbors: int = 16) -> np.ndarray:
+    """Estimate unit normals by PCA of each point's neighbors, oriented toward the middle of the scene.
+
+    Args:
+        xyz: Float (N, 3).
+        num_neighbors: Points per neighborhood, including the point itself.
+
+    Returns:
+        Float64 (N, 3).
+    """
+    xyz = np.asarray(xyz, dtype=np.float64)
+    num_neighbors = min(num_neighbors, len(xyz))
+    _, neighbors = cKDTree(xyz).query(xyz, num_neighbors)
+    patches = xyz[neighbors.reshape(len(xyz), num_neighbors)]
+    patches = patches - patches.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum('nki,nkj->nij', patches, patches))
+    normals = vectors[:, :, 0]
+    toward_middle = ((np.median(xyz, axis=0) - xyz) * normals).sum(axis=1)
+    return np.where(toward_middle[:, None] < 0, -normals, normals)
+
+
 def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
                        min_ceiling_height: float) -> tuple[float | None, float | None]:
-    """Heights of floor and ceiling, each None where there is none."""
+    """Return the heights of floor and ceiling, each None if it is not found."""
     levels = z[horizontal]
     if len(levels) < 0.02 * len(z):
         return None, None
@@ -123,7 +123,7 @@ def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
 
 def _best_vertical_plane(xyz: np.ndarray, normals: np.ndarray, candidates: np.ndarray, tolerance: float,
                          num_candidates: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Unit normal (3,) and offset of the vertical plane most candidate points agree with."""
+    """Return the unit normal (3,) and offset of the vertical plane that most candidate points agree with."""
     chosen = rng.choice(candidates, min(num_candidates, len(candidates)), replace=False)
     directions = normals[chosen] * [1, 1, 0]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

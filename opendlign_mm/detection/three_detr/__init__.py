@@ -1,4 +1,4 @@
-"""3DETR and 3DETR-m (Misra et al., ICCV 2021): a transformer from points to boxes."""
+"""3DETR and 3DETR-m (Misra et al., ICCV 2021), transformers from points to boxes."""
 from .detector import ThreeDETR
 from .released import from_released_3detr, to_released_3detr
 

@@ -1,5 +1,4 @@
-"""3DETR as a detector of mmdet3d."""
-
+"""3DETR and 3DETR-m as detectors of mmdet3d."""
 import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
@@ -18,28 +17,31 @@ from .transformer import FourierPositions, PointEncoder, QueryDecoder
 
 @MODELS.register_module()
 class ThreeDETR(Base3DDetector):
-    """3DETR and, with a masked encoder, 3DETR-m (Misra et al., "An End-to-End Transformer Model for 3D Object
-    Detection", ICCV 2021).
+    """3DETR and, with a masked encoder, 3DETR-m.
 
+    Misra et al., "An End-to-End Transformer Model for 3D Object Detection", ICCV 2021.
     Points -> set abstraction -> encoder -> queries at furthest points -> decoder -> classes and boxes. Only x, y, z are
-    used, in meters as they are: no mean, height or color.
+    used, in meters and without normalization.
 
     Args:
-        num_classes (int): without the background.
-        num_angle_bins (int): 1: axis-aligned boxes (ScanNet); 12: boxes turned about z (SUN RGB-D).
-        class_agnostic (bool): all annotated boxes are of class 0; ``num_classes`` must be 1.
-        num_queries (int): most boxes per scene.
-        encoded_queries (bool): queries begin with the encoded features of their points instead of zeros, the published
-            way. Such a model learns where its boxes are in far fewer iterations.
-        set_abstraction (dict, optional): arguments of :class:`SetAbstraction`; its last width is that of the model.
-        encoder (dict, optional): arguments of :class:`PointEncoder`.
-        decoder (dict, optional): arguments of :class:`QueryDecoder`.
-        memory_layers (int): of the projection from encoder to decoder: 3, in 3DETR-m 2.
-        branch_dropout (float): probability, in the networks that give boxes.
-        criterion (dict, optional): arguments of :class:`SetCriterion`.
-        selection (dict, optional): arguments of :class:`BoxSelection`.
-        data_preprocessor (dict, optional): mmdet3d's ``Det3DDataPreprocessor`` by default.
-        init_cfg (dict, optional): mmengine initialization config.
+        num_classes: Number of classes without the background.
+        num_angle_bins: 1 for axis-aligned boxes (ScanNet), 12 for boxes rotated about z (SUN RGB-D).
+        class_agnostic: Whether all annotated boxes are of class 0; requires ``num_classes=1``.
+        num_queries: Number of queries, which is the largest number of boxes per scene.
+        encoded_queries: Whether queries start from the encoded features of their points. The published models start
+            from zeros; models with encoded queries learn the places of boxes in far fewer iterations.
+        set_abstraction: Arguments of :class:`SetAbstraction`; its last width is that of the whole model.
+        encoder: Arguments of :class:`PointEncoder`.
+        decoder: Arguments of :class:`QueryDecoder`.
+        memory_layers: Layers of the projection from encoder to decoder: 3 in 3DETR, 2 in 3DETR-m.
+        branch_dropout: Dropout probability in the networks that predict boxes.
+        criterion: Arguments of :class:`SetCriterion`.
+        selection: Arguments of :class:`BoxSelection`.
+        data_preprocessor: mmdet3d's ``Det3DDataPreprocessor`` by default.
+        init_cfg: Initialization config of mmengine.
+
+    Raises:
+        ValueError: A number is below 1, or a class-agnostic model has several classes.
     """
 
     def __init__(self,
@@ -62,7 +64,7 @@ class ThreeDETR(Base3DDetector):
             raise ValueError('num_classes, num_angle_bins, num_queries and memory_layers must be >= 1, '
                              f'got {num_classes}, {num_angle_bins}, {num_queries} and {memory_layers}')
         if class_agnostic and num_classes != 1:
-            raise ValueError(f'a class-agnostic model has num_classes=1, got {num_classes}')
+            raise ValueError(f'class_agnostic=True needs num_classes=1, got {num_classes}')
         self.num_classes, self.num_angle_bins, self.class_agnostic = num_classes, num_angle_bins, class_agnostic
         self.num_queries, self.encoded_queries = num_queries, encoded_queries
         defaults = dict(num_points=2048, radius=0.2, num_samples=64, channels=(64, 128, 256))
@@ -82,21 +84,28 @@ class ThreeDETR(Base3DDetector):
         """Encode scenes.
 
         Args:
-            points (list[Tensor]): B scenes, float (N_i, >=3).
+            points: B scenes, float (N_i, >=3).
 
         Returns:
-            tuple: xyz (B, M, 3) in meters and features (B, M, C) of the encoded points.
+            xyz (B, M, 3) in meters and features (B, M, C) of the encoded points.
         """
         scenes = [scene[:, :3] for scene in points]
         if len({len(scene) for scene in scenes}) == 1:
             centers, groups = self.set_abstraction.group(torch.stack(scenes))
-        else:  # scenes of different sizes are sampled one by one; the networks see them as one batch
+        else:  # scenes of different sizes are sampled one by one, but pass the networks as one batch
             pairs = [self.set_abstraction.group(scene[None]) for scene in scenes]
-            centers, groups = (torch.cat(values) for values in zip(*pairs))
+            centers, groups = (torch.cat(values) for values in zip(*pairs, strict=True))
         return self.encoder(centers, self.set_abstraction.pool(groups))
 
     def predict_layers(self, points: list[Tensor]) -> tuple[dict[str, Tensor], SceneBounds]:
-        """Boxes after each of L decoder layers, (L, B, K, ...) each, see :func:`decode_boxes`; and scene bounds."""
+        """Predict boxes after each decoder layer.
+
+        Args:
+            points: B scenes, float (N_i, >=3).
+
+        Returns:
+            The predictions of :func:`decode_boxes`, (L, B, K, ...) each, and the bounds of the scenes.
+        """
         bounds = SceneBounds.of([scene[:, :3] for scene in points])
         xyz, features = self.extract_feat(points)
         memory = self.memory_projection(features.transpose(1, 2)).transpose(1, 2)
@@ -108,34 +117,35 @@ class ThreeDETR(Base3DDetector):
         queries = self.decoder(memory, query_positions, self.position_features(bounds.normalize(xyz)), content)
         return decode_boxes(self.branches(queries), query_xyz, bounds), bounds
 
-    def predict_boxes(self, points: Tensor) -> dict[str, Tensor]:
-        """Boxes of the last decoder layer before any is dropped.
+    def predict_boxes(self, points: Tensor | list[Tensor]) -> dict[str, Tensor]:
+        """Predict the boxes of the last decoder layer, without selection.
 
         Args:
-            points (Tensor): float (B, N, >=3), x y z first, in meters, z up; or a list of B tensors (N_i, >=3).
+            points: Float (B, N, >=3), x, y, z first, in meters, z up; or a list of B tensors (N_i, >=3).
 
         Returns:
-            dict: ``cls_logits`` (B, K, classes + 1), the background last; ``center`` (B, K, 3), the gravity center, and
+            ``cls_logits`` (B, K, classes + 1), the background last; ``center`` (B, K, 3), the gravity center, and
             ``size`` (B, K, 3), in meters; ``angle`` (B, K), radians in (-pi, pi] from +x towards +y; ``objectness``
             (B, K) in [0, 1].
 
         Raises:
-            TypeError, ValueError: a scene that is no float (N, >=3) tensor, is empty or has non-finite points.
+            TypeError: A scene is not a floating point tensor.
+            ValueError: A scene is of another shape, empty, or has non-finite points.
         """
         self._check(points)
         predictions, _ = self.predict_layers(list(points))
         return {name: predictions[name][-1] for name in ('cls_logits', 'center', 'size', 'angle', 'objectness')}
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample] | None = None) -> dict:
-        """Mode ``'tensor'``: :meth:`predict_boxes`."""
+        """Return :meth:`predict_boxes` (mode ``'tensor'``)."""
         return self.predict_boxes(batch_inputs_dict['points'])
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict[str, Tensor]:
-        """Losses of a batch, see :class:`SetCriterion`.
+        """Compute the losses of a batch, see :class:`SetCriterion`.
 
         Args:
-            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3).
-            batch_data_samples (list[Det3DDataSample]): with ``gt_instances_3d``: ``bboxes_3d`` and ``labels_3d``.
+            batch_inputs_dict: ``points``: list of B float tensors (N_i, >=3).
+            batch_data_samples: B samples with ``gt_instances_3d``: ``bboxes_3d`` and ``labels_3d``.
         """
         points = batch_inputs_dict['points']
         self._check(points, batch_data_samples)
@@ -146,7 +156,7 @@ class ThreeDETR(Base3DDetector):
 
     @torch.no_grad()
     def propose(self, points: list[Tensor]) -> list[InstanceData]:
-        """Boxes that survive :class:`BoxSelection`, with ``objectness`` and ``class_probabilities``, of B scenes."""
+        """Return the boxes of each scene that pass :class:`BoxSelection`, with objectness and class probabilities."""
         predicted = self.predict_boxes(points)
         return [self.selection(scene, {name: value[number] for name, value in predicted.items()},
                                with_yaw=self.num_angle_bins > 1) for number, scene in enumerate(points)]
@@ -158,18 +168,18 @@ class ThreeDETR(Base3DDetector):
         """Detect objects.
 
         Args:
-            batch_inputs_dict (dict): ``points``: list of B float tensors (N_i, >=3).
-            batch_data_samples (list[Det3DDataSample], optional): B samples; new ones are made if absent.
+            batch_inputs_dict: ``points``: list of B float tensors (N_i, >=3).
+            batch_data_samples: B samples; new ones by default.
 
         Returns:
-            list[Det3DDataSample]: with ``pred_instances_3d``: each box once for every class, and ``proposals_3d``: each
-            box once (``bboxes_3d``, ``objectness``, ``class_probabilities``). Both may be empty.
+            The samples with ``pred_instances_3d``, which contain each box once for every class, and ``proposals_3d``,
+            which contain each box once (``bboxes_3d``, ``objectness``, ``class_probabilities``). Both may be empty.
         """
         points = batch_inputs_dict['points']
         samples = batch_data_samples or [Det3DDataSample() for _ in points]
         self._check(points, samples)
         selected = self.propose(points)
-        for sample, proposals in zip(samples, selected):
+        for sample, proposals in zip(samples, selected, strict=True):
             sample.proposals_3d = proposals
         return self.add_pred_to_datasample(samples, [detections_of(proposals) for proposals in selected])
 
@@ -181,9 +191,9 @@ class ThreeDETR(Base3DDetector):
 
 
 def _refuse_other_models(model: ThreeDETR, state_dict: dict, prefix: str, *_) -> None:
-    """A checkpoint without a single entry of the model would leave it random, with no more than a warning."""
+    """Refuse a checkpoint without a single entry of the model, of which mmengine would only warn."""
     if not prefix and not any(name in state_dict for name in model.state_dict()):
         some = ', '.join(list(state_dict)[:3]) or 'nothing'
         raise RuntimeError(f'the checkpoint is of another model: none of its {len(state_dict)} entries ({some}, ...) '
-                           "belongs to ThreeDETR. 3DETR's released checkpoints have to be converted first: "
+                           'belongs to ThreeDETR. Convert released checkpoints of 3DETR first: '
                            '`python tools/convert_checkpoint.py 3detr SRC DST --config CONFIG`')

@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of 3DETR's release."""
+"""Conversion of checkpoints between this project and the release of 3DETR."""
 import re
 
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .detector import ThreeDETR
 
-# Ours and theirs; the rest of each name is the same. Networks of set abstraction: see _point_network.
+# Prefixes of our and the released names; the rest of a name is the same, except in set abstraction (_point_network).
 _PREFIXES = (
     ('set_abstraction.mlp.', 'pre_encoder.mlp_module.'),
     ('encoder.downsampling.mlp.', 'encoder.interim_downsampling.mlp_module.'),
@@ -26,10 +26,10 @@ _ATTENTION = (('.self_attention.', '.self_attn.'), ('.cross_attention.', '.multi
 
 
 def released_name(name: str) -> str:
-    """The release's name of an entry of :class:`ThreeDETR`'s state dict.
+    """Return the released name of an entry of the state dict of :class:`ThreeDETR`.
 
     Raises:
-        KeyError: the release has no such entry.
+        KeyError: The release has no such entry.
     """
     for ours, theirs in _PREFIXES:
         if name.startswith(ours):
@@ -37,35 +37,35 @@ def released_name(name: str) -> str:
             if ours.endswith('.mlp.'):
                 rest = _point_network(rest)
             elif ours == 'decoder.layers.':
-                for own, other in _ATTENTION:
-                    rest = rest.replace(own, other)
+                for our_part, their_part in _ATTENTION:
+                    rest = rest.replace(our_part, their_part)
             return theirs + rest
     raise KeyError(name)
 
 
 def _point_network(rest: str) -> str:
-    """'4.weight' (BatchNorm of layer 1) -> 'layer1.bn.bn.weight'."""
-    place, entry = re.fullmatch(r'(\d+)\.(.+)', rest).groups()
-    layer, part = divmod(int(place), 3)
+    """Convert '4.weight' (BatchNorm of layer 1) to 'layer1.bn.bn.weight'."""
+    index, entry = re.fullmatch(r'(\d+)\.(.+)', rest).groups()
+    layer, part = divmod(int(index), 3)
     return f'layer{layer}.{("conv", "bn.bn")[part]}.{entry}'
 
 
 def from_released_3detr(state_dict: dict[str, Tensor], model: ThreeDETR) -> tuple[dict[str, Tensor], list[str]]:
     """Rename the entries of a released 3DETR checkpoint to those of ``model``.
 
-    The release measures angles from +x towards -y, mmdet3d towards +y; with more than one angle bin the last layers of
-    the angle networks are mirrored accordingly, which is exact.
+    The release measures angles from +x towards -y, mmdet3d from +x towards +y. With more than one angle bin, the last
+    layers of the angle networks are therefore mirrored, which is exact.
 
     Args:
-        state_dict: The released ``model``, with or without the ``module.`` of data-parallel training.
-        model: A model of the same architecture, which tells the entries that must be there.
+        state_dict: The released ``model``, with or without the prefix ``module.`` of data-parallel training.
+        model: A model of the same architecture, which defines the required entries.
 
     Returns:
-        The converted state dict, which ``model.load_state_dict(strict=True)`` takes, and the released keys that have no
-        place in it.
+        The converted state dict, which ``model.load_state_dict(strict=True)`` accepts, and the released keys that the
+        model does not have.
 
     Raises:
-        ValueError: entries of the model are missing in the checkpoint or have another shape; all are named.
+        ValueError: Entries of the model are missing in the checkpoint or have another shape; the message names all.
     """
     state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
     wanted = model.state_dict()
@@ -86,26 +86,26 @@ def from_released_3detr(state_dict: dict[str, Tensor], model: ThreeDETR) -> tupl
 
 
 def to_released_3detr(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`from_released_3detr`: a state dict of :class:`ThreeDETR` in the release's names.
+    """Rename the entries of a :class:`ThreeDETR` to those of the release; the inverse of :func:`from_released_3detr`.
 
     Raises:
-        ValueError: entries that a 3DETR does not have; all are named.
+        ValueError: A ``ThreeDETR`` has no such entries; the message names all.
     """
     state_dict = {name: value.clone() for name, value in state_dict.items()}
     unknown = [name for name in state_dict if not name.startswith(tuple(ours for ours, _ in _PREFIXES))]
     if unknown:
-        raise ValueError(f'not entries of a ThreeDETR: {", ".join(unknown)}')
+        raise ValueError(f'the checkpoint has entries that are not entries of a ThreeDETR: {", ".join(unknown)}')
     _mirror_angles(state_dict)
     return {released_name(name): value for name, value in state_dict.items()}
 
 
 def _mirror_angles(state_dict: dict[str, Tensor]) -> None:
-    """Turn angles round in place: bin b becomes bin -b, a residual its negative. Twice is the identity."""
+    """Negate the angles in place: bin b becomes bin -b, residuals change their sign. Twice is the identity."""
     for branch, sign in (('angle_cls', 1), ('angle_residual', -1)):
         pattern = re.compile(rf'branches\.{branch}\.(\d+)\.(weight|bias)')
-        places = [int(found.group(1)) for found in map(pattern.fullmatch, state_dict) if found]
+        indices = [int(found.group(1)) for found in map(pattern.fullmatch, state_dict) if found]
         for entry in ('weight', 'bias'):
-            name = f'branches.{branch}.{max(places, default=0)}.{entry}'
+            name = f'branches.{branch}.{max(indices, default=0)}.{entry}'
             if name in state_dict and len(state_dict[name]) > 1:
                 bins = len(state_dict[name])
                 mirrored = -torch.arange(bins, device=state_dict[name].device) % bins

@@ -1,5 +1,4 @@
-"""Which predicted boxes become detections."""
-
+"""Selection of predicted boxes by their points, objectness and overlap, as in the evaluation of 3DETR."""
 import torch
 from mmdet3d.structures import DepthInstance3DBoxes
 from mmengine.structures import InstanceData
@@ -11,15 +10,16 @@ from ...box_ops.points_in_boxes import count_points_in_boxes
 
 
 class BoxSelection:
-    """Drops empty boxes, improbable ones and duplicates, as 3DETR's evaluation does.
+    """Filter that drops boxes with few points, boxes of low objectness and duplicates, as 3DETR's evaluation does.
 
     Args:
-        min_points (int): boxes with fewer points are dropped.
-        objectness_threshold (float): boxes with no more objectness are dropped.
-        nms_threshold (float): 3D IoU above which the box of less objectness is dropped; of turned boxes the IoU of the
-            axis-aligned boxes around them counts.
-        class_agnostic_nms (bool): across classes; otherwise only among boxes of the same most probable class.
-        max_boxes (int, optional): most boxes per scene, by objectness.
+        min_points: Smallest number of points in a box.
+        objectness_threshold: Objectness above which boxes are kept.
+        nms_threshold: 3D IoU above which the box of the lower objectness is dropped. For rotated boxes it is the IoU of
+            the axis-aligned boxes around them.
+        class_agnostic_nms: Whether boxes of different classes suppress each other; otherwise only boxes with the same
+            most probable class do.
+        max_boxes: Largest number of boxes per scene, the best by objectness. None keeps all.
     """
 
     def __init__(self,
@@ -35,13 +35,14 @@ class BoxSelection:
         """Select the boxes of one scene.
 
         Args:
-            points (Tensor): float (N, >=3).
-            predicted (dict): ``cls_logits`` (K, C + 1), ``center``, ``size`` (K, 3), ``angle``, ``objectness`` (K,).
-            with_yaw (bool): whether boxes may be turned.
+            points: Float (N, >=3).
+            predicted: ``cls_logits`` (K, C + 1), ``center`` (K, 3), ``size`` (K, 3), ``angle`` (K,), ``objectness``
+                (K,), see :func:`decode_boxes`.
+            with_yaw: Whether boxes may be rotated.
 
         Returns:
-            InstanceData: D <= K boxes by descending objectness: ``bboxes_3d``, ``objectness`` (D,) and
-            ``class_probabilities`` (D, C), which leave the background its share.
+            D <= K boxes by descending objectness: ``bboxes_3d``, ``objectness`` (D,) and ``class_probabilities``
+            (D, C), whose rows sum to 1 minus the share of the background.
         """
         boxes = torch.cat([predicted['center'], predicted['size'], predicted['angle'][:, None]], dim=1).float()
         probabilities = predicted['cls_logits'].float().softmax(dim=1)[:, :-1]
@@ -63,12 +64,14 @@ class BoxSelection:
 
 
 def detections_of(selected: InstanceData) -> InstanceData:
-    """One detection for each selected box and class, scored by objectness times class probability.
+    """Turn selected boxes into detections, one for each box and class.
+
+    The score is the product of objectness and class probability.
 
     Returns:
-        InstanceData: ``bboxes_3d``, ``scores_3d`` (D * C,), descending, and ``labels_3d`` int64 (D * C,).
+        ``bboxes_3d``, ``scores_3d`` (D * C,), descending, and ``labels_3d`` int64 (D * C,).
     """
-    num_boxes, num_classes = selected.class_probabilities.shape
+    num_classes = selected.class_probabilities.shape[1]
     scores = (selected.class_probabilities * selected.objectness[:, None]).flatten()
     order = scores.argsort(descending=True, stable=True)
     detections = InstanceData()

@@ -1,4 +1,4 @@
-"""Transformer encoder and decoder of 3DETR, with Fourier features of positions."""
+"""Transformer encoder and decoder of 3DETR, and the Fourier features of positions."""
 import math
 from collections.abc import Sequence
 
@@ -8,37 +8,21 @@ from torch import Tensor, nn
 from .set_abstraction import SetAbstraction
 
 
-class FourierPositions(nn.Module):
-    """Sines and cosines of random projections of normalized coordinates.
-
-    Args:
-        channels (int): C, even. ``frequencies`` (3, C / 2) is drawn once and is part of the checkpoint.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        if channels % 2:
-            raise ValueError(f'channels must be even, got {channels}')
-        self.register_buffer('frequencies', torch.randn(3, channels // 2))
-
-    def forward(self, normalized_xyz: Tensor) -> Tensor:
-        """(B, N, 3), in [0, 1] within the scene's bounds -> (B, N, C)."""
-        projected = 2 * math.pi * normalized_xyz @ self.frequencies
-        return torch.cat([projected.sin(), projected.cos()], dim=-1)
-
-
 class PointEncoder(nn.Module):
     """Pre-norm transformer layers without position embedding and without a final norm.
 
     Args:
-        channels (int): width.
-        num_layers (int): layers.
-        num_heads (int): attention heads.
-        feedforward_channels (int): width of the feed-forward part.
-        dropout (float): probability.
-        masking_radii (Sequence[float], optional): per layer; points at this distance (meters) or further do not attend
-            to each other. The published 3DETR-m uses the squares of 0.4, 0.8 and 1.2, compared with plain distances.
-        downsampling (dict, optional): arguments of a :class:`SetAbstraction` after the first layer.
+        channels: Width.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads.
+        feedforward_channels: Width of the feed-forward part.
+        dropout: Dropout probability.
+        masking_radii: One distance in meters per layer; points at this distance or further do not attend to each other.
+            The published 3DETR-m uses the squares of 0.4, 0.8 and 1.2, compared with plain distances.
+        downsampling: Arguments of a :class:`SetAbstraction` after the first layer.
+
+    Raises:
+        ValueError: There is not one radius per layer, or the downsampling changes the width.
     """
 
     def __init__(self,
@@ -51,7 +35,8 @@ class PointEncoder(nn.Module):
                  downsampling: dict | None = None) -> None:
         super().__init__()
         if masking_radii is not None and len(masking_radii) != num_layers:
-            raise ValueError(f'{len(masking_radii)} masking radii for {num_layers} layers')
+            raise ValueError(f'masking_radii must be one radius for each of {num_layers} layers, '
+                             f'got {len(masking_radii)}')
         self.masking_radii = masking_radii
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -64,17 +49,18 @@ class PointEncoder(nn.Module):
         if downsampling is not None:
             self.downsampling = SetAbstraction(in_channels=channels, **downsampling)
             if self.downsampling.out_channels != channels:
-                raise ValueError(f'downsampling gives {self.downsampling.out_channels} channels, not {channels}')
+                raise ValueError(f'the last of downsampling.channels must be {channels}, '
+                                 f'got {self.downsampling.out_channels}')
 
     def forward(self, xyz: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of sets.
 
         Args:
-            xyz (Tensor): float (B, N, 3) in meters.
-            features (Tensor): (B, N, C).
+            xyz: Float (B, N, 3) in meters.
+            features: Float (B, N, C).
 
         Returns:
-            tuple: xyz (B, M, 3) and features (B, M, C) of the points that remain.
+            xyz (B, M, 3) and features (B, M, C) of the points that remain.
         """
         distances = None
         for number, layer in enumerate(self.layers):
@@ -91,39 +77,15 @@ class PointEncoder(nn.Module):
         return xyz, features
 
 
-class DecoderLayer(nn.Module):
-    """Pre-norm self-attention, cross-attention and feed-forward part; positions are added to queries and keys only."""
-
-    def __init__(self, channels: int, num_heads: int, feedforward_channels: int, dropout: float) -> None:
-        super().__init__()
-        self.self_attention = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
-        self.cross_attention = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(channels), nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.linear1 = nn.Linear(channels, feedforward_channels)
-        self.linear2 = nn.Linear(feedforward_channels, channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, queries: Tensor, memory: Tensor, query_positions: Tensor, memory_positions: Tensor) -> Tensor:
-        """Queries (B, K, C), memory (B, M, C) and their positions, likewise -> queries (B, K, C)."""
-        normed = self.norm1(queries)
-        placed = normed + query_positions
-        queries = queries + self.dropout(self.self_attention(placed, placed, normed, need_weights=False)[0])
-        attended = self.cross_attention(
-            self.norm2(queries) + query_positions, memory + memory_positions, memory, need_weights=False)[0]
-        queries = queries + self.dropout(attended)
-        hidden = self.dropout(self.linear1(self.norm3(queries)).relu())
-        return queries + self.dropout(self.linear2(hidden))
-
-
 class QueryDecoder(nn.Module):
-    """Decoder layers with one final norm, which is applied to the output of each of them.
+    """Decoder layers with one final norm, which is applied to the output of each layer.
 
     Args:
-        channels (int): width.
-        num_layers (int): layers.
-        num_heads (int): attention heads.
-        feedforward_channels (int): width of the feed-forward part.
-        dropout (float): probability.
+        channels: Width.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads.
+        feedforward_channels: Width of the feed-forward part.
+        dropout: Dropout probability.
     """
 
     def __init__(self,
@@ -145,16 +107,16 @@ class QueryDecoder(nn.Module):
                 query_positions: Tensor,
                 memory_positions: Tensor,
                 queries: Tensor | None = None) -> Tensor:
-        """Decode.
+        """Update queries layer by layer.
 
         Args:
-            memory (Tensor): (B, M, C), encoded points.
-            query_positions (Tensor): (B, K, C).
-            memory_positions (Tensor): (B, M, C).
-            queries (Tensor, optional): (B, K, C), what the queries know at first; zeros by default.
+            memory: Float (B, M, C), encoded points.
+            query_positions: Float (B, K, C), features of the positions of the queries.
+            memory_positions: Float (B, M, C), features of the positions of the points.
+            queries: Float (B, K, C), initial queries; zeros by default.
 
         Returns:
-            Tensor: (L, B, K, C), the queries after each of L layers.
+            Float (L, B, K, C), the queries after each of L layers.
         """
         if queries is None:
             queries = torch.zeros_like(query_positions)
@@ -163,3 +125,58 @@ class QueryDecoder(nn.Module):
             queries = layer(queries, memory, query_positions, memory_positions)
             outputs.append(self.norm(queries))
         return torch.stack(outputs)
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm self-attention, cross-attention and feed-forward part; positions are added to queries and keys only.
+
+    Args:
+        channels: Width.
+        num_heads: Number of attention heads.
+        feedforward_channels: Width of the feed-forward part.
+        dropout: Dropout probability.
+    """
+
+    def __init__(self, channels: int, num_heads: int, feedforward_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(channels, num_heads, dropout, batch_first=True)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(channels), nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.linear1 = nn.Linear(channels, feedforward_channels)
+        self.linear2 = nn.Linear(feedforward_channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, memory: Tensor, query_positions: Tensor, memory_positions: Tensor) -> Tensor:
+        """Update queries (B, K, C) from the memory (B, M, C); positions have the shapes of what they belong to."""
+        normed = self.norm1(queries)
+        positioned = normed + query_positions
+        queries = queries + self.dropout(self.self_attention(positioned, positioned, normed, need_weights=False)[0])
+        attended = self.cross_attention(
+            self.norm2(queries) + query_positions, memory + memory_positions, memory, need_weights=False)[0]
+        queries = queries + self.dropout(attended)
+        hidden = self.dropout(self.linear1(self.norm3(queries)).relu())
+        return queries + self.dropout(self.linear2(hidden))
+
+
+class FourierPositions(nn.Module):
+    """Sines and cosines of random projections of normalized coordinates.
+
+    The buffer ``frequencies`` (3, C / 2) is drawn once and stored in checkpoints.
+
+    Args:
+        channels: C, an even number.
+
+    Raises:
+        ValueError: ``channels`` is odd.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels % 2:
+            raise ValueError(f'channels must be even, got {channels}')
+        self.register_buffer('frequencies', torch.randn(3, channels // 2))
+
+    def forward(self, normalized_xyz: Tensor) -> Tensor:
+        """Encode coordinates (B, N, 3), in [0, 1] within the bounds of their scene, as (B, N, C)."""
+        projected = 2 * math.pi * normalized_xyz @ self.frequencies
+        return torch.cat([projected.sin(), projected.cos()], dim=-1)
