@@ -169,6 +169,7 @@ class OpenVocabDetector3D(Base3DDetector):
         Args:
             batch_inputs_dict: ``points``: list of B float tensors (N_i, >=3), x, y, z first, in meters, z up.
             batch_data_samples: B samples; new ones by default.
+            **kwargs: Not used.
 
         Returns:
             The samples with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and ``proposals_3d``

@@ -146,6 +146,7 @@ class ThreeDETR(Base3DDetector):
         Args:
             batch_inputs_dict: ``points``: list of B float tensors (N_i, >=3).
             batch_data_samples: B samples with ``gt_instances_3d``: ``bboxes_3d`` and ``labels_3d``.
+            **kwargs: Not used.
         """
         points = batch_inputs_dict['points']
         self._check(points, batch_data_samples)
@@ -170,6 +171,7 @@ class ThreeDETR(Base3DDetector):
         Args:
             batch_inputs_dict: ``points``: list of B float tensors (N_i, >=3).
             batch_data_samples: B samples; new ones by default.
+            **kwargs: Not used.
 
         Returns:
             The samples with ``pred_instances_3d``, which contain each box once for every class, and ``proposals_3d``,
