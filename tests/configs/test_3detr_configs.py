@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from helpers.tiny_runs import REPOSITORY
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 
 SMALL = dict(

@@ -6,7 +6,9 @@ from mmengine.config import Config
 
 from helpers import shape_fixtures as fixtures
 from helpers.small_tools import SmallTools
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP, scalars
+from helpers.tiny_clip import TINY_CLIP
+from helpers.tiny_runs import scalars
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.command_line.required_inputs import require_inputs
 
 CONFIGS = REPOSITORY / 'configs'

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
+from helpers.tiny_clip import TINY_CLIP
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.procedural import CATEGORIES
 
 CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py') if not {'_base_', 'generation'} & set(path.parts))

@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from helpers.tiny_runs import REPOSITORY, TINY_BACKBONE, TINY_CLIP, scalars
+from helpers.tiny_clip import TINY_BACKBONE, TINY_CLIP
+from helpers.tiny_runs import scalars
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.command_line.options import move_path
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 

@@ -8,7 +8,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from helpers.scenes import furnished_room
-from helpers.tiny_runs import PROJECTION, REPOSITORY, TINY_BACKBONE
+from helpers.tiny_clip import TINY_BACKBONE
+from helpers.tiny_runs import PROJECTION
+from helpers.tool_modules import REPOSITORY
 
 THREE_DETR = {
     'model.num_queries': 16, 'model.set_abstraction': dict(num_points=64, num_samples=8, channels=(16, 16, 32)),

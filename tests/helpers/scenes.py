@@ -5,7 +5,8 @@ from mmdet3d.registry import MODELS
 from mmengine.registry import init_default_scope
 
 import opendlign_mm.detection  # noqa: F401
-from helpers.tiny_runs import PROJECTION, TINY_BACKBONE
+from helpers.tiny_clip import TINY_BACKBONE
+from helpers.tiny_runs import PROJECTION
 
 CLASSES = ('chair', 'table', 'cabinet')
 

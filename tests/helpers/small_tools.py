@@ -1,10 +1,10 @@
 """Run tools/train.py and tools/test.py inside the tests' process, on a demonstration config that takes a second."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
+from helpers.tiny_clip import tiny_clip
+from helpers.tool_modules import REPOSITORY, load_tool
 
 CONFIG = str(REPOSITORY / 'configs/opendlign_tiny.py')
 
@@ -16,8 +16,7 @@ class SmallTools:
         self.monkeypatch, self.folder, self.runs = monkeypatch, folder, 0
         self.cache_dir = folder / 'cache'
         clip = folder / 'small_clip.json'
-        vision = dict(TINY_CLIP['vision_cfg'], image_size=112, patch_size=56)
-        clip.write_text(json.dumps(dict(TINY_CLIP, vision_cfg=vision)))
+        clip.write_text(json.dumps(tiny_clip(image_size=112, patch_size=56)))
         self.model_options = {'model.backbone.clip': 'small', 'model.backbone.pretrained': None,
                               'model.backbone.model_config': str(clip)}
         loaders = dict(train_dataloader=dict(num_per_category=2, categories='chair,table,bottle,lamp'),
@@ -31,9 +30,7 @@ class SmallTools:
 
     def run(self, tool: str, *arguments: str, options=()) -> None:
         """Run a tool; ``options`` are further ``key=value`` for --cfg-options."""
-        spec = importlib.util.spec_from_file_location(f'tool_{tool}', REPOSITORY / f'tools/{tool}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_tool(tool)
         self.runs += 1  # two runs within a second would share a name, and with it a logger
         settings = dict(self.options, experiment_name=f'{self.folder}{self.runs}')
         pairs = [f'{key}={value}' for key, value in settings.items()]

@@ -7,7 +7,7 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from helpers.tiny_runs import TINY_BACKBONE
+from helpers.tiny_clip import TINY_BACKBONE
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.generation.depth_stage import project_depth
 

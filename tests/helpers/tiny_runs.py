@@ -9,15 +9,10 @@ from mmdet3d.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from helpers.tiny_clip import TINY_BACKBONE
 from opendlign_mm.datasets.procedural import CATEGORIES
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ('chair', 'table', 'bottle', 'lamp')
-TINY_CLIP = dict(
-    embed_dim=32,
-    vision_cfg=dict(image_size=32, patch_size=8, width=32, layers=2, head_width=16),
-    text_cfg=dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=1))
-TINY_BACKBONE = dict(type='CLIPDepthBackbone', clip='tiny', model_config=TINY_CLIP, pretrained=None)
 PROJECTION = dict(resolution=32, depth_bins=8, view_angles=(30, 120))
 
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from helpers.tiny_runs import REPOSITORY
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.detection.three_detr import from_released_3detr, to_released_3detr
 
 TOLERANCE = 1e-4

@@ -10,7 +10,8 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
+from helpers.tiny_clip import TINY_CLIP
+from helpers.tool_modules import REPOSITORY
 
 CONFIG = REPOSITORY / 'configs' / 'opendlign_tiny_scannet.py'
 

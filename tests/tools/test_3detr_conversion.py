@@ -1,6 +1,5 @@
 """Checkpoints of 3DETR's release and back."""
 import argparse
-import importlib.util
 import math
 import sys
 
@@ -10,8 +9,8 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
 from helpers.scenes import furnished_room
-from helpers.tiny_runs import REPOSITORY
 from helpers.tiny_three_detr import tiny
+from helpers.tool_modules import REPOSITORY, load_tool
 from opendlign_mm.detection.three_detr import from_released_3detr, to_released_3detr
 
 CONFIG = REPOSITORY / 'configs/3detr_m_scannet.py'
@@ -66,9 +65,7 @@ def test_every_problem_is_named():
 
 
 def test_command(tmp_path, capsys, monkeypatch):
-    spec = importlib.util.spec_from_file_location('convert_checkpoint', REPOSITORY / 'tools/convert_checkpoint.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('convert_checkpoint')
 
     def run(*arguments):
         options = [f'{key}={value}'.replace(' ', '') for key, value in SMALL.items()]

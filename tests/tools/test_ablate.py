@@ -7,7 +7,8 @@ import pytest
 from mmdet3d.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from helpers.tiny_runs import PROJECTION, REPOSITORY, tiny_config, tiny_model_config
+from helpers.tiny_runs import PROJECTION, tiny_config, tiny_model_config
+from helpers.tool_modules import REPOSITORY
 
 
 def test_seven_rows_for_each_seed_and_nothing_done_twice(tmp_path):

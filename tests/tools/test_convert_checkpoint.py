@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from open_clip import CLIP, SimpleTokenizer
 
-from helpers.tiny_runs import REPOSITORY
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model, load_foreign_checkpoint
 from opendlign_mm.models.clip_backbone import IMAGENET_MEAN, IMAGENET_STD
 from opendlign_mm.models.released import CONTROL_BLOCKS

@@ -11,7 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from helpers.tiny_runs import REPOSITORY, scalars, tiny_config, tiny_model
+from helpers.tiny_runs import scalars, tiny_config, tiny_model
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.compat import prepare_cpu_distributed
 
 HEADS = dict(

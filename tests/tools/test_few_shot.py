@@ -1,6 +1,5 @@
 """Few-shot classification: drawing, the classifier against scikit-learn, and the tool from end to end."""
 import csv
-import importlib.util
 import sys
 
 import numpy as np
@@ -9,7 +8,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from helpers.broken_dataset import Broken
-from helpers.tiny_runs import REPOSITORY, tiny_config
+from helpers.tiny_runs import tiny_config
+from helpers.tool_modules import load_tool
 from opendlign_mm.evaluation.few_shot import FewShotResult, check_classes, classify_few_shot, draw_shots, summarize
 from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
 
@@ -85,9 +85,7 @@ def run(tmp_path, monkeypatch, capsys):
     """``run(*arguments)`` runs the tool on the tiny configuration and returns the module and what it printed."""
     config = tiny_config(tmp_path / 'work', objects_per_class=4)
     config.dump(str(tmp_path / 'config.py'))
-    spec = importlib.util.spec_from_file_location('tool_few_shot', REPOSITORY / 'tools/few_shot.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('few_shot')
 
     def run(*arguments):
         arguments = ('--shots', '1', '3', '--seeds', '2', '--num-workers', '0', '--out', tmp_path / 'out', *arguments)

@@ -15,7 +15,7 @@ import torch
 
 from helpers.generation_workers import Workers, free_port
 from helpers.tiny_generation import SHAPES, SIZE, VIEWS, depth_store, diffusion_config, files_of, generation_config
-from helpers.tiny_runs import REPOSITORY
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
 from opendlign_mm.generation.depth_stage import project_depth
 from opendlign_mm.generation.image_stage import generate_images

@@ -1,5 +1,4 @@
 """The commands of image generation: from shapes to a training on their images, and one message for what is wrong."""
-import importlib.util
 import json
 import re
 import sys
@@ -7,7 +6,9 @@ import sys
 import cv2
 import pytest
 
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP, scalars
+from helpers.tiny_clip import TINY_CLIP
+from helpers.tiny_runs import scalars
+from helpers.tool_modules import REPOSITORY, load_tool
 from opendlign_mm.datasets.store import ShapeStore
 
 STAND_IN = str(REPOSITORY / 'configs/generation/built_in_stand_in.py')
@@ -22,9 +23,7 @@ def run(monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def command(tool: str, *arguments, code: int = 0) -> str:
-        spec = importlib.util.spec_from_file_location(f'tool_{tool}', REPOSITORY / f'tools/{tool}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_tool(tool)
         monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
         if not code:
             module.main()

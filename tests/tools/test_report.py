@@ -1,5 +1,4 @@
 """Results on disk and the table that shows them beside published ones."""
-import importlib.util
 import json
 import os
 import sys
@@ -7,7 +6,8 @@ import sys
 import pytest
 from mmengine.runner import Runner
 
-from helpers.tiny_runs import REPOSITORY, tiny_config
+from helpers.tiny_runs import tiny_config
+from helpers.tool_modules import load_tool
 from opendlign_mm.evaluation.benchmark_table import Row, benchmark_table, load_published, our_rows
 from opendlign_mm.evaluation.results import load_results, save_results
 
@@ -109,9 +109,7 @@ def test_files(tmp_path, published):
 
 @pytest.fixture
 def report(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location('tool_report', REPOSITORY / 'tools/report.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('report')
 
     def run(*arguments):
         monkeypatch.setattr(sys, 'argv', ['report.py', *map(str, arguments)])

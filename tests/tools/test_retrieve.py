@@ -1,5 +1,4 @@
 """Retrieval from end to end: building from a dataset and from a folder, queries by text, image and both."""
-import importlib.util
 import json
 import sys
 
@@ -12,7 +11,8 @@ from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from PIL import Image
 
-from helpers.tiny_runs import REPOSITORY, tiny_config, tiny_model
+from helpers.tiny_runs import tiny_config, tiny_model
+from helpers.tool_modules import load_tool
 from opendlign_mm.apis import init_model
 from opendlign_mm.models.contrastive_head import object_features
 from opendlign_mm.retrieval import ShapeIndex, build_index, embed_query, model_of_index
@@ -46,9 +46,7 @@ def picture(tmp_path):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location('tool_retrieve', REPOSITORY / 'tools/retrieve.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('retrieve')
 
     def run(*arguments):
         workers = ('--num-workers', 0) if arguments[0] == 'build' else ()

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from helpers.scannet_fixtures import CATEGORIES, write_label_map, write_scan
-from helpers.tiny_runs import REPOSITORY
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.scannet_classes import CLASS_SETS, OV3DET_NYU40_IDS, vocabulary_of
 from opendlign_mm.datasets.scannet_scans import read_label_map, read_scan
 

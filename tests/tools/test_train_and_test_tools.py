@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 
 from helpers.small_tools import CONFIG, SmallTools
-from helpers.tiny_runs import REPOSITORY, scalars
+from helpers.tiny_runs import scalars
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model
 from opendlign_mm.command_line.options import move_path
 

@@ -1,6 +1,5 @@
 """Contact sheets, boxes from above, pages for the browser, and the tool that makes them."""
 import base64
-import importlib.util
 import io
 import json
 import pickle
@@ -15,7 +14,8 @@ from mmdet3d.structures import DepthInstance3DBoxes
 from PIL import Image
 
 from helpers.scenes import furnished_room
-from helpers.tiny_runs import REPOSITORY, TINY_CLIP
+from helpers.tiny_clip import TINY_CLIP
+from helpers.tool_modules import REPOSITORY, load_tool
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.structures import SceneDetections
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
@@ -192,9 +192,7 @@ def test_tool_names_a_config_without_detector(tmp_path):
 
 def test_projection_sheet_takes_one_object_of_each_class(tmp_path):
     write_rooms(tmp_path, num_val=1, num_points=8000)
-    spec = importlib.util.spec_from_file_location('projection_sheet', REPOSITORY / 'tools/analysis_tools/projection_sheet.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('analysis_tools/projection_sheet')
     infos = pickle.loads((tmp_path / 'scannet_infos_val.pkl').read_bytes())
     name_of = {label: name for name, label in infos['metainfo']['categories'].items()}
     instances = infos['data_list'][0]['instances']

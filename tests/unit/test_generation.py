@@ -8,6 +8,7 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.tiny_clip import TINY_BACKBONE
 from helpers.tiny_generation import (
     SHAPES,
     SIZE,
@@ -19,7 +20,8 @@ from helpers.tiny_generation import (
     generation_config,
     sdxl_pipeline,
 )
-from helpers.tiny_runs import REPOSITORY, TINY_BACKBONE, scalars, tiny_config
+from helpers.tiny_runs import scalars, tiny_config
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.generation import diffusion
 from opendlign_mm.generation.diffusion import control_images

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import opendlign_mm.datasets.open_vocab_scannet  # noqa: F401
-from helpers.tiny_runs import REPOSITORY
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.procedural.room_layout import lay_out_room
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.datasets.procedural.rooms import ROOM_CLASSES, make_room
