@@ -1,14 +1,14 @@
-"""opendlign_h14.py on images of your own, which tools/generate_images.py made from your shapes.
+"""opendlign_h14.py on your own images, which tools/generate_images.py made from your shapes.
 
     python tools/train.py configs/opendlign_h14_generated.py --cfg-options images_root=data/depth_aligned
 
-Encode the images once instead of in each epoch; the loss is the same up to the half precision of stored features:
+To encode the images once instead of in each epoch (the loss is the same up to the half precision of the features):
 
     python tools/encode_images.py configs/opendlign_h14_generated.py data/depth_aligned data/depth_aligned_features
     python tools/train.py configs/opendlign_h14_generated.py --cfg-options images_root=data/depth_aligned \
         train_dataloader.dataset.image_features=data/depth_aligned_features
 
---resume goes on with the next batch, also in the middle of an epoch. For a smaller CLIP name another file of
+--resume continues with the next batch, also in the middle of an epoch. For a smaller CLIP use another file of
 _base_/models/. The test needs ModelNet40: see opendlign_h14.py.
 """
 _base_ = [

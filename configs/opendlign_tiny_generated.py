@@ -3,7 +3,7 @@
     python tools/train.py configs/opendlign_tiny_generated.py
     python tools/test.py configs/opendlign_tiny_generated.py work_dirs/opendlign_tiny_generated/epoch_10.pth
 
-With the 80 objects that its three commands make it tries the way out; opendlign_tiny.py learns from 640.
+The three commands generate only 80 objects: a smoke test. opendlign_tiny.py trains on 640.
 """
 _base_ = 'opendlign_tiny.py'
 

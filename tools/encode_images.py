@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Encode a store's images once with the frozen branch of a model, for training without images.
+"""Encode generated images once with the frozen branch of a model, for training on their features.
 
     python tools/encode_images.py CONFIG data/depth_aligned data/depth_aligned_features
     python tools/train.py CONFIG --cfg-options train_dataloader.dataset.image_features=data/depth_aligned_features
 
-Run it again after an interruption: it encodes only what is missing.
+After an interruption run it again: it encodes only what is missing.
 """
 import argparse
 
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Encode."""
+    """Run the feature stage."""
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.datasets.store import ShapeStore

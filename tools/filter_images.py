@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Score generated images against the dataset's texts with CLIP and mark which objects to keep.
+"""Score generated images with CLIP among the dataset's texts and decide which objects to keep.
 
     python tools/filter_images.py configs/generation/sd15_controlnet_depth.py --contact-sheet sheet.png
 
-Nothing is deleted: scores, ranks and decisions go to the metadata, and DepthAlignDataset leaves out what is not kept.
+Nothing is deleted: scores, ranks and decisions are added to the metadata, and DepthAlignDataset skips what is not kept.
 """
 import argparse
 from pathlib import Path
@@ -15,7 +15,8 @@ from opendlign_mm.command_line.user_errors import user_errors
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_options(parser, 'filter.max_rank=1 out_dir=data/my_images')
-    parser.add_argument('--contact-sheet', type=Path, metavar='PNG', help='draw the worst and the best objects')
+    parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
+                        help='draw the objects with the lowest and the highest scores')
     add_run_options(parser)
     return parser.parse_args()
 
@@ -29,7 +30,7 @@ def main() -> None:
         from opendlign_mm.generation.processes import join_processes, leave_processes, on_first_process, say
         cfg = load_generation_config(args.config, args.cfg_options)
         if cfg.get('filter') is None:
-            raise ValueError(f'{args.config} has no `filter`')
+            raise ValueError(f'{args.config} has no `filter`; configs/_base_/generation_defaults.py shows one')
         device = join_processes(args.launcher)
         store = on_first_process(lambda: ShapeStore(cfg.out_dir))
         filter_store(store, device=device, **cfg.filter.to_dict())

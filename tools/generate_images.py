@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Generate depth-aligned images of a dataset's depth views.
+"""Generate depth-aligned images of depth views.
 
     python tools/generate_images.py configs/generation/sd15_controlnet_depth.py
     torchrun --nproc-per-node 8 tools/generate_images.py CONFIG
     tools/slurm_generate.sh PARTITION JOB_NAME CONFIG
 
-Run it again after an interruption, with as many processes as you like: it makes only what is missing.
+After an interruption run it again, with any number of processes: it makes only what is missing.
 """
 import argparse
 
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_options(parser, 'source=data/my_depth')
     parser.add_argument('--layout', choices=['shards', 'folder'],
-                        help="WebDataset shards or the released dataset's folders; default the config's")
+                        help="WebDataset shards or the released dataset's folders; default: the config's")
     add_run_options(parser)
     return parser.parse_args()
 
@@ -33,7 +33,7 @@ def main() -> None:
         if args.layout:
             cfg.layout = args.layout
         finish(generate_images(cfg, join_processes(args.launcher)), 'objects have no images',
-               'All others are done. Mend these and run the command again, which makes only their shards.')
+               'All others are done. Fix these and run the command again; only their shards are regenerated.')
 
 
 if __name__ == '__main__':

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Project the clouds or meshes of a dataset to depth views.
+"""Project the point clouds or meshes of a dataset to depth views.
 
     python tools/project_depth.py shapes/ data/my_depth --workers 8
     python tools/project_depth.py built-in:20 data/built_in_depth --resolution 112
     python tools/project_depth.py my_data.py data/my_depth            # a config with `dataset = dict(type=...)`
 
-Run it again after an interruption: it makes only what is missing.
+After an interruption run it again: it makes only what is missing.
 """
 import argparse
 
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', metavar='SRC', help="folder with one sub-folder of files for each class, 'built-in', "
                         "'built-in:N' (N objects of each kind), or a config file with `dataset`")
     parser.add_argument('out', metavar='DST', help='folder to write')
-    parser.add_argument('--views', type=int, default=10)
+    parser.add_argument('--views', type=int, default=10, help='views of an object')
     parser.add_argument('--workers', type=int, default=2, help='processes that read and project')
     parser.add_argument('--resolution', type=int, default=224, help='height and width of a depth view')
     parser.add_argument('--projection', nargs='+', action=DictAction, default={},
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-points', type=int, default=10000, help='points taken of each object')
     parser.add_argument('--layout', choices=['shards', 'folder'], default='shards',
                         help="WebDataset shards or the released dataset's folders")
-    parser.add_argument('--shapes-per-shard', type=int, default=64)
+    parser.add_argument('--shapes-per-shard', type=int, default=64, help='objects in a shard, the unit of work')
     add_run_options(parser)
     return parser.parse_args()
 
@@ -46,7 +46,7 @@ def main() -> None:
         problems = project_depth(shapes_to_project(args.source, args.num_points), args.out, args.views,
                                  dict(args.projection, resolution=args.resolution), args.layout,
                                  args.shapes_per_shard, args.workers)
-        finish(problems, 'objects are left out', 'Mend them and run the command again.')
+        finish(problems, 'objects have no depth views', 'All others are done. Fix these and run the command again.')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
     python tools/generate_images.py configs/generation/flux_controlnet_depth.py --cfg-options source=data/my_depth
 
-Its guidance is distilled into the network: there is no negative prompt.
+The guidance is distilled into the network, so there is no negative prompt.
 """
 _base_ = 'sd15_controlnet_depth.py'
 

@@ -1,12 +1,12 @@
-"""Depth-aligned images as in the paper: ControlNet 1.1 depth on Stable Diffusion 1.5, 20 DDIM steps, guidance 9.
+"""Depth-aligned images as in the paper: ControlNet 1.1 (depth) on Stable Diffusion 1.5, 20 DDIM steps, guidance 9.
 
     python tools/project_depth.py SHAPES data/my_depth
     python tools/generate_images.py configs/generation/sd15_controlnet_depth.py --cfg-options source=data/my_depth
     python tools/filter_images.py configs/generation/sd15_controlnet_depth.py --contact-sheet sheet.png
 
-``pretrained`` may be a local folder. The weights (5 GB) are downloaded once to the Hugging Face cache.
+``pretrained`` may be a local folder. The weights (5 GB) are downloaded to the Hugging Face cache once.
 """
-_base_ = '../_base_/generation_runtime.py'
+_base_ = '../_base_/generation_defaults.py'
 
 generator = dict(
     type='DiffusionImageGenerator',
@@ -16,7 +16,7 @@ generator = dict(
         components=dict(
             controlnet=dict(type='ControlNetModel', pretrained='lllyasviel/control_v11f1p_sd15_depth'),
             scheduler=dict(type='DDIMScheduler'),
-            # It replaces pictures by black ones, on objects without any person.
+            # The safety checker blacks out harmless renderings.
             safety_checker=None),
         requires_safety_checker=False),
     size=256,

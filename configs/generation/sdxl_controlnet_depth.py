@@ -1,8 +1,8 @@
-"""sd15_controlnet_depth.py with Stable Diffusion XL and its depth ControlNet, for 1024 x 1024 pixels.
+"""sd15_controlnet_depth.py with Stable Diffusion XL and its depth ControlNet, at 1024 x 1024 pixels.
 
     python tools/generate_images.py configs/generation/sdxl_controlnet_depth.py --cfg-options source=data/my_depth
 
-The pipeline has two text encoders, and its encode_prompt gives four values: see generator.prompt_outputs.
+The pipeline has two text encoders; prompt_outputs names the four values that its encode_prompt returns.
 """
 _base_ = 'sd15_controlnet_depth.py'
 

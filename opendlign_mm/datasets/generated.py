@@ -1,4 +1,4 @@
-"""Training on generated data of any size: a stream of shards instead of a list of files."""
+"""The training set of generated images: a stream over the shards of a store, which may have any size."""
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,28 +30,28 @@ from .stream_order import (
 class DepthAlignDataset(IterableDataset):
     """Depth views and depth-aligned images of a store, in either layout, streamed shard by shard.
 
-    Each process and each data worker reads its own shards from beginning to end. The order is a function of the seed,
-    the epoch, the numbers of processes and workers and the batch size; random transforms follow the seed, the epoch and
-    the object. So :meth:`go_on_at` resumes an epoch exactly where it was left; ``StreamingTrainLoop`` does it in
-    mmengine's Runner. Give ``sampler=None`` in the data loader's config.
+    Each data worker of each process reads its own shards from beginning to end. The order depends on the seed, the
+    epoch, the numbers of processes and workers and the batch size alone, and random transforms on the seed, the epoch
+    and the object. An epoch can therefore resume at any batch (:meth:`resume_at`); ``StreamingTrainLoop`` does so in
+    mmengine's Runner. Set ``sampler=None`` in the config of the data loader.
 
-    A pipeline gets ``sample_id``, ``category``, ``text``, ``depth_views`` float32 (V, H, W) in [0, 1] and ``images``
-    uint8 (V, H, W, 3), or ``image_features`` float32 (V, D) instead.
+    The pipeline gets ``sample_id``, ``category``, ``text``, ``depth_views`` float32 (V, H, W) in [0, 1] and ``images``
+    uint8 (V, H, W, 3), or ``image_features`` float32 (V, D) instead of the images.
 
     Args:
         data_root: Folder of a store (tools/generate_images.py).
         pipeline: Transforms, e.g. SampleViews and PackShapeInputs.
-        shuffle: Shuffle the shards, and their objects through a buffer.
-        buffer_size: Objects in the buffer of each data worker.
-        only_kept: Leave out objects that the filter did not keep. Without a filter all are kept.
-        image_features: Folder of tools/encode_images.py: features of the images by the frozen branch, given instead of
-            the images, which then need not be decoded or encoded again.
-        seed: Of the order; None takes the Runner's.
-        metainfo: Kept as the dataset's information.
+        shuffle: Whether to shuffle the shards, and their objects through a buffer.
+        buffer_size: Number of objects in the shuffle buffer of each data worker.
+        only_kept: Whether to skip the objects that the filter rejected. Without a filter all are used.
+        image_features: Folder of tools/encode_images.py with the features of the images by the frozen branch. They
+            replace the images, which are then neither decoded nor encoded again.
+        seed: Seed of the order; None takes the Runner's.
+        metainfo: Meta information of the dataset.
 
     Raises:
         FileNotFoundError: There is no store, or shards are not done.
-        ValueError: No object is to be used, or a shard is damaged; the message names it.
+        ValueError: No object can be used, or a shard is damaged; the message names it.
     """
 
     def __init__(self, data_root: str | Path, pipeline: Sequence = (), shuffle: bool = True,
@@ -71,26 +71,27 @@ class DepthAlignDataset(IterableDataset):
         self.epoch, self.batches_done = 0, 0
 
     def _usable(self, only_kept: bool) -> tuple[list[list[int]], list[int]]:
-        entries, stored, left_out = [], [], 0
+        entries, stored, rejected = [], [], 0
         for shard in range(self.store.num_shards):
             rows = [row for row in self.store.rows(shard) if not row['problem']]
             positions = [position for position, row in enumerate(rows) if not only_kept or row['kept'] is not False]
-            left_out += len(rows) - len(positions)
+            rejected += len(rows) - len(positions)
             entries.append(positions)
             stored.append(len(rows))
         if not any(entries):
-            raise ValueError(f'{self.store.root} has no object to train on; {left_out} were left out by the filter '
-                             '(only_kept=False takes them)')
-        if left_out:
-            print_log(f'{left_out} of {sum(stored)} objects of {self.store.root} are left out by the filter', 'current')
+            raise ValueError(f'{self.store.root} has no object to train on; the filter rejected {rejected} '
+                             '(set only_kept=False to use them)')
+        if rejected:
+            print_log(f'skipping {rejected} of {sum(stored)} objects of {self.store.root}: rejected by the filter',
+                      'current')
         return entries, stored
 
     def set_batches(self, batch_size: int, drop_last: bool) -> None:
-        """Say how the loader makes batches, so that each data worker gets whole ones."""
+        """Set how the loader makes batches, so that each data worker streams whole ones."""
         self.batch_size, self.drop_last = batch_size, drop_last
 
-    def go_on_at(self, epoch: int, batches_done: int = 0) -> None:
-        """Let the next iteration be that of an epoch, without the batches of each process that are done."""
+    def resume_at(self, epoch: int, batches_done: int = 0) -> None:
+        """Start the next iteration in ``epoch``, skipping the first ``batches_done`` batches of each process."""
         self.epoch, self.batches_done = epoch, batches_done
 
     @property
@@ -100,12 +101,12 @@ class DepthAlignDataset(IterableDataset):
         return [(shard, position) for shard, positions in enumerate(self.entries) for position in positions]
 
     def __len__(self) -> int:
-        """Objects that this process sees in an epoch."""
+        """Return the number of objects that this process sees in an epoch."""
         length = -(-sum(map(len, self.entries)) // get_world_size())
         return num_batches(length, self.batch_size, True) * self.batch_size if self.drop_last else length
 
     def part(self, worker: int, num_workers: int) -> StreamPart:
-        """What a data worker of this process streams in the whole epoch."""
+        """Return what a data worker of this process streams in a whole epoch."""
         own = share_of_process(self._all, get_rank(), get_world_size())
         reading = share_of_worker(own, worker, num_workers, self.batch_size, self.drop_last)
         giving = reading
@@ -115,9 +116,10 @@ class DepthAlignDataset(IterableDataset):
         return StreamPart(reading, giving)
 
     def __iter__(self) -> Iterator[dict]:
+        """Stream what is left of the epoch for this data worker."""
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        # A loader always asks its first worker first: it takes the part of the one whose turn it would be.
+        # A loader starts with its first worker, which therefore takes the part of the worker whose turn it is.
         worker = (worker + self.batches_done) % num_workers
         reading, giving = self.part(worker, num_workers)
         done = batches_given(self.batches_done, worker, num_workers) * self.batch_size
@@ -126,25 +128,14 @@ class DepthAlignDataset(IterableDataset):
 
     def _in_order(self, reading: Sequence[Entry], giving: Sequence[Entry],
                   done: int) -> Iterator[tuple[Entry, PackedShape]]:
-        """Stream what is still to be given; objects wait, encoded, until their turn comes."""
-        # By place in the order of reading: an entry that fills up the last process may occur twice.
-        places: dict[Entry, list[int]] = {}
-        for place, entry in enumerate(reading):
-            places.setdefault(entry, []).append(place)
-        taken: dict[Entry, int] = {}
-        turns = []
-        for entry in giving:
-            turns.append((entry, taken.get(entry, 0)))
-            taken[entry] = taken.get(entry, 0) + 1
-        turns = turns[done:]
+        """Read the entries and yield them in the order of ``giving``, without the first ``done``.
+
+        Objects wait in the buffer with their files still encoded.
+        """
+        turns, numbered_reading = _numbered(giving)[done:], iter(_numbered(reading))
         wanted, waiting, current = set(turns), {}, 0
-        seen: dict[Entry, int] = {}
         for shard, positions in _runs(reading):
-            numbered = {}
-            for position in positions:
-                entry = (shard, position)
-                numbered[position] = (entry, seen.get(entry, 0))
-                seen[entry] = seen.get(entry, 0) + 1
+            numbered = {position: next(numbered_reading) for position in positions}
             if not any(turn in wanted for turn in numbered.values()):
                 continue
             for position, shape in self._shapes_of(shard, max(numbered)):
@@ -163,7 +154,7 @@ class DepthAlignDataset(IterableDataset):
             if position == last:
                 return
         raise ValueError(f'{self.store.shard_path(shard)} ends after {count} of {self._stored[shard]} objects; it is '
-                         'cut off. Run tools/generate_images.py again.')
+                         'truncated. Run tools/generate_images.py again.')
 
     def _prepared(self, shape: PackedShape, entry: Entry) -> dict:
         results = {key: shape.metadata[key] for key in ('sample_id', 'category', 'text', 'gt_label')
@@ -177,8 +168,18 @@ class DepthAlignDataset(IterableDataset):
             return self.pipeline(results)
 
 
+def _numbered(entries: Sequence[Entry]) -> list[tuple[Entry, int]]:
+    """Number the occurrences of each entry: those that pad the share of the last process may occur twice."""
+    counts: dict[Entry, int] = {}
+    numbered = []
+    for entry in entries:
+        numbered.append((entry, counts.get(entry, 0)))
+        counts[entry] = counts.get(entry, 0) + 1
+    return numbered
+
+
 def _runs(reading: Sequence[Entry]) -> Iterator[tuple[int, list[int]]]:
-    """Consecutive entries of one shard, each position once: (shard, positions)."""
+    """Group consecutive entries of one shard, each position once: (shard, positions)."""
     shard, positions = None, []
     for entry in reading:
         if entry[0] != shard or positions and entry[1] <= positions[-1]:
@@ -192,8 +193,10 @@ def _runs(reading: Sequence[Entry]) -> Iterator[tuple[int, list[int]]]:
 
 @contextmanager
 def _own_randomness(*numbers: int) -> Iterator[None]:
-    """Random transforms draw the same for an object in an epoch, whatever was drawn before; the rest of the process
-    goes on as if they had drawn nothing."""
+    """Seed the global generators of random transforms within the block, and restore their states after it.
+
+    What is drawn for an object depends on the numbers alone, and the rest of the process is not affected.
+    """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     random.seed(seed)

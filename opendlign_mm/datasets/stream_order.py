@@ -1,40 +1,40 @@
-"""In which order a dataset streams: shards shuffled, then objects through a shuffle buffer, without reading any."""
+"""The order in which a stream gives its objects: shuffled shards, then a shuffle buffer, computed without reading."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-# (shard, position in it)
+# (shard, position in the shard)
 Entry = tuple[int, int]
 
 
 class StreamPart(NamedTuple):
-    """What one data worker streams in an epoch.
+    """The part of an epoch that one data worker streams.
 
     Attributes:
-        reading: Entries in the order in which shards are read.
-        giving: The same entries in the order in which they are given.
+        reading: Entries in the order in which they are read.
+        giving: The same entries in the order in which they leave the shuffle buffer.
     """
     reading: list[Entry]
     giving: list[Entry]
 
 
 def shuffled_entries(entries: Sequence[Sequence[int]], seed: tuple[int, ...]) -> list[Entry]:
-    """All entries of an epoch, whole shards in random order.
+    """Return all entries of an epoch, whole shards in random order.
 
     Args:
-        entries: Of each shard the positions to use.
-        seed: Numbers that decide the order, e.g. (run seed, epoch).
+        entries: Positions to use, for each shard.
+        seed: Numbers that determine the order, e.g. (run seed, epoch).
     """
     order = np.random.default_rng(seed).permutation(len(entries))
     return [(int(shard), int(position)) for shard in order for position in entries[shard]]
 
 
 def buffer_order(reading: Sequence[Entry], buffer_size: int, seed: tuple[int, ...]) -> list[Entry]:
-    """In which order a shuffle buffer gives back what is put into it.
+    """Return the order in which entries leave a shuffle buffer.
 
-    At each step a random entry of the full buffer leaves, and the next one read takes its place, so an entry never
-    leaves more than ``buffer_size`` - 1 entries before its turn.
+    At each step a random entry leaves the full buffer and the next entry takes its place, so an entry leaves at most
+    ``buffer_size`` - 1 entries early.
     """
     rng = np.random.default_rng(seed)
     buffer, order = [], []
@@ -54,23 +54,26 @@ def _take(buffer: list, rng: np.random.Generator) -> Entry:
 
 
 def share_of_process(entries: Sequence[Entry], rank: int, world_size: int) -> list[Entry]:
-    """Consecutive entries of one of ``world_size`` processes, as many for each; the first ones fill up the last."""
+    """Return the consecutive entries of one process.
+
+    All processes get equally many; the first entries pad the share of the last process.
+    """
     length = -(-len(entries) // world_size)
     padded = list(entries) + list(entries[:length * world_size - len(entries)])
     return padded[rank * length:(rank + 1) * length]
 
 
 def num_batches(length: int, batch_size: int, drop_last: bool) -> int:
-    """Batches of ``length`` entries."""
+    """Return the number of batches that ``length`` entries make."""
     return length // batch_size if drop_last else -(-length // batch_size)
 
 
 def share_of_worker(entries: Sequence[Entry], worker: int, num_workers: int, batch_size: int,
                     drop_last: bool) -> list[Entry]:
-    """Consecutive entries of a data worker: those of its batches.
+    """Return the consecutive entries of one data worker of a process: those of its batches.
 
-    PyTorch takes batch b from worker b modulo ``num_workers``; each worker gets whole batches, and what does not fill
-    one goes to the worker whose turn comes last.
+    PyTorch takes batch b from worker b modulo ``num_workers``. Each worker gets whole batches; an incomplete batch goes
+    to the worker of the last batch.
     """
     batches = num_batches(len(entries), batch_size, drop_last)
     counts = [len(range(index, batches, num_workers)) for index in range(num_workers)]
@@ -82,5 +85,5 @@ def share_of_worker(entries: Sequence[Entry], worker: int, num_workers: int, bat
 
 
 def batches_given(skip: int, worker: int, num_workers: int) -> int:
-    """How many of the first ``skip`` batches of a loader came from one worker."""
+    """Return how many of the first ``skip`` batches of a loader came from one worker."""
     return len(range(worker, skip, num_workers))

@@ -133,7 +133,7 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """Iterate what is left of an epoch."""
         done = self._iter - self._epoch * len(self.dataloader)
-        self.dataloader.dataset.go_on_at(self._epoch, done)
+        self.dataloader.dataset.resume_at(self._epoch, done)
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         for index, data_batch in enumerate(self.dataloader, done):

@@ -1,4 +1,4 @@
-"""Depth views to pictures that agree with them. Stages over whole datasets are imported where they are run."""
+"""From depth views to images that agree with them. Import the stages over whole datasets from their own modules."""
 from .diffusion import DiffusionImageGenerator
 from .shaded_texture import ShadedTextureGenerator
 

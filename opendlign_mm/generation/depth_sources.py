@@ -1,7 +1,7 @@
-"""Where the image stage takes depth views and texts from."""
+"""Sources of the image stage: depth views and texts, from a store or from a folder of released depth maps."""
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
@@ -11,7 +11,7 @@ from ..datasets.store.packed_shape import sample_id_of
 
 
 class Broken(NamedTuple):
-    """In the place of an object that cannot be read: which, and why."""
+    """Placeholder of an object that cannot be read, with the reason."""
     sample_id: str
     problem: str
 
@@ -30,42 +30,43 @@ class StoredDepthViews:
         self.store, self.num_shapes, self.shapes_per_shard = store, store.num_shapes, store.shapes_per_shard
 
     def texts(self) -> dict[str, str]:
-        """sample_id -> text of every object that could be projected."""
+        """Return sample_id -> text of every object that could be projected."""
         return {row['sample_id']: row['text'] for shard in range(self.store.num_shards)
                 for row in self.store.rows(shard) if not row['problem']}
 
     def read(self, shard: int) -> Iterator[PackedShape | Broken]:
-        """The objects of a shard."""
+        """Stream the objects of a shard."""
         expected = [row['sample_id'] for row in self.store.rows(shard) if not row['problem']]
-        shapes, problem = self.store.read(shard), 'it is not in its shard'
-        for position, sample_id in enumerate(expected):
+        shapes, problem = self.store.read(shard), ''
+        for position in range(len(expected)):
             try:
                 shape = next(shapes)
             except StopIteration:
-                problem = f'{self.store.shard_path(shard)} ends before it; run tools/project_depth.py again'
+                problem = f'{self.store.shard_path(shard)} is truncated; run tools/project_depth.py again'
             except (OSError, ValueError) as error:
                 problem = str(error)
             else:
                 yield shape
                 continue
-            # After an error a stream has nothing more to give.
+            # A generator that raised an error yields nothing more.
             yield from (Broken(later, problem) for later in expected[position:])
             return
 
     def settings(self) -> dict:
+        """Return everything that determines the depth views."""
         return dict(num_shapes=self.num_shapes, **self.store.settings)
 
 
 class ReleasedDepthFolder:
-    """A folder of ``<id>_dm.npy`` files, as OpenDlign's authors released them, with a JSON file of texts.
+    """A folder of ``<id>_dm.npy`` files as the authors of OpenDlign released them, with a JSON file of texts.
 
     Args:
         folder: The folder ``depth_map``.
-        shapes_per_shard: Objects of a shard.
+        shapes_per_shard: Number of objects in a shard.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It has no depth map.
+        ValueError: The folder has no depth map.
     """
 
     def __init__(self, folder: Path, shapes_per_shard: int) -> None:
@@ -76,11 +77,11 @@ class ReleasedDepthFolder:
         self.num_shapes, self.shapes_per_shard = len(self.keys), shapes_per_shard
 
     def texts(self) -> dict[str, str]:
-        """The category of a file named ``<id>+<category>_dm.npy``; none for others."""
+        """Return sample_id -> category of files named ``<id>+<category>_dm.npy``; '' for other files."""
         return {sample_id_of(key): sample_id_of(key.rpartition('+')[2]) if '+' in key else '' for key in self.keys}
 
     def read(self, shard: int) -> Iterator[PackedShape | Broken]:
-        """The objects of a shard."""
+        """Stream the objects of a shard."""
         begin = shard * self.shapes_per_shard
         for key in self.keys[begin:begin + self.shapes_per_shard]:
             try:
@@ -91,6 +92,7 @@ class ReleasedDepthFolder:
                 yield PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
 
     def settings(self) -> dict:
+        """Return what determines the depth views, as far as it is known."""
         return dict(num_shapes=self.num_shapes)
 
 
@@ -98,10 +100,15 @@ DepthSource = StoredDepthViews | ReleasedDepthFolder
 
 
 def open_depth_source(path: str | Path, shapes_per_shard: int = 64) -> DepthSource:
-    """The depth views at ``path``: a store, ``depth_map`` itself, or a folder that has one.
+    """Open the depth views at ``path``: a store, a folder ``depth_map``, or a folder that contains one.
+
+    Args:
+        path: The folder.
+        shapes_per_shard: Number of objects in a shard, for folders of depth maps; a store has its own.
 
     Raises:
-        FileNotFoundError, ValueError: There is none.
+        FileNotFoundError: There is no such folder.
+        ValueError: The folder has no depth views.
     """
     path = required(path, 'Make depth views with tools/project_depth.py, or give a folder of _dm.npy files: '
                     '--cfg-options source=DIR.')
@@ -111,10 +118,10 @@ def open_depth_source(path: str | Path, shapes_per_shard: int = 64) -> DepthSour
 
 
 def texts_of(source: DepthSource, metadata: str | Path | None = None) -> dict[str, str]:
-    """The text of each object.
+    """Return the text of each object.
 
     Args:
-        source: The depth views; texts that they come with are the default.
+        source: Depth views; texts that they come with are the default.
         metadata: JSON file ``{sample_id: text}`` or ``{sample_id: {"text": text, ...}}``.
 
     Raises:
@@ -128,12 +135,12 @@ def texts_of(source: DepthSource, metadata: str | Path | None = None) -> dict[st
         texts = {name: _text(given.get(name)) or text for name, text in texts.items()}
     missing: list[str] = sorted(name for name, text in texts.items() if not text)
     if missing:
-        raise ValueError(f'{len(missing)} of {len(texts)} objects have no text to make prompts of: '
+        raise ValueError(f'{len(missing)} of {len(texts)} objects have no text for their prompts: '
                          f'{", ".join(missing[:5])}{", ..." * (len(missing) > 5)}. Give a JSON file '
                          f'{{sample_id: text}} that has them: --cfg-options metadata=FILE'
                          f'{f" (now {metadata})" if metadata else ""}.')
     return texts
 
 
-def _text(entry) -> str:
+def _text(entry: Any) -> str:
     return str(entry.get('text') or '').strip() if isinstance(entry, dict) else str(entry or '').strip()

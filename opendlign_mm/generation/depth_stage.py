@@ -1,4 +1,4 @@
-"""Clouds and meshes of a dataset to depth views, shard by shard."""
+"""The depth stage: project the point clouds or meshes of a dataset to depth views, shard by shard."""
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +10,33 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..datasets.readable import ReadableObjects, Unreadable
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
+from ..datasets.store.shape_store import Layout
 from .processes import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
 
 
 def view_angles(num_views: int) -> list[float]:
-    """Angles about the vertical axis in degrees, from 30 on in equal steps below 330; 10 views are the paper's."""
+    """Return angles about the vertical axis in degrees: equal steps from 30, below 330. The paper has 10 views."""
     if num_views < 1:
         raise ValueError(f'the number of views must be >= 1, got {num_views}')
     return [30 + 300 * view / num_views for view in range(num_views)]
 
 
 def shapes_to_project(source: str, num_points: int = 10000) -> dict:
-    """The dataset config that ``SRC`` of tools/project_depth.py stands for, without its projection.
+    """Return the dataset config that ``SRC`` of tools/project_depth.py stands for, without its projection.
 
     Args:
         source: A folder with one sub-folder of clouds or meshes for each class; 'built-in', or 'built-in:N' for N
             objects of each kind; or a config file with ``dataset``, whose pipeline gives ``points``.
-        num_points: Points taken of each object, where ``source`` is no config.
+        num_points: Number of points taken of each object, unless ``source`` is a config.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: N is not a number, or the config has no ``dataset``.
     """
     if source.split(':')[0] == 'built-in':
         number = source.partition(':')[2] or '50'
         if not number.isdigit() or not int(number):
-            raise ValueError(f"'built-in:N' wants a number of objects of each kind, got {source!r}")
+            raise ValueError(f"N in 'built-in:N' must be a number of objects of each kind, got {source!r}")
         return dict(type='BuiltInShapes', num_per_category=int(number), num_points=num_points,
                     pipeline=[dict(type='LoadBuiltInShape')])
     if source.endswith('.py'):
@@ -45,7 +50,7 @@ def shapes_to_project(source: str, num_points: int = 10000) -> dict:
 
 
 class _DepthViews(Dataset):
-    """Objects of a dataset as packed depth views."""
+    """The objects of a dataset as packed depth views."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -62,28 +67,28 @@ class _DepthViews(Dataset):
 
 
 def project_depth(dataset: dict | Dataset, out_dir: str | Path, num_views: int = 10,
-                  projection: dict | None = None, layout: str = 'shards', shapes_per_shard: int = 64,
+                  projection: dict | None = None, layout: Layout = 'shards', shapes_per_shard: int = 64,
                   num_workers: int = 0) -> dict[str, str]:
     """Run this process's part of the depth stage.
 
-    Objects that cannot be read are left out of their shards; the next run tries them again.
+    Unreadable objects are missing in their shards; the next run tries them again.
 
     Args:
         dataset: Config of a dataset whose pipeline gives ``points`` (N, 3), z up.
         out_dir: Folder of the store.
-        num_views: V.
+        num_views: Number of views of an object, V.
         projection: Further arguments of the projection; see :func:`build_projection`.
         layout: 'shards' (WebDataset) or 'folder' (as released).
-        shapes_per_shard: Objects of a shard.
-        num_workers: Processes that read and project.
+        shapes_per_shard: Number of objects in a shard.
+        num_workers: Number of worker processes that read and project.
 
     Returns:
-        sample_id -> why the object has no depth views, of all processes: each waits for the last one.
+        sample_id -> why the object has no depth views, of all processes; each process waits for the last one.
     """
     projection = dict(projection or {}, view_angles=view_angles(num_views))
     dataset = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
     settings = dict(stage='depth views', dataset=dataset)
-    # In test mode an object that cannot be read is an error, and no other takes its place.
+    # In test mode an unreadable object is an error and is not replaced by another one.
     dataset = DATASETS.build(dict(dataset, test_mode=True))
     out_dir, problems = Path(out_dir), {}
     with only_run(out_dir):

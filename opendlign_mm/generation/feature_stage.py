@@ -1,4 +1,4 @@
-"""Features of generated images by a model's frozen branch, computed once for all epochs."""
+"""The feature stage: encode generated images with a model's frozen branch, once for all epochs."""
 from pathlib import Path
 
 import torch
@@ -10,27 +10,28 @@ from .processes import on_first_process, only_run, own_share, progress, say
 
 
 def encode_images(model: OpenDlign, store: ShapeStore, out_dir: str | Path) -> None:
-    """Run this process's part: a file of features for each shard; those that are there stay.
+    """Run this process's part of the feature stage: write a file of features for each shard that has none yet.
 
     Args:
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
         store: A finished store of images.
         out_dir: Folder of the features.
 
     Raises:
-        FileNotFoundError, ValueError: Shards are missing or damaged, or ``out_dir`` has the features of another model.
+        FileNotFoundError: Shards are missing.
+        ValueError: Shards are damaged, or ``out_dir`` has the features of another model.
     """
     out_dir = Path(out_dir)
     identity = model.backbone.pretrained_branch_identity()
     device = model.backbone.logit_scale.device
 
-    def wanted(shard: int):
+    def stored_ids(shard: int) -> list[str]:
         return [row['sample_id'] for row in store.rows(shard) if not row['problem']]
 
     with only_run(out_dir):
         features = on_first_process(lambda: ImageFeatures.create(out_dir, identity))
         shards = on_first_process(lambda: [shard for shard in range(store.num_shards)
-                                           if not features.is_done(shard, wanted(shard))])
+                                           if not features.is_done(shard, stored_ids(shard))])
         say(f'{len(shards)} of {store.num_shards} shards are to be encoded')
         for shard in progress(own_share(shards), desc='features', unit='shard'):
             encoded = {}
@@ -38,6 +39,7 @@ def encode_images(model: OpenDlign, store: ShapeStore, out_dir: str | Path) -> N
                 images = torch.from_numpy(shape.images()).to(device).permute(0, 3, 1, 2).float() / 255
                 with torch.no_grad():
                     encoded[shape.sample_id] = model.encode_views(images[None], 'pretrained')[0].cpu().numpy()
-            if list(encoded) != wanted(shard):
-                raise ValueError(f'{store.shard_path(shard)} is damaged or cut off; run tools/generate_images.py again')
+            if list(encoded) != stored_ids(shard):
+                raise ValueError(f'{store.shard_path(shard)} is damaged or truncated; run tools/generate_images.py '
+                                 'again')
             features.write(shard, encoded)

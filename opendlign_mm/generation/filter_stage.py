@@ -1,4 +1,8 @@
-"""Which generated images show what they should (the paper's open problem): CLIP scores among the dataset's texts."""
+"""The filter stage: score generated images with CLIP among the dataset's texts and decide which objects to keep.
+
+The authors of OpenDlign name the filtering of low-quality images as future work; their released training code keeps an
+object if its images retrieve their own text among the three best.
+"""
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,36 +20,39 @@ from .processes import missing_shards, of_all_processes, only_run, own_share, pr
 
 
 class KeepRule(NamedTuple):
-    """Which objects, and which single images, are kept.
+    """Rule that decides which objects, and which of their images, are kept.
 
     Attributes:
-        max_rank: Keep where the own text is among so many best of the distinct texts; the release's rule with 3. None:
-            any rank.
-        min_score: Keep where the cosine with the own text is at least this; None: any.
+        max_rank: Largest rank of the own text among the distinct texts; 3 is the release's rule. None allows any.
+        min_score: Smallest cosine with the own text; None allows any.
     """
     max_rank: int | None = 3
     min_score: float | None = None
 
     def __call__(self, rank: int, score: float) -> bool:
+        """Return whether an image or object with this rank and score is kept."""
         return (self.max_rank is None or rank <= self.max_rank) and (self.min_score is None or score >= self.min_score)
 
 
 class ImageFilter:
-    """Scores images against the distinct texts of a dataset.
+    """Scores of images among the distinct texts of a dataset.
 
     Args:
-        clip: Config or module of a ``CLIPDepthBackbone``; its pretrained branch sees the images.
-        texts: The dataset's texts; each counts once.
-        template: Sentence around a text, with one {}.
-        rule: What is kept.
-        device: Where CLIP runs.
+        clip: Config or module of a ``CLIPDepthBackbone``; its pretrained branch encodes the images.
+        texts: Texts of the dataset; duplicates count once.
+        template: Sentence with one {} for the text.
+        rule: Rule of what is kept; default :class:`KeepRule`'s.
+        device: Device of CLIP.
+
+    Raises:
+        ValueError: ``template`` does not have exactly one {}.
     """
 
     def __init__(self, clip: dict | torch.nn.Module, texts: Sequence[str], template: str = 'a photo of a {}.',
-                 rule: KeepRule = KeepRule(), device: str | torch.device = 'cpu') -> None:
+                 rule: KeepRule | None = None, device: str | torch.device = 'cpu') -> None:
         if template.count('{}') != 1:
             raise ValueError(f'template must have one {{}} for the text of the object, got {template!r}')
-        self.rule, self.device = rule, torch.device(device)
+        self.rule, self.device = rule or KeepRule(), torch.device(device)
         self.clip = (clip if isinstance(clip, torch.nn.Module) else MODELS.build(clip)).to(self.device).eval()
         self.texts = sorted(set(texts))
         self._index = {text: index for index, text in enumerate(self.texts)}
@@ -58,24 +65,24 @@ class ImageFilter:
         """Judge the images of an object.
 
         Args:
-            images: uint8 (V, H, W, 3), RGB.
-            text: The object's own.
+            images: uint8 array (V, H, W, 3), RGB.
+            text: Text of the object.
 
         Returns:
-            dict: ``scores``, ``ranks``, ``images_kept``: of each image the cosine with its own text, the place of that
-            text among all (1 is best) and the decision; ``score``, ``rank``, ``kept``: the same of the object, by the
-            normalized mean of its image features; ``nearest_text``: the text that this mean is nearest to.
+            ``scores``, ``ranks`` and ``images_kept``: for each image the cosine with the own text, the rank of that
+            text among all texts (1 is best) and the decision. ``score``, ``rank`` and ``kept``: the same for the
+            object, from the normalized mean of its image features. ``nearest_text``: the best text of the object.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
         features = F.normalize(self.clip(pixels, ('pretrained', ))['pretrained'].float(), dim=-1)
-        scores, ranks = self._placed(features, text)
+        scores, ranks = self._scores_and_ranks(features, text)
         mean = F.normalize(features.mean(0, keepdim=True), dim=-1)
-        (score, ), (rank, ) = self._placed(mean, text)
-        return dict(scores=scores, ranks=ranks, images_kept=[self.rule(*pair) for pair in zip(ranks, scores)],
-                    score=score, rank=rank, kept=self.rule(rank, score),
+        (score, ), (rank, ) = self._scores_and_ranks(mean, text)
+        return dict(scores=scores, ranks=ranks, score=score, rank=rank, kept=self.rule(rank, score),
+                    images_kept=[self.rule(*pair) for pair in zip(ranks, scores, strict=True)],
                     nearest_text=self.texts[int((mean @ self.text_features.T).argmax())])
 
-    def _placed(self, features: Tensor, text: str):
+    def _scores_and_ranks(self, features: Tensor, text: str) -> tuple[list[float], list[int]]:
         cosines = features @ self.text_features.T
         own = cosines[:, self._index[text]]
         ranks = 1 + (cosines > own[:, None]).sum(1)
@@ -86,13 +93,16 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
                  min_score: float | None = None, device: str | torch.device = 'cpu') -> None:
     """Run this process's part of the filter stage: add scores and decisions to the metadata. Nothing is deleted.
 
-    Shards that were filtered with the same CLIP, texts, template and rule are left alone. Each process waits for the
-    last one.
+    Shards that were filtered with the same CLIP, texts, template and rule are skipped. Each process waits for the last
+    one.
 
     Args:
         store: A finished store of images.
-        clip, template, device: See :class:`ImageFilter`.
-        max_rank, min_score: See :class:`KeepRule`.
+        clip: Config of a ``CLIPDepthBackbone``.
+        template: Sentence with one {} for the text.
+        max_rank: Largest rank that is kept; see :class:`KeepRule`.
+        min_score: Smallest score that is kept; see :class:`KeepRule`.
+        device: Device of CLIP.
 
     Raises:
         FileNotFoundError: Shards are missing.
@@ -121,11 +131,11 @@ def _check_complete(store: ShapeStore, shard: int, shapes: Sequence[PackedShape]
     expected = [row['sample_id'] for row in store.rows(shard) if not row['problem']]
     if [shape.sample_id for shape in shapes] != expected:
         raise ValueError(f'{store.shard_path(shard)} has {len(shapes)} of {len(expected)} objects; it is damaged or '
-                         'cut off. Run tools/generate_images.py again.')
+                         'truncated. Run tools/generate_images.py again.')
 
 
 def summary(store: ShapeStore) -> str:
-    """One line on what was kept."""
+    """Return one line on how many objects are kept."""
     rows = [row for shard in range(store.num_shards) for row in store.rows(shard) if not row['problem']]
     kept = sum(row['kept'] is not False for row in rows)
     ranks = [row['rank'] for row in rows if row['rank'] is not None]
@@ -134,19 +144,19 @@ def summary(store: ShapeStore) -> str:
 
 
 def contact_sheet(store: ShapeStore, path: str | Path, each: int = 8) -> Path:
-    """Draw the objects with the lowest and the highest scores, all their images in a row.
+    """Draw the objects with the lowest and the highest scores, one row of images for each.
 
     Args:
         store: A filtered store.
-        path: PNG to write.
-        each: Objects of either kind.
+        path: PNG file to write.
+        each: Number of objects at either end.
 
     Raises:
         ValueError: No object has a score.
     """
     from ..visualization.sheets import draw_image_sheet
     rows = sorted((row['score'], shard, row['sample_id']) for shard in range(store.num_shards)
-                   for row in store.rows(shard) if row['score'] is not None)
+                  for row in store.rows(shard) if row['score'] is not None)
     if not rows:
         raise ValueError(f'no object of {store.root} has a score; filter it first')
     each = min(each, max(len(rows) // 2, 1))
@@ -157,11 +167,11 @@ def contact_sheet(store: ShapeStore, path: str | Path, each: int = 8) -> Path:
     images, titles = [], []
     places = [f'worst {place + 1}' for place in range(each)]
     places += [f'best {place}' for place in range(len(chosen) - each, 0, -1)]
-    for place, (_, _, sample_id) in zip(places, chosen):
+    for place, (_, _, sample_id) in zip(places, chosen, strict=True):
         shape = found[sample_id]
         facts = shape.metadata
         images.append(shape.images())
-        taken_for = '' if facts['rank'] == 1 else f'\nnearest text: {facts["nearest_text"][:28]}'
+        nearest = '' if facts['rank'] == 1 else f'\nnearest text: {facts["nearest_text"][:28]}'
         titles.append(f'{place}: {facts["text"][:28]}\n{sample_id[-28:]}\nscore {facts["score"]:.3f}, rank '
-                      f'{facts["rank"]}, {"kept" if facts["kept"] else "left out"}{taken_for}')
+                      f'{facts["rank"]}, {"kept" if facts["kept"] else "rejected"}{nearest}')
     return draw_image_sheet(images, titles, path)

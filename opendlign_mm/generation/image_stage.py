@@ -1,4 +1,7 @@
-"""Generate images for all shards of a store."""
+"""The image stage: generate depth-aligned images for all shards of a store of depth views.
+
+:func:`generate_images` runs the stage of a config; :class:`ImageStage` makes the images of given shards.
+"""
 import hashlib
 import json
 import time
@@ -11,6 +14,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
 from ..datasets.store import PackedShape, ShapeStore, encode_image
+from ..datasets.store.packed_shape import ImageFormat
 from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
 from .image_prompts import PromptStyle
 from .processes import (
@@ -26,28 +30,99 @@ from .processes import (
 from .throughput import Throughput, together
 
 
+def generate_images(cfg: dict | Config, device: torch.device | None = None) -> dict[str, str]:
+    """Run this process's part of the image stage of a config; see configs/generation/.
+
+    Args:
+        cfg: ``source``, ``out_dir``, ``generator``; optional ``metadata``, ``prompt``, ``layout``, ``seed``,
+            ``batch_size``, ``shapes_per_shard``, ``depth_shape``, ``image_format``, ``image_quality``.
+        device: Device of the generator; default the CPU.
+
+    Returns:
+        sample_id -> why the object has no images, of all processes; each process waits for the last one.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError, RuntimeError: The input or the output folder cannot be used; the message
+            says what to do. Finished shards are kept; rerun to complete the rest.
+    """
+    cfg = Config(dict(cfg)) if not isinstance(cfg, Config) else cfg
+    device = device or torch.device('cpu')
+    out_dir, layout = Path(cfg.out_dir), cfg.get('layout', 'shards')
+    image_format = 'png' if layout == 'folder' else cfg.get('image_format', 'jpg')
+    options = dict(seed=cfg.get('seed', 0), depth_shape=cfg.get('depth_shape'), image_format=image_format,
+                   image_quality=cfg.get('image_quality', 95))
+    prompts, generator_config = PromptStyle(**cfg.get('prompt', {})), cfg.generator.to_dict()
+
+    def start() -> tuple[DepthSource, dict[str, str]]:
+        source = open_depth_source(cfg.source, cfg.get('shapes_per_shard', 64))
+        texts = texts_of(source, cfg.get('metadata'))
+        settings = dict(options, stage='images', generator=generator_config, prompt=vars(prompts),
+                        source=source.settings())
+        ShapeStore.create(out_dir, layout, source.num_shapes, source.shapes_per_shard, settings)
+        return source, texts
+
+    with only_run(out_dir):
+        source, texts = on_first_process(start)
+        store = ShapeStore(out_dir)
+        generator = MODELS.build(dict(generator_config))
+        if hasattr(generator, 'to'):
+            generator.to(device)
+        stage = ImageStage(source, texts, store, generator, prompts, batch_size=cfg.get('batch_size', 64),
+                           device=device, **options)
+        shards = missing_shards(store, stage.can_be_completed)
+        say(f'{len(shards)} of {store.num_shards} shards of {out_dir} are to be made')
+        own = own_share(shards)
+        if own and hasattr(generator, 'load'):
+            generator.load()
+        stage.throughput = Throughput(device)
+        problems = stage.run(own)
+        measured = stage.throughput.measured()
+        print(f'{process_name()}: {measured.line()}', flush=True)
+    # Problems are raised by the caller, after this wait: a launcher ends all processes when one of them fails.
+    parts = of_all_processes((problems, measured))
+    if len(parts) > 1:
+        say(f'all {len(parts)} processes: {together([part for _, part in parts]).line()}')
+    return {name: problem for own_problems, _ in parts for name, problem in own_problems.items()}
+
+
+def image_seed(sample_id: str, view: int, run_seed: int = 0) -> int:
+    """Return the seed of one image in [0, 2**63), which is independent of all other images.
+
+    Args:
+        sample_id: Name of the object.
+        view: Index of the view.
+        run_seed: Seed of the run; another one gives other images.
+    """
+    digest = hashlib.sha256(json.dumps([sample_id, view, run_seed]).encode()).digest()
+    return int.from_bytes(digest[:8], 'big') >> 1
+
+
 class ImageStage:
-    """Makes the images of a store.
+    """Pipeline that reads depth views, generates their images and writes them, shard by shard.
 
     Args:
         source: Depth views.
         texts: sample_id -> text.
-        store: Where the images go; its shards are those of the source.
-        generator: ``(depth_views (N, H, H), seeds, prompts=prompts) -> uint8 (N, H', H', 3)``.
-        prompts: Text -> prompt.
-        seed: Of the run.
-        batch_size: Images that are handed to the generator at a time, of one object or several; rounded up to whole
-            passes of its networks (``generator.pass_size``), so that it decides about the speed only: an image rounds
-            differently beside other images.
-        depth_shape: (V, H, W) that depth views must have; None allows any square ones.
-        image_format, image_quality: See :func:`encode_image`.
-        device: Where the generator runs, for the measurement.
+        store: Store of the images, with the same shards as ``source``.
+        generator: Function ``(depth_views (N, H, H), seeds, prompts=prompts) -> uint8 (N, H', H', 3)``.
+        prompts: Function from a text to its prompt.
+        seed: Seed of the run.
+        batch_size: Number of images that the generator gets at a time, of one or several objects. It is rounded up to
+            whole passes of the networks (``generator.pass_size``), so that it affects the speed but not the images: an
+            image rounds differently next to other images.
+        depth_shape: Required shape (V, H, W) of the depth views; None allows any square views.
+        image_format: Format of the image files; see :func:`encode_image`.
+        image_quality: JPEG quality; see :func:`encode_image`.
+        device: Device of the generator, for the measurement; default the CPU.
+
+    Raises:
+        ValueError: ``batch_size`` < 1.
     """
 
     def __init__(self, source: DepthSource, texts: dict[str, str], store: ShapeStore, generator: Callable,
                  prompts: PromptStyle, seed: int = 0, batch_size: int = 64,
-                 depth_shape: Sequence[int] | None = None, image_format: str = 'jpg', image_quality: int = 95,
-                 device: torch.device = torch.device('cpu')) -> None:
+                 depth_shape: Sequence[int] | None = None, image_format: ImageFormat = 'jpg', image_quality: int = 95,
+                 device: torch.device | None = None) -> None:
         if batch_size < 1:
             raise ValueError(f'batch_size must be >= 1, got {batch_size}')
         self.source, self.texts, self.store, self.generator = source, texts, store, generator
@@ -55,16 +130,16 @@ class ImageStage:
         self.prompts, self.seed, self.batch_size = prompts, seed, -(-batch_size // pass_size) * pass_size
         self.depth_shape = None if depth_shape is None else tuple(depth_shape)
         self.image_format, self.image_quality = image_format, image_quality
-        self.throughput = Throughput(device)
+        self.throughput = Throughput(device or torch.device('cpu'))
         self.problems: dict[str, str] = {}
 
     def run(self, shards: Sequence[int]) -> dict[str, str]:
         """Make shards.
 
-        While the generator works on a shard, threads read the next one and encode and write the last one.
+        While the generator works on a shard, threads read the next one and encode and write the previous one.
 
         Returns:
-            sample_id -> why an object has no images.
+            sample_id -> why the object has no images.
         """
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(4) as encoder, \
                 progress(total=sum(len(self.store.indices(shard)) for shard in shards), desc='images',
@@ -85,8 +160,8 @@ class ImageStage:
         self.throughput.stop()
         return self.problems
 
-    def can_be_mended(self, shard: int) -> bool:
-        """Whether objects that a finished shard lacks can be read by now."""
+    def can_be_completed(self, shard: int) -> bool:
+        """Return whether objects that a finished shard lacks can be read now."""
         absent = {row['sample_id'] for row in self.store.rows(shard) if row['problem']}
         return bool(absent) and bool(absent & {shape.sample_id for shape in self._read(shard)[0]})
 
@@ -108,15 +183,15 @@ class ImageStage:
         if self.depth_shape is not None and views.shape != self.depth_shape or views.shape[1] != views.shape[2]:
             expected = 'square views' if self.depth_shape is None else f'{self.depth_shape} (depth_shape)'
             raise ValueError(f'the depth views of {shape.sample_id} are {views.shape} (views, height, width), but must '
-                             f'be {expected}. Project it anew or correct the config.')
+                             f'be {expected}. Project it again or correct depth_shape.')
         if shape.sample_id not in self.texts:
             raise ValueError(f'{shape.sample_id} has no text')
         return torch.from_numpy(views)
 
     def _generate(self, shapes: list[PackedShape], views: list[torch.Tensor], encoder: ThreadPoolExecutor) -> None:
-        """Fill in the images, encoded by threads, and what they were made with."""
+        """Set the images (as futures of their encoded files), prompts and seeds of the objects of a shard."""
         prompts, seeds, pending = [], [], []
-        for shape, own in zip(shapes, views):
+        for shape, own in zip(shapes, views, strict=True):
             text = self.texts[shape.sample_id]
             prompt = self.prompts(text)
             own_seeds = [image_seed(shape.sample_id, view, self.seed) for view in range(len(own))]
@@ -134,7 +209,7 @@ class ImageStage:
             pending += [encoder.submit(encode_image, image.numpy(), self.image_format, self.image_quality)
                         for image in images]
         encoded = iter(pending)
-        for shape, own in zip(shapes, views):
+        for shape, own in zip(shapes, views, strict=True):
             shape.image_files = [next(encoded) for _ in range(len(own))]
         self.throughput.images += len(pending)
         self.throughput.shapes += len(shapes)
@@ -143,76 +218,3 @@ class ImageStage:
         for shape in shapes:
             shape.image_files = [future.result() for future in shape.image_files]
         self.store.write(shard, shapes, problems)
-
-
-def generate_images(cfg: dict | Config, device: torch.device = torch.device('cpu')) -> dict[str, str]:
-    """Run this process's part of the image stage of a config; see configs/generation/.
-
-    Args:
-        cfg: ``source``, ``out_dir``, ``generator``; optional ``metadata``, ``prompt``, ``layout``, ``seed``,
-            ``batch_size``, ``shapes_per_shard``, ``depth_shape``, ``image_format``, ``image_quality``.
-        device: Of the generator.
-
-    Returns:
-        sample_id -> why an object has no images, of all processes: each waits for the last one.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError, RuntimeError: Input or output is not as it must be; one message says
-            what to do. What is done stays, and running again does the rest.
-    """
-    cfg = Config(dict(cfg)) if not isinstance(cfg, Config) else cfg
-    out_dir, layout = Path(cfg.out_dir), cfg.get('layout', 'shards')
-    image_format = 'png' if layout == 'folder' else cfg.get('image_format', 'jpg')
-    options = dict(seed=cfg.get('seed', 0), depth_shape=cfg.get('depth_shape'), image_format=image_format,
-                   image_quality=cfg.get('image_quality', 95))
-    prompts = PromptStyle(**cfg.get('prompt', {}))
-
-    def begin():
-        source = open_depth_source(cfg.source, cfg.get('shapes_per_shard', 64))
-        texts = texts_of(source, cfg.get('metadata'))
-        settings = dict(options, stage='images', generator=_plain(cfg.generator), prompt=vars(prompts),
-                        source=source.settings())
-        ShapeStore.create(out_dir, layout, source.num_shapes, source.shapes_per_shard, settings)
-        return source, texts
-
-    with only_run(out_dir):
-        source, texts = on_first_process(begin)
-        store = ShapeStore(out_dir)
-        generator = MODELS.build(dict(_plain(cfg.generator)))
-        if hasattr(generator, 'to'):
-            generator.to(device)
-        stage = ImageStage(source, texts, store, generator, prompts, batch_size=cfg.get('batch_size', 64),
-                           device=device, **options)
-        shards = missing_shards(store, stage.can_be_mended)
-        say(f'{len(shards)} of {store.num_shards} shards of {out_dir} are to be made')
-        own = own_share(shards)
-        if own and hasattr(generator, 'load'):
-            generator.load()
-        stage.throughput = Throughput(device)
-        problems = stage.run(own)
-        measured = stage.throughput.measured()
-        print(f'{process_name()}: {measured.line()}', flush=True)
-    # A process that reported its problems at once would make its launcher end the others in the middle of their work.
-    parts = of_all_processes((problems, measured))
-    if len(parts) > 1:
-        say(f'all {len(parts)} processes: {together([part for _, part in parts]).line()}')
-    return {name: problem for own_problems, _ in parts for name, problem in own_problems.items()}
-
-
-def _plain(node):
-    """Dicts of mmengine's Config as plain ones."""
-    if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
-    return [_plain(value) for value in node] if isinstance(node, (list, tuple)) else node
-
-
-def image_seed(sample_id: str, view: int, run_seed: int = 0) -> int:
-    """The seed of one image, in [0, 2**63): the same wherever, whenever and beside whatever it is made.
-
-    Args:
-        sample_id: Of the object.
-        view: Index of the view.
-        run_seed: Another one gives other images.
-    """
-    digest = hashlib.sha256(json.dumps([sample_id, view, run_seed]).encode()).digest()
-    return int.from_bytes(digest[:8], 'big') >> 1

@@ -1,4 +1,4 @@
-"""A diffusers pipeline from a config that names its components."""
+"""Building a diffusers pipeline from a config that names its components."""
 import importlib
 import inspect
 from typing import Any
@@ -10,16 +10,19 @@ def load_pipeline(config: dict, dtype: torch.dtype) -> Any:
     """Build the pipeline of a config.
 
     Args:
-        config: ``type``: the pipeline's class in diffusers. ``pretrained``: a local folder or a name on the Hugging
-            Face hub, or absent if all components are given. ``components``: name -> None (left out) or a component:
-            ``type``, a class of diffusers or transformers, with ``pretrained`` (and e.g. ``subfolder``, ``variant``) or with
-            ``config``, its configuration, for random weights. A scheduler with neither takes the configuration of the
-            pretrained pipeline's own. Other keys are arguments of the pipeline.
-        dtype: Of the weights.
+        config: Keys: ``type``, the pipeline's class in diffusers. ``pretrained``, a local folder or a name on the
+            Hugging Face hub; absent if all components are given. ``components``, name -> None (none) or a component:
+            ``type``, a class of diffusers or transformers, with ``pretrained`` (and e.g. ``subfolder``, ``variant``),
+            or with ``config``, its configuration, for random weights. A scheduler without both takes the configuration
+            of the pretrained pipeline's scheduler. Other keys are arguments of the pipeline.
+        dtype: Data type of the weights.
+
+    Returns:
+        A pipeline of diffusers.
 
     Raises:
         ValueError: A class or an argument is wrong.
-        FileNotFoundError: Weights are neither a local folder nor in the Hugging Face cache, and cannot be downloaded.
+        FileNotFoundError: Weights are neither in a local folder nor in the Hugging Face cache, and the download failed.
     """
     options = dict(config)
     kind = _class(options.pop('type', 'StableDiffusionControlNetPipeline'))
@@ -51,14 +54,14 @@ def load_pipeline(config: dict, dtype: torch.dtype) -> Any:
 
 
 def load_component(name: str, config: dict, dtype: torch.dtype) -> Any:
-    """Build one component; see :func:`load_pipeline`."""
+    """Build one component of a pipeline; see :func:`load_pipeline`."""
     options = dict(config)
     kind = _class(options.pop('type'))
     if 'pretrained' in options:
         takes_dtype = issubclass(kind, torch.nn.Module)
         return _from_pretrained(name, kind, options.pop('pretrained'),
                                 dict(options, **(dict(torch_dtype=dtype) if takes_dtype else {})))
-    # Random weights are the same in each process; the caller's random state is left as it was.
+    # Random weights are the same in each process, and the random state of the caller does not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(options.pop('random_seed', 0))
         settings = _plain(options.pop('config'))
@@ -69,7 +72,7 @@ def load_component(name: str, config: dict, dtype: torch.dtype) -> Any:
             component = kind(configuration(**settings))
         else:
             component = kind(**settings)
-    # torch's own: diffusers' warns that weights which were trained might suffer.
+    # torch's own method: the one of diffusers warns about the precision of trained weights.
     return torch.nn.Module.to(component, dtype).eval() if isinstance(component, torch.nn.Module) else component
 
 
@@ -90,13 +93,13 @@ def _from_pretrained(name: str, kind: type, source: str, options: dict) -> Any:
         return kind.from_pretrained(source, **options)
     except OSError as error:
         raise FileNotFoundError(f"the weights '{source}' of {name} ({kind.__name__}) are neither a local folder nor in "
-                                f'the Hugging Face cache, nor could they be downloaded: {str(error).splitlines()[0]} '
+                                f'the Hugging Face cache, and the download failed: {str(error).splitlines()[0]} '
                                 'Download them on a machine with access and give the folder in the config, or set '
                                 'HF_HOME to a cache that has them.') from error
 
 
 def _plain(node: Any) -> Any:
-    """Dicts of mmengine's Config as plain ones."""
+    """Return nested dicts of mmengine's Config as plain dicts."""
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
     return type(node)(_plain(value) for value in node) if isinstance(node, (list, tuple)) else node

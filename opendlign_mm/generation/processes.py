@@ -1,13 +1,13 @@
-"""Which process makes which shards."""
+"""Dividing the shards of a stage among processes: joining them, locking the output folder, reporting at the end."""
 import datetime
 import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as torch_dist
@@ -22,14 +22,14 @@ from ..datasets.store import ShapeStore
 _PATIENCE = datetime.timedelta(days=60)
 
 
-def join_processes(launcher: str | None = None) -> torch.device:
+def join_processes(launcher: Literal['none', 'pytorch', 'slurm'] | None = None) -> torch.device:
     """Join the processes that a launcher started.
 
-    They exchange a few Python objects on the CPU (gloo), whatever they compute on.
+    They exchange only small Python objects, on the CPU (gloo), even if they compute on GPUs.
 
     Args:
-        launcher: 'none', 'pytorch' (torchrun) or 'slurm'. None: 'pytorch' where torchrun started this process, else
-            'none'; Slurm also sets its variables in an interactive shell, and so has to be named.
+        launcher: The launcher; 'pytorch' is torchrun. None detects torchrun and is otherwise 'none': Slurm has to be
+            named, since it sets its variables in interactive shells as well.
 
     Returns:
         The device of this process.
@@ -44,10 +44,17 @@ def join_processes(launcher: str | None = None) -> torch.device:
     return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
 
 
-def on_first_process(action):
-    """Call ``action`` on process 0 and give its result to all.
+def leave_processes() -> None:
+    """Wait for all processes and end their group, if there is one. Each process then counts as rank 0."""
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        of_all_processes(None)
+        torch_dist.destroy_process_group()
 
-    An error is raised on process 0, so that it is reported once; the other processes exit.
+
+def on_first_process(action: Callable[[], Any]) -> Any:
+    """Call ``action`` on process 0 and return its result on all processes.
+
+    An error is raised on process 0 only, so that it is reported once; the other processes exit.
     """
     outcome = [None, None]
     if dist.get_rank() == 0:
@@ -67,7 +74,7 @@ def on_first_process(action):
 
 
 def of_all_processes(value: Any) -> list[Any]:
-    """The values of all processes, in the order of their ranks; waits for the last one."""
+    """Wait for all processes and return their values in the order of the ranks."""
     with _others_may_have_died():
         return dist.all_gather_object(value)
 
@@ -80,26 +87,21 @@ def _others_may_have_died() -> Iterator[None]:
         problem = str(error)
     else:
         return
-    raise RuntimeError(f'another process of this run has died; run the command again, which does only what is missing '
+    raise RuntimeError(f'another process of this run has died; run the command again, which makes only what is missing '
                        f'({problem})')
-
-
-def own_share(shards: list[int]) -> list[int]:
-    """The shards of this process: every n-th of those that are missing, so that a resumed run is balanced, too."""
-    return shards[dist.get_rank()::dist.get_world_size()]
 
 
 @contextmanager
 def only_run(root: Path) -> Iterator[None]:
-    """Let one run at a time write to a folder: as long as any process of an earlier one lives, there is no other.
+    """Lock a folder for this run; fails while any process of another run is alive.
 
     Raises:
-        RuntimeError: Another run is writing to it.
+        RuntimeError: Another run is writing to the folder.
     """
     def lock():
         root.mkdir(parents=True, exist_ok=True)
         held.append(open(root / '.lock', 'a+'))
-        for _ in range(20):  # the helpers of a killed process outlive it by seconds
+        for _ in range(20):  # data workers of a killed process live on for seconds
             if _flock(held[0], fcntl.LOCK_EX) and _flock(held[0], fcntl.LOCK_SH):
                 return
             time.sleep(1)
@@ -108,7 +110,7 @@ def only_run(root: Path) -> Iterator[None]:
     held: list = []
     try:
         on_first_process(lock)
-        if not held:  # the other processes keep the lock that the first one took
+        if not held:  # the other processes share the lock that the first one took
             held.append(open(root / '.lock', 'a+'))
             _flock(held[0], fcntl.LOCK_SH)
         yield
@@ -118,7 +120,7 @@ def only_run(root: Path) -> Iterator[None]:
 
 
 def _flock(stream, kind: int) -> bool:
-    """Whether the lock was to be had, or the file system has none."""
+    """Try to lock a file; a file system without locks counts as success."""
     try:
         fcntl.flock(stream, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -128,12 +130,12 @@ def _flock(stream, kind: int) -> bool:
     return True
 
 
-def missing_shards(store: ShapeStore, retry) -> list[int]:
-    """The shards that this run has to make, the same list in each process.
+def missing_shards(store: ShapeStore, retry: Callable[[int], bool]) -> list[int]:
+    """Return the shards that this run has to make, the same list on all processes.
 
     Args:
-        store: Leftovers of killed processes in it are removed.
-        retry: ``retry(shard)`` says whether a finished shard that lacks broken objects is worth another try.
+        store: The store; leftovers of killed processes in it are removed.
+        retry: Tells whether a finished shard that lacks objects is worth another try.
     """
     def look() -> list[int]:
         store.remove_unfinished()
@@ -142,15 +144,13 @@ def missing_shards(store: ShapeStore, retry) -> list[int]:
     return on_first_process(look)
 
 
-def leave_processes() -> None:
-    """Wait for all processes and end their group, if there is one. Then each is on its own, its rank 0."""
-    if torch_dist.is_available() and torch_dist.is_initialized():
-        of_all_processes(None)
-        torch_dist.destroy_process_group()
+def own_share(shards: list[int]) -> list[int]:
+    """Return the shards of this process: every n-th missing one, which balances resumed runs as well."""
+    return shards[dist.get_rank()::dist.get_world_size()]
 
 
 def progress(items: Sequence | None = None, **options) -> tqdm:
-    """A progress bar of the first process; bars of several would overwrite each other."""
+    """Show a progress bar on process 0; bars of several processes would overwrite each other."""
     return tqdm(items, leave=False, disable=dist.get_rank() > 0, **options)
 
 
@@ -161,15 +161,16 @@ def say(text: str) -> None:
 
 
 def process_name() -> str:
+    """Return the name of this process for the log."""
     return f'process {dist.get_rank() + 1} of {dist.get_world_size()} ({os.uname().nodename})'
 
 
 def finish(problems: dict[str, str], what: str, remedy: str) -> None:
-    """Leave the other processes; the first one raises the problems of all.
+    """Leave the other processes, then raise the problems of all processes on the first one.
 
     Args:
-        problems: sample_id -> why it was left out.
-        what: Follows their number, e.g. 'objects have no images'.
+        problems: sample_id -> why the object was skipped.
+        what: Text after the number of problems, e.g. 'objects have no images'.
         remedy: What to do.
 
     Raises:

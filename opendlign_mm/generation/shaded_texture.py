@@ -1,4 +1,4 @@
-"""Procedural images of depth views, as a stand-in for the diffusion model."""
+"""Procedural images of depth views: a stand-in for the diffusion model that needs no weights."""
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,15 +10,15 @@ from torch import Tensor
 
 @MODELS.register_module()
 class ShadedTextureGenerator:
-    """Turn depth views into pictures with random light, material and background.
+    """Generator of images of the depth views with random light, material and background.
 
-    The picture of a seed is always the same, whatever else is in the batch.
+    The image of a seed does not depend on the other images of a batch.
 
     Args:
-        clutter: How far background, texture and light may stray from a plain object on a light ground, in [0, 1].
+        clutter: Variation of background, texture and light in [0, 1]; 0 gives plain objects on a light background.
 
     Raises:
-        ValueError: ``clutter`` outside [0, 1].
+        ValueError: ``clutter`` is outside [0, 1].
     """
 
     def __init__(self, clutter: float = 1.) -> None:
@@ -28,26 +28,26 @@ class ShadedTextureGenerator:
 
     def __call__(self, depth_views: Tensor, seeds: Sequence[int], colors: np.ndarray | None = None,
                  prompts: Sequence | None = None) -> Tensor:
-        """Make one picture of each depth view.
+        """Make one image of each depth view.
 
         Args:
-            depth_views: (N, H, H) float in [0, 1], white background 1.0, near is dark.
-            seeds: N whole numbers >= 0, one an image.
-            colors: Optional (N, 2, 3) RGB in [0, 255], the two main colors of each object; random without it.
-            prompts: Not looked at; what takes the place of a diffusion model is handed its prompts, too.
+            depth_views: float (N, H, H) in [0, 1], background white, near is dark.
+            seeds: N integers >= 0, one for each image.
+            colors: Array (N, 2, 3), RGB in [0, 255]: the two main colors of each object. Default: random colors.
+            prompts: Ignored; a stand-in for a diffusion model gets its prompts.
 
         Returns:
             uint8 (N, H, H, 3), RGB, on the CPU.
 
         Raises:
-            ValueError: Shapes that do not fit together.
+            ValueError: The shapes do not fit together.
         """
         if depth_views.dim() != 3 or depth_views.shape[1] != depth_views.shape[2]:
             raise ValueError(f'depth_views must have shape (N, H, H), got {tuple(depth_views.shape)}')
         if len(seeds) != len(depth_views) or colors is not None and np.shape(colors) != (len(seeds), 2, 3):
             raise ValueError(
-                f'{len(depth_views)} depth views need as many seeds (got {len(seeds)}) and colors of shape '
-                f'(N, 2, 3) (got {None if colors is None else np.shape(colors)})')
+                f'{len(depth_views)} depth views need one seed each (got {len(seeds)}) and colors of shape (N, 2, 3) '
+                f'(got {None if colors is None else np.shape(colors)})')
         if not len(seeds):
             return torch.zeros(0, *depth_views.shape[1:], 3, dtype=torch.uint8)
         depth = depth_views.detach().float().cpu()
@@ -58,12 +58,12 @@ class ShadedTextureGenerator:
         surface = self._surface(depth.shape[-1], rngs, draw, colors)
         ground = self._ground(depth.shape[-1], rngs, draw)
         shadow = 1 - draw.uniform(0, .6 * self.clutter) * _blur(_shift(solid, 4, 6), 9)
-        picture = torch.lerp(ground * shadow[:, None], (surface * light[:, None]).clamp(0, 1), solid[:, None])
-        picture = self._camera(picture, draw)
-        return (picture * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        image = torch.lerp(ground * shadow[:, None], (surface * light[:, None]).clamp(0, 1), solid[:, None])
+        image = self._camera(image, draw)
+        return (image * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def _light(self, depth: Tensor, draw: '_Draw') -> Tensor:
-        """Lambertian shading with some ambient light; (N, H, W) factors around 1."""
+        """Return Lambertian shading with some ambient light: factors (N, H, W) around 1."""
         height = _blur(1 - depth, 3) * depth.shape[-1] * .35
         slope_x = F.pad(height[:, :, 2:] - height[:, :, :-2], (1, 1)).clamp(-2, 2)
         slope_y = F.pad(height[:, 2:] - height[:, :-2], (0, 0, 1, 1)).clamp(-2, 2)
@@ -75,7 +75,7 @@ class ShadedTextureGenerator:
         return ambient + (1.25 - ambient) * facing.clamp(0)
 
     def _surface(self, size: int, rngs, draw: '_Draw', colors) -> Tensor:
-        """Albedo of the object: its colors mixed by a random pattern; (N, 3, H, W)."""
+        """Return the albedo of the object, its colors mixed by a random pattern: (N, 3, H, W)."""
         first, second = draw.color(.05, .95), draw.color(.05, .95)
         if colors is not None:
             own = torch.from_numpy(np.array(colors, dtype=np.float32))[..., None, None] / 255
@@ -87,9 +87,9 @@ class ShadedTextureGenerator:
                           (pattern * strength)[:, None])
 
     def _ground(self, size: int, rngs, draw: '_Draw') -> Tensor:
-        """Background: a wall and a floor, each with its own pattern, paler with less clutter; (N, 3, H, W)."""
+        """Return the background, a patterned wall and floor, paler with less clutter: (N, 3, H, W)."""
         wall, floor, accent = draw.color(0, 1), draw.color(0, 1), draw.color(0, 1)
-        horizon = draw.uniform(.35, 1.15) * size  # below the frame: no floor to be seen
+        horizon = draw.uniform(.35, 1.15) * size  # below the frame: no visible floor
         rows = torch.arange(size, dtype=torch.float32)[None, :, None]
         is_floor = torch.sigmoid((rows - horizon) * draw.uniform(.1, 3))[:, None]
         ground = torch.lerp(wall.expand(-1, -1, size, size), floor.expand(-1, -1, size, size), is_floor)
@@ -99,7 +99,7 @@ class ShadedTextureGenerator:
         return torch.lerp(torch.full_like(ground, .97), ground, pale[..., None])
 
     def _pattern(self, size: int, rngs, draw: '_Draw') -> Tensor:
-        """A mixture of noise, grain and stripes in [0, 1]; (N, H, W)."""
+        """Return a mixture of noise, grain and stripes in [0, 1]: (N, H, W)."""
         coarse, fine = value_noise(rngs, size, 5), value_noise(rngs, size, 28)
         grain = value_noise(rngs, size, 40, stretch=10)
         stripes = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
@@ -110,14 +110,14 @@ class ShadedTextureGenerator:
         weights = draw.mixture(kinds.shape[1])
         return (kinds * weights[..., None, None]).sum(1)
 
-    def _camera(self, picture: Tensor, draw: '_Draw') -> Tensor:
-        """Exposure, soft focus and sensor noise."""
+    def _camera(self, image: Tensor, draw: '_Draw') -> Tensor:
+        """Apply exposure, soft focus and sensor noise."""
         exposure = draw.uniform(1 - .3 * self.clutter, 1 + .3 * self.clutter)[..., None]
-        picture = picture * exposure
+        image = image * exposure
         soft = (draw.uniform(0, 1) < .3).float()[..., None]
-        picture = torch.lerp(picture, _blur(picture.flatten(0, 1), 3).view_as(picture), soft)
-        noise = draw.grain(picture.shape[-1]) * draw.uniform(0, .06 * self.clutter)
-        return (picture + noise[:, None]).clamp_(0, 1)
+        image = torch.lerp(image, _blur(image.flatten(0, 1), 3).view_as(image), soft)
+        noise = draw.grain(image.shape[-1]) * draw.uniform(0, .06 * self.clutter)
+        return (image + noise[:, None]).clamp_(0, 1)
 
 
 class _Draw:
@@ -130,24 +130,24 @@ class _Draw:
         return torch.from_numpy(np.stack([np.asarray(draw(rng), dtype=np.float32) for rng in self.rngs]))
 
     def uniform(self, low: float, high: float) -> Tensor:
-        """(N, 1, 1) in [low, high)."""
+        """Draw (N, 1, 1) in [low, high)."""
         return self._stack(lambda rng: rng.uniform(low, high)).view(-1, 1, 1)
 
     def color(self, low: float, high: float) -> Tensor:
-        """(N, 3, 1, 1) in [low, high)."""
+        """Draw (N, 3, 1, 1) in [low, high)."""
         return self._stack(lambda rng: rng.uniform(low, high, 3))[..., None, None]
 
     def mixture(self, count: int) -> Tensor:
-        """(N, count) weights that sum to 1, one usually far above the others."""
+        """Draw (N, count) weights that sum to 1; one usually dominates."""
         return self._stack(lambda rng: rng.dirichlet(np.full(count, .3)))
 
     def grain(self, size: int) -> Tensor:
-        """(N, size, size) standard normal noise."""
+        """Draw (N, size, size) of standard normal noise."""
         return self._stack(lambda rng: rng.standard_normal((size, size), dtype=np.float32))
 
 
 def _blur(images: Tensor, kernel: int) -> Tensor:
-    """Box blur of (N, H, W), the border repeated; rows and columns apart, which beats avg_pool2d on a CPU."""
+    """Box blur of (N, H, W) with repeated borders; separable sums are faster than avg_pool2d on a CPU."""
     pad = kernel // 2
     height, width = images.shape[1:]
     padded = F.pad(images[:, None], (pad,) * 4, mode='replicate')[:, 0]
@@ -156,18 +156,18 @@ def _blur(images: Tensor, kernel: int) -> Tensor:
 
 
 def _shift(images: Tensor, right: int, down: int) -> Tensor:
-    """Move (N, H, W) by pixels, zeros coming in."""
+    """Shift (N, H, W) by pixels, filling with zeros."""
     return F.pad(images, (right, -right, down, -down))
 
 
 def value_noise(rngs: Sequence[np.random.Generator], size: int, cells: int, stretch: int = 1) -> Tensor:
-    """Smooth noise in [0, 1]: random values on a ``cells`` x ``cells / stretch`` lattice, interpolated.
+    """Return smooth noise in [0, 1]: random values on a ``cells`` x ``cells / stretch`` lattice, interpolated.
 
     Args:
-        rngs: One generator an image.
+        rngs: One random generator for each image.
         size: Height and width in pixels.
-        cells: Lattice cells along the width; more means finer.
-        stretch: How much longer than wide the grain is (wood, brushed metal).
+        cells: Number of lattice cells along the width; more means finer.
+        stretch: Ratio of length to width of the grain (wood, brushed metal).
 
     Returns:
         float32 (N, size, size).
@@ -179,9 +179,14 @@ def value_noise(rngs: Sequence[np.random.Generator], size: int, cells: int, stre
 
 
 def waves(size: int, angle: Tensor, period: Tensor, phase: Tensor, sharp: Tensor) -> Tensor:
-    """Stripes in [0, 1] across ``angle`` (radians) with ``period`` (pixels); ``sharp`` in [0, 1] hardens the edges.
+    """Return stripes in [0, 1], float (N, size, size).
 
-    All parameters are (N,); returns (N, size, size).
+    Args:
+        size: Height and width in pixels.
+        angle: Direction across the stripes in radians, (N,).
+        period: Period in pixels, (N,).
+        phase: Offset in periods, (N,).
+        sharp: Sharpness of the edges in [0, 1], (N,).
     """
     axis = torch.arange(size, dtype=torch.float32)
     along = (axis[None, None, :] * torch.cos(angle)[:, None, None] +

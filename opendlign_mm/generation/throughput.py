@@ -1,4 +1,4 @@
-"""How fast a run was."""
+"""Speed of a run: images per second, time outside the generator, GPU memory."""
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,14 +7,14 @@ import torch
 
 
 class Measured(NamedTuple):
-    """What was made in which time.
+    """Work done and time taken.
 
     Attributes:
-        images, shapes: How many of each.
-        seconds: From the beginning to the end.
-        generating: Seconds of these, summed over the processes, inside the generator, with waiting for the GPU.
+        images, shapes: Numbers of images and of objects.
+        seconds: Duration of the run.
+        generating: Seconds inside the generator, including waiting for the GPU, summed over the processes.
         working: ``seconds`` summed over the processes.
-        peak: Most memory that was taken of a GPU, in bytes; None on the CPU.
+        peak: Peak GPU memory in bytes; None on the CPU.
     """
     images: int
     shapes: int
@@ -24,7 +24,7 @@ class Measured(NamedTuple):
     peak: int | None = None
 
     def line(self) -> str:
-        """One line for the log."""
+        """Return one line for the log."""
         if not self.images:
             return f'0 images, {self.seconds:.1f} s'
         memory = 'on the CPU' if self.peak is None else f'GPU memory peak {self.peak / 2**30:.2f} GiB'
@@ -34,7 +34,7 @@ class Measured(NamedTuple):
 
 
 def together(parts: Sequence[Measured]) -> Measured:
-    """What several processes made side by side."""
+    """Combine the measurements of processes that ran at the same time."""
     peaks = [part.peak for part in parts if part.peak is not None]
     return Measured(sum(part.images for part in parts), sum(part.shapes for part in parts),
                     max(part.seconds for part in parts), sum(part.generating for part in parts),
@@ -42,10 +42,10 @@ def together(parts: Sequence[Measured]) -> Measured:
 
 
 class Throughput:
-    """Counts what a process made and how long its generator took.
+    """Counters of one process; time starts with construction.
 
     Args:
-        device: Where the generator runs.
+        device: Device of the generator.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -56,11 +56,11 @@ class Throughput:
         self.end: float | None = None
 
     def stop(self) -> None:
-        """End of the run."""
+        """Stop the clock."""
         self.end = time.perf_counter()
 
     def measured(self) -> Measured:
-        """Of this process, up to :meth:`stop` or now."""
+        """Return the measurement up to :meth:`stop`, or up to now."""
         seconds = (self.end or time.perf_counter()) - self.begin
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == 'cuda' else None
         return Measured(self.images, self.shapes, seconds, self.generating, seconds, peak)

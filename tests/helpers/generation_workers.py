@@ -1,4 +1,4 @@
-"""Processes of the image stage as a launcher starts them, but forked from one that has imported everything."""
+"""Processes of the image stage as a launcher starts them, but forked from a process that has imported everything."""
 import multiprocessing
 import os
 import signal
@@ -45,11 +45,11 @@ class Workers:
     """Some processes of the image stage.
 
     Args:
-        config: Of the stage.
-        folder: For a file of each process, written when its generator is first called; its error goes there, too.
-        count: Processes.
-        renames: For each process the number of a renaming of a file, before or, if odd, after which it kills itself
-            (number / 2, rounded down); -1: it does not.
+        config: Config of the stage.
+        folder: Folder for a file of each process, written when its generator is first called and by its error.
+        count: Number of processes.
+        renames: For each process when it kills itself: 2 n before and 2 n + 1 after its n-th renaming of a file; -1
+            never.
     """
 
     def __init__(self, config: dict, folder: Path, count: int = 2, renames: Sequence[int] = ()) -> None:
@@ -69,7 +69,7 @@ class Workers:
 
     @property
     def working(self) -> bool:
-        """Whether a generator was called."""
+        """Return whether a generator was called."""
         return any(mark.exists() for mark in self.marks)
 
     def kill(self, ranks: Sequence[int]) -> None:
@@ -78,7 +78,7 @@ class Workers:
                 os.kill(self.processes[rank].pid, signal.SIGKILL)
 
     def join(self) -> list[int]:
-        """Exit codes."""
+        """Return the exit codes."""
         for process in self.processes:
             process.join(120)
         return [process.exitcode for process in self.processes]
@@ -100,7 +100,7 @@ def _work(config: dict, rank: int, count: int, port: int, mark: str, rename: int
 
 
 def _die_at_renaming(number: int) -> None:
-    """SIGKILL of the own process at a renaming of a file or folder, which is how everything here appears."""
+    """Kill this process (SIGKILL) at a renaming, by which all files and folders appear."""
     calls = []
 
     def deadly(rename):

@@ -30,13 +30,13 @@ _CODER = dict(_BLOCKS, down_block_types=['DownEncoderBlock2D'] * 2, up_block_typ
 
 
 def _tokenizer(length: int = 400) -> dict:
-    """A token is a letter: CLIP's 77 would be less than the paper's prompts."""
+    """Return a tokenizer with a token for each letter: the paper's prompts have more letters than CLIP's 77 tokens."""
     vocabulary = {word: index for index, word in enumerate(_WORDS)}
     return dict(type='CLIPTokenizer', config=dict(vocab=vocabulary, merges=[], model_max_length=length))
 
 
 def diffusion_config(tokens: int = 400, **options) -> dict:
-    """A Stable Diffusion with a ControlNet of 30,000 random weights; no download."""
+    """Return a generator config of a Stable Diffusion with a ControlNet: 30,000 random weights, no download."""
     unet = dict(_BLOCKS, **_CROSS, up_block_types=['CrossAttnUpBlock2D', 'UpBlock2D'], sample_size=16)
     control = dict(_BLOCKS, **_CROSS, conditioning_embedding_out_channels=[8, 16])
     pipeline = dict(
@@ -54,7 +54,7 @@ def diffusion_config(tokens: int = 400, **options) -> dict:
 
 
 def sdxl_pipeline() -> dict:
-    """Stable Diffusion XL with a ControlNet, as small."""
+    """Return the config of an equally small Stable Diffusion XL with a ControlNet."""
     text = dict(_TEXT, max_position_embeddings=400)
     size = dict(_BLOCKS, **dict(_CROSS, cross_attention_dim=32), addition_embed_type='text_time',
                 addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 16)
@@ -70,7 +70,7 @@ def sdxl_pipeline() -> dict:
 
 
 def flux_pipeline() -> dict:
-    """FLUX with a ControlNet, as small."""
+    """Return the config of an equally small FLUX with a ControlNet."""
     size = dict(in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
                 joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=[4, 4, 8], guidance_embeds=True)
     return dict(type='FluxControlNetPipeline', components=dict(
@@ -85,29 +85,29 @@ def flux_pipeline() -> dict:
 
 
 def generation_config(source: Path, out_dir: Path, **changes) -> dict:
-    """A config of the image stage."""
+    """Return a config of the image stage."""
     return dict(dict(source=str(source), out_dir=str(out_dir), depth_shape=(VIEWS, SIZE, SIZE), batch_size=5, seed=1,
                      image_format='png', generator=diffusion_config(),
                      filter=dict(clip=dict(TINY_BACKBONE, num_blocks=0), template='a {}', max_rank=3)), **changes)
 
 
 def depth_store(folder: Path, shapes_per_shard: int = 2, **options) -> ShapeStore:
-    """Depth views of the six shapes."""
+    """Write depth views of the six shapes."""
     assert not project_depth(SHAPES, folder, VIEWS, PROJECTION, shapes_per_shard=shapes_per_shard, **options)
     return ShapeStore(folder)
 
 
 def files_of(root: Path) -> dict:
-    """Hash of every file of a store but its lock."""
+    """Return the hash of every file of a store except its lock."""
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(root.rglob('*')) if path.is_file() and path.name != '.lock'}
 
 
 @MODELS.register_module(force=True)
 class SlowStandIn:
-    """Stands in for a diffusion model: images of a seed, after a while.
+    """A stand-in for a diffusion model that waits and returns noise of the seeds.
 
-    It writes the file that the environment variable STAND_IN_MARK names when it is called.
+    When called, it writes the file that the environment variable STAND_IN_MARK names.
     """
 
     def __init__(self, seconds: float = 0.) -> None:

@@ -1,4 +1,4 @@
-"""The image stage killed, out of space and fed with broken input: nothing is lost, and running again mends it."""
+"""The image stage killed, out of space and with broken input: nothing is lost, and running again completes it."""
 import fcntl
 import random
 import re
@@ -40,7 +40,7 @@ def made(depth: ShapeStore, out_dir: Path, **changes) -> ShapeStore:
 @pytest.mark.slow
 @pytest.mark.parametrize('layout', KILLS)
 def test_killed_at_random_moments(tmp_path, layout):
-    """After any number of kills and a last run: every byte as in a run that nobody disturbed."""
+    """After any number of kills and a last run, every byte is as in an undisturbed run."""
     project_depth(dict(SHAPES, num_per_category=4), tmp_path / 'depth', VIEWS, dict(resolution=SIZE, depth_bins=8),
                   shapes_per_shard=1)
     options = dict(generator=dict(type='SlowStandIn', seconds=.02), layout=layout, batch_size=2)
@@ -64,7 +64,7 @@ def test_killed_at_random_moments(tmp_path, layout):
 
 
 def killed_at_work(config: dict, folder: Path, random_state: random.Random) -> bool:
-    """Run two workers and kill one or both, by the clock or at a renaming; whether that left work to be done."""
+    """Run two workers and kill one or both, after a time or at a renaming; return whether work was left."""
     at_renaming = random_state.random() < .5
     workers = Workers(config, folder, renames=[random_state.randrange(30) if at_renaming else -1 for _ in (0, 1)])
     moment, victims = random_state.random() * .3, random_state.choice([(0, 1), (0, 1), (0, ), (1, )])
@@ -72,7 +72,7 @@ def killed_at_work(config: dict, folder: Path, random_state: random.Random) -> b
         time.sleep(.002)
     if not at_renaming:
         time.sleep(moment)
-    if len(victims) == 2 or not at_renaming:  # a launcher ends the others when one has died; or they go on alone
+    if len(victims) == 2 or not at_renaming:  # a launcher ends the others when one has died, or they continue
         workers.kill(victims)
     codes = workers.join()
     described = Path(config['out_dir'], 'store.json').exists()
@@ -81,7 +81,7 @@ def killed_at_work(config: dict, folder: Path, random_state: random.Random) -> b
 
 @pytest.mark.slow
 def test_one_and_three_workers_make_the_same_bytes(depth, tmp_path):
-    """Of a diffusion model. Also with another batch size, and what is missing after a resume by another number."""
+    """Also with another batch size, and when another number of workers completes a store."""
     configs = {count: generation_config(depth.root, tmp_path / f'by{count}', batch_size=5 - count)
                for count in (1, 3)}
     for count, config in configs.items():
@@ -103,7 +103,7 @@ def test_the_order_of_shards_changes_nothing(depth, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_torchrun(depth, tmp_path):
-    """The command itself; a broken object of one process is reported at the end and ends no other process."""
+    """A broken object of one process is reported at the end and ends no other process."""
     source = broken_source(depth, tmp_path / 'depth', lambda shape: PackedShape(shape.metadata, [b'no png'] * VIEWS))
     config = dict(generation_config(source.root, tmp_path / 'images', generator=dict(type='ShadedTextureGenerator')))
     config.pop('filter')
@@ -120,13 +120,13 @@ def test_torchrun(depth, tmp_path):
                      result.stdout)
 
 
-def test_a_run_keeps_others_away(depth, tmp_path, monkeypatch):
-    """As long as any of its processes lives."""
+def test_a_run_excludes_other_runs(depth, tmp_path, monkeypatch):
+    """A lock is held as long as any process of the run lives."""
     monkeypatch.setattr(time, 'sleep', lambda seconds: None)
     made(depth, tmp_path / 'images')
     with only_run(tmp_path / 'images'):
-        beside = subprocess.run(['flock', '--exclusive', '--nonblock', tmp_path / 'images/.lock', 'true'])
-        assert beside.returncode == 1
+        second = subprocess.run(['flock', '--exclusive', '--nonblock', tmp_path / 'images/.lock', 'true'])
+        assert second.returncode == 1
     with open(tmp_path / 'images/.lock', 'a+') as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         with pytest.raises(RuntimeError, match='another run is writing'):
@@ -136,28 +136,29 @@ def test_a_run_keeps_others_away(depth, tmp_path, monkeypatch):
 
 def test_a_worker_that_dies_is_reported_by_the_others(depth, tmp_path):
     generator = dict(type='SlowStandIn', seconds=.02)
-    workers = Workers(generation_config(depth.root, tmp_path / 'images', generator=generator), tmp_path, renames=[-1, 0])
+    config = generation_config(depth.root, tmp_path / 'images', generator=generator)
+    workers = Workers(config, tmp_path, renames=[-1, 0])
     assert workers.join() == [2, -signal.SIGKILL]
     assert 'another process of this run has died; run the command again' in workers.marks[0].read_text()
     assert ShapeStore(tmp_path / 'images').missing() == [1]
 
 
 def test_launchers_on_gpus(monkeypatch):
-    """What mmengine does with the arguments, without a GPU."""
-    from opendlign_mm.generation import processes as work_split
-    begun = {}
+    """mmengine gets the right arguments (no GPU is needed)."""
+    from opendlign_mm.generation import processes
+    started = {}
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
     monkeypatch.setattr(torch.cuda, 'current_device', lambda: 1)
-    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **options: begun.update(options))
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **options: started.update(options))
     for name, value in dict(RANK='1', LOCAL_RANK='1', WORLD_SIZE='2', TORCHELASTIC_RUN_ID='1').items():
         monkeypatch.setenv(name, value)
-    assert work_split.join_processes() == torch.device('cuda', 1)
-    assert begun['backend'] == 'gloo' and begun['timeout'].days == 60
+    assert processes.join_processes() == torch.device('cuda', 1)
+    assert started['backend'] == 'gloo' and started['timeout'].days == 60
 
 
 def test_diffusion_resumed_in_other_batches(depth, tmp_path):
-    """The diffusion model itself, shards removed, another batch size: the same bytes; another pass: but for rounding."""
+    """Another batch size gives the same bytes, another pass size the same images up to rounding."""
     config = generation_config(depth.root, tmp_path / 'images')
     generate_images(config)
     expected = files_of(tmp_path / 'images')
@@ -180,7 +181,7 @@ def test_running_again_does_nothing(depth, tmp_path):
 
 
 @pytest.mark.parametrize('keep', [.5, .9, 0])
-def test_a_shard_cut_off_is_made_again(depth, tmp_path, keep):
+def test_a_truncated_shard_is_made_again(depth, tmp_path, keep):
     store = made(depth, tmp_path / 'images')
     expected = files_of(store.root)
     path = store.shard_path(1)
@@ -196,7 +197,7 @@ def test_a_shard_cut_off_is_made_again(depth, tmp_path, keep):
     assert files_of(store.root) == expected
 
 
-def test_a_cut_off_source_is_named_and_the_rest_is_made(depth, tmp_path):
+def test_a_truncated_source_is_named_and_the_rest_is_made(depth, tmp_path):
     import shutil
     copy = ShapeStore(shutil.copytree(depth.root, tmp_path / 'depth'))
     whole = copy.shard_path(1).read_bytes()
@@ -231,7 +232,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize('spoilt', SPOILT)
-def test_broken_depth_views_are_left_out_and_made_once_mended(depth, tmp_path, spoilt):
+def test_broken_depth_views_are_skipped_and_made_once_fixed(depth, tmp_path, spoilt):
     spoil, message = SPOILT[spoilt]
     config = generation_config(broken_source(depth, tmp_path / 'depth', spoil).root, tmp_path / 'images',
                                generator=STAND_IN)
@@ -257,8 +258,8 @@ def test_missing_metadata(depth, tmp_path):
     with pytest.raises(ValueError, match=f'1 of 6 objects have no text.*{name}.*metadata=FILE'):
         generate_images(config)
     assert not (tmp_path / 'images/store.json').exists()
-    (tmp_path / 'texts.json').write_text('{"cut off')
-    with pytest.raises(ValueError, match='texts.json.*cut off'):
+    (tmp_path / 'texts.json').write_text('{"truncated')
+    with pytest.raises(ValueError, match='texts.json.*(cut off|truncated)'):
         generate_images(dict(config, metadata=str(tmp_path / 'texts.json')))
     (tmp_path / 'texts.json').write_text(f'{{"{name}": "{name.split("-")[0]}"}}')
     assert generate_images(dict(config, metadata=str(tmp_path / 'texts.json'))) == {}
@@ -267,7 +268,7 @@ def test_missing_metadata(depth, tmp_path):
 
 @pytest.mark.parametrize('layout', ['shards', 'folder'])
 def test_disk_full(depth, tmp_path, layout):
-    """A file-size limit in the place of a full disk."""
+    """A file-size limit stands in for a full disk."""
     expected = files_of(made(depth, tmp_path / 'undisturbed', layout=layout).root)
     store = made(depth, tmp_path / 'images', layout=layout)
     kept = {name: value for name, value in files_of(store.root).items()}
@@ -301,7 +302,7 @@ def test_missing_source(tmp_path):
         generate_images(generation_config(tmp_path / 'nowhere', tmp_path / 'images'))
 
 
-def test_depth_stage_leaves_out_broken_clouds_and_tries_again(tmp_path):
+def test_the_depth_stage_skips_broken_clouds_and_tries_them_again(tmp_path):
     for name in ('cup', 'chair'):
         (tmp_path / 'shapes' / name).mkdir(parents=True)
         np.save(tmp_path / 'shapes' / name / 'a.npy', np.random.default_rng(0).random((200, 3)).astype(np.float32))

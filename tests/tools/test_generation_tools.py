@@ -40,7 +40,8 @@ def run(monkeypatch, capfd, tmp_path):
 def test_from_shapes_to_training(run, tmp_path):
     """The commands in the config's own text, on fewer and smaller views, with a small CLIP."""
     text = ' '.join((REPOSITORY / 'configs/generation/built_in_stand_in.py').read_text().split())
-    for tool in ('project_depth.py built-in:5 data/built_in_depth', 'generate_images.py configs', 'filter_images.py configs'):
+    for tool in ('project_depth.py built-in:5 data/built_in_depth', 'generate_images.py configs',
+                 'filter_images.py configs'):
         assert f'python tools/{tool}' in text
     run('project_depth', 'built-in:1', 'data/built_in_depth', *DEPTH, '--projection', 'depth_bins=8')
     made = run('generate_images', STAND_IN, '--cfg-options', 'depth_shape=4,32,32')
@@ -70,7 +71,7 @@ def test_what_is_wrong_is_said(run, tmp_path):
     assert 'data/depth_views does not exist' in run('generate_images', PAPER, code=2)
     assert 'data/depth_aligned/store.json does not exist' in run('filter_images', PAPER, code=2)
     assert 'no_such_shapes' in run('project_depth', 'no_such_shapes', 'out', code=2)
-    assert "'built-in:N' wants a number" in run('project_depth', 'built-in:many', 'out', code=2)
+    assert "N in 'built-in:N' must be a number" in run('project_depth', 'built-in:many', 'out', code=2)
     assert 'number of views must be >= 1' in run('project_depth', 'built-in:1', 'out', '--views', '0', code=2)
     assert 'data/built_in_aligned/store.json' in run('train', TRAIN, code=2)
     (tmp_path / 'empty').mkdir()

@@ -1,4 +1,4 @@
-"""Streams of generated data: complete, shuffled, and gone on with at any batch."""
+"""Streams of generated data are complete and shuffled, and resume at any batch."""
 import numpy as np
 import pytest
 import torch
@@ -80,9 +80,9 @@ def test_an_epoch_is_complete_and_resumes_exactly(stores, workers, drop_last):
     assert {len(batch) for batch in whole[:-1]} == {4}
     for done in (1, 3, len(whole)):
         other = dataset(stores['folder'])
-        other.go_on_at(0, done)
+        other.resume_at(0, done)
         assert batches(other, workers, drop_last=drop_last) == whole[done:]
-    data.go_on_at(1)
+    data.resume_at(1)
     second = batches(data, workers, drop_last=drop_last)
     assert names(second) != names(whole)
     assert {jitter for batch in second for _, jitter in batch}.isdisjoint(
@@ -94,7 +94,7 @@ def test_resuming_does_not_read_what_is_done(stores, monkeypatch):
     monkeypatch.setattr(ShapeStore, 'read', lambda self, shard: read.append(shard) or store_read(self, shard))
     data = dataset(stores['shards'], buffer_size=1)
     data.set_batches(4, False)
-    data.go_on_at(0, 3)
+    data.resume_at(0, 3)
     assert len(list(data)) == NUM_SHAPES - 12
     assert 1 <= len(read) <= 3
 
@@ -212,7 +212,7 @@ def test_features_instead_of_images(stores, tmp_path):
         Runner.from_cfg(config).train()
 
 
-def test_objects_that_the_filter_leaves_out(stores, tmp_path):
+def test_objects_that_the_filter_rejected_are_skipped(stores, tmp_path):
     import shutil
     copy = ShapeStore(shutil.copytree(stores['shards'].root, tmp_path / 'copy'))
     for shard in range(copy.num_shards):
@@ -249,7 +249,7 @@ def test_depth_views_without_images_are_no_training_set(tmp_path):
     assert SIZE == 32
 
 
-def test_the_epoch_loop_wants_this_data_set(tmp_path):
+def test_the_streaming_loop_refuses_other_datasets(tmp_path):
     config = tiny_config(tmp_path)
     config.train_cfg = dict(type='StreamingTrainLoop', max_epochs=1)
     config.experiment_name = str(tmp_path)

@@ -23,7 +23,7 @@ from helpers.tiny_generation import (
 from helpers.tiny_runs import scalars, tiny_config
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.store import ShapeStore
-from opendlign_mm.generation import diffusion
+from opendlign_mm.generation import image_prompts
 from opendlign_mm.generation.diffusion import control_images
 from opendlign_mm.generation.filter_stage import ImageFilter, KeepRule, contact_sheet, filter_store, summary
 from opendlign_mm.generation.image_prompts import PromptStyle
@@ -94,12 +94,12 @@ def test_training_on_generated_data_lowers_the_loss(images, tmp_path):
 
 
 def differ(images, others) -> int:
-    """The largest difference of a pixel; 1 is rounding, as images beside others are computed in another order."""
+    """Return the largest difference of a pixel; 1 is rounding, which depends on the other images of a pass."""
     return int((images.int() - others.int()).abs().max())
 
 
 def test_images_depend_on_seed_text_and_depth_only():
-    """Not on the size of a batch, on the order or on what is generated beside."""
+    """They depend neither on the batch size nor on the order nor on the other images."""
     one = generator()
     random = torch.Generator().manual_seed(0)
     views = (torch.rand(7, SIZE, SIZE, generator=random) > .5).float()
@@ -107,7 +107,7 @@ def test_images_depend_on_seed_text_and_depth_only():
     prompts = [PromptStyle()(name) for name in ('cup', 'chair', 'cup', 'lamp', 'cup', 'chair', 'cup')]
     together = one(views, seeds, prompts)
     assert together.shape == (7, SIZE, SIZE, 3) and together.dtype == torch.uint8
-    assert one.texts_encoded == 4, 'three texts and the negative one, each once'
+    assert one.texts.encoded == 4, 'three texts and the negative one, each once'
     order = [4, 0, 6, 2, 5, 1, 3]
     shuffled = one(views[order], [seeds[i] for i in order], [prompts[i] for i in order])
     assert differ(shuffled, together[order]) <= 1
@@ -152,7 +152,7 @@ def test_other_diffusion_models_are_a_change_of_the_config(name, pipeline, monke
     images = one(views, [1, 2, 1], prompts)
     assert images.shape == (3, SIZE, SIZE, 3) and images.float().std() > 1
     assert differ(images[0], images[2]) <= 1 and differ(images[0], images[1]) > 1
-    assert one.texts_encoded == (3 if name == 'sdxl' else 2), 'FLUX has no negative prompt'
+    assert one.texts.encoded == (3 if name == 'sdxl' else 2), 'FLUX has no negative prompt'
 
 
 def test_half_precision():
@@ -166,10 +166,10 @@ def test_half_precision():
 
 def test_prompts_that_are_too_long_are_told_of_once(monkeypatch, caplog, capfd):
     said, short = [], generator(tokens=77)
-    monkeypatch.setattr(diffusion, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(image_prompts, 'print_log', lambda text, *_: said.append(text))
     short(torch.ones(3, SIZE, SIZE), [1, 2, 3], [PromptStyle()(text) for text in ('cup', 'lamp', 'chair')])
-    assert short.texts_truncated == 4
-    assert len(said) == 1 and 'is cut off' in said[0] and 'A realistic cup. best quality' in said[0]
+    assert short.texts.truncated == 4
+    assert len(said) == 1 and 'is truncated' in said[0] and 'A realistic cup. best quality' in said[0]
     printed = caplog.text + ''.join(capfd.readouterr())
     assert 'truncated because' not in printed and 'Token indices' not in printed
 

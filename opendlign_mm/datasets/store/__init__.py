@@ -1,4 +1,4 @@
-"""Datasets of depth views and depth-aligned images on disk, in shards that are made independently of each other."""
+"""Datasets of depth views and depth-aligned images on disk, in shards that are written independently of each other."""
 from .packed_shape import PackedShape, encode_image
 from .shape_store import ShapeStore
 

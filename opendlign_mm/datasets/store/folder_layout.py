@@ -1,7 +1,7 @@
-"""A shard as loose files, in the layout in which OpenDlign's authors released their data.
+"""A shard as loose files, in the layout of the data that the authors of OpenDlign released.
 
-``depth_map/<key>_dm.npy`` is uint8 (V, H, W, 3), ``depth_align_img/<key>/<v>.png`` the images; beside them
-``metadata/<shard>.json`` lists what is known of each object.
+``depth_map/<key>_dm.npy`` is a uint8 array (V, H, W, 3), ``depth_align_img/<key>/<v>.png`` are the images, and
+``metadata/<shard>.json`` holds the metadata of the shard's objects.
 """
 import json
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,24 @@ from .packed_shape import PackedShape, encode_image, file_key
 
 
 def depth_path(root: Path, sample_id: str) -> Path:
+    """Return the file of an object's depth views."""
     return root / 'depth_map' / f'{file_key(sample_id)}_dm.npy'
 
 
 def image_folder(root: Path, sample_id: str) -> Path:
+    """Return the folder of an object's images."""
     return root / 'depth_align_img' / file_key(sample_id)
 
 
+def object_files(root: Path, metadata: dict) -> list[Path]:
+    """Return all files of an object."""
+    views = len(metadata.get('seeds') or ())
+    folder = image_folder(root, metadata['sample_id'])
+    return [depth_path(root, metadata['sample_id'])] + [folder / f'{view}.png' for view in range(views)]
+
+
 def write_folder_shard(root: Path, name: str, shapes: Sequence[PackedShape]) -> None:
-    """Write the files of a shard; each file, and the images of an object together, appear whole or not at all."""
+    """Write the files of a shard; the depth map, the images and the metadata appear atomically, each on its own."""
     for shape in shapes:
         gray = shape.depth_views()
         with atomic_write(depth_path(root, shape.sample_id)) as unfinished:
@@ -39,37 +48,31 @@ def write_folder_shard(root: Path, name: str, shapes: Sequence[PackedShape]) -> 
 
 
 def write_folder_metadata(root: Path, name: str, shapes: Sequence[PackedShape]) -> None:
-    """Write what is known of the objects of a shard."""
+    """Write the metadata of a shard's objects."""
     with atomic_write(root / 'metadata' / f'{name}.json') as unfinished:
         unfinished.write_text(json.dumps([shape.metadata for shape in shapes], sort_keys=True, indent=1))
 
 
 def read_folder_shard(root: Path, name: str) -> Iterator[PackedShape]:
-    """Read the objects of a shard in their order; see :func:`read_depth_map` for errors."""
-    for metadata in read_json(root / 'metadata' / f'{name}.json', 'Run the command that made it again.'):
+    """Stream the objects of a shard in their order; see :func:`read_depth_map` for errors."""
+    remedy = 'Run the command that made it again.'
+    for metadata in read_json(root / 'metadata' / f'{name}.json', remedy):
         gray = read_depth_map(depth_path(root, metadata['sample_id']))
         folder = image_folder(root, metadata['sample_id'])
-        images = [required(folder / f'{view}.png', 'Run the command that made it again.').read_bytes()
+        images = [required(folder / f'{view}.png', remedy).read_bytes()
                   for view in range(len(gray))] if metadata.get('seeds') else []
         yield PackedShape(metadata, [encode_image(view) for view in gray], images)
 
 
-def folder_files(root: Path, metadata: dict) -> list[Path]:
-    """The files that belong to an object."""
-    views = len(metadata.get('seeds') or ())
-    folder = image_folder(root, metadata['sample_id'])
-    return [depth_path(root, metadata['sample_id'])] + [folder / f'{view}.png' for view in range(views)]
-
-
 def read_depth_map(path: Path) -> np.ndarray:
-    """Gray depth views of a released file.
+    """Read the gray depth views of a released file.
 
     Returns:
         uint8 (V, H, W).
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no depth map, is cut off, or in color; the message names it.
+        ValueError: The file is truncated, is not a depth map, or is in color; the message names it.
     """
     views = read_depth_views(path)
     if views.ndim != 3:

@@ -1,4 +1,7 @@
-"""What a shard holds, as a small Parquet file that is written after the shard: where it is, the shard is done."""
+"""The manifest of a shard: a small Parquet file with a row for each object.
+
+It is written after the data of the shard, so a shard with a manifest is complete.
+"""
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +12,25 @@ Row = dict[str, str | int | float | bool | None]
 
 
 def manifest_row(metadata: dict, num_bytes: int = 0) -> Row:
-    """Row of a stored object."""
+    """Return the row of a stored object.
+
+    Args:
+        metadata: Metadata of the object.
+        num_bytes: Total size of its files in the folder layout, else 0.
+    """
     return dict(sample_id=metadata['sample_id'], text=metadata.get('text', ''), score=metadata.get('score'),
                 rank=metadata.get('rank'), kept=metadata.get('kept'), bytes=num_bytes, problem='',
                 metadata=json.dumps(metadata, sort_keys=True))
 
 
 def problem_row(sample_id: str, problem: str) -> Row:
-    """Row of an object that could not be made, and why."""
+    """Return the row of an object that could not be stored, with the reason."""
     return dict(sample_id=sample_id, text='', score=None, rank=None, kept=None, bytes=0, problem=problem,
                 metadata='{}')
 
 
 def write_manifest(path: Path, rows: Sequence[Row], facts: dict[str, str]) -> None:
-    """Write the rows of a shard and facts about all of it; the same rows always give the same bytes."""
+    """Write the rows and the facts about the whole shard; equal rows give equal bytes."""
     import pyarrow as pa
     from pyarrow import parquet
     schema = pa.schema([
@@ -34,12 +42,12 @@ def write_manifest(path: Path, rows: Sequence[Row], facts: dict[str, str]) -> No
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Rows of a shard. Raises ``ValueError`` that names the file if it is damaged."""
+    """Read the rows of a shard. Raises ValueError that names the file if it is damaged."""
     return _read(path).to_pylist()
 
 
 def read_facts(path: Path) -> dict[str, str]:
-    """Facts about a shard. Raises ``ValueError`` that names the file if it is damaged."""
+    """Read the facts about a shard. Raises ValueError that names the file if it is damaged."""
     return {key.decode(): value.decode() for key, value in (_read(path).schema.metadata or {}).items()}
 
 

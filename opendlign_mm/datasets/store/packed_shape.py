@@ -1,65 +1,71 @@
-"""One stored shape: its depth views, images and metadata as files of a tar shard."""
+"""One stored object: its depth views and images as encoded image files, its metadata, and its name in file systems."""
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 from urllib.parse import quote, unquote
 
 import numpy as np
 from PIL import Image
 
-IMAGE_FORMATS = ('png', 'jpg')
+ImageFormat = Literal['png', 'jpg']
+IMAGE_FORMATS: tuple[str, ...] = get_args(ImageFormat)
 
 
 @dataclass
 class PackedShape:
-    """Depth views and images of an object, encoded.
+    """Depth views and images of one object, as the bytes of image files.
 
     Attributes:
-        metadata: ``sample_id`` (unique), ``text`` (what the object is called, for prompts) and ``category``; of images
-            also ``prompt``, ``negative_prompt``, ``seeds``; after filtering ``scores``, ``ranks``, ``kept``, ... All
-            values are what JSON holds.
+        metadata: JSON values: ``sample_id`` (unique), ``text`` (name of the object in prompts) and ``category``; with
+            images also ``prompt``, ``negative_prompt`` and ``seeds``; after filtering ``scores``, ``ranks``, ``kept``
+            and others.
         depth_files: V gray PNG files, background white, near is dark.
-        image_files: V RGB files, or none.
-        image_format: 'png' or 'jpg'.
+        image_files: V RGB image files, or an empty list.
+        image_format: Format of ``image_files``.
     """
     metadata: dict
     depth_files: list[bytes]
     image_files: list[bytes] = field(default_factory=list)
-    image_format: str = 'png'
+    image_format: ImageFormat = 'png'
 
     @property
     def sample_id(self) -> str:
+        """Unique name of the object."""
         return self.metadata['sample_id']
 
     def depth_views(self) -> np.ndarray:
-        """uint8 (V, H, W). Raises ``ValueError`` that names the object if a file cannot be read."""
-        return _decoded(self.depth_files, 'L', f'depth view of {self.sample_id}')
+        """Decode the depth views to uint8 (V, H, W). Raises ValueError that names the object if one is unreadable."""
+        return _decode(self.depth_files, 'L', f'depth view of {self.sample_id}')
 
     def images(self) -> np.ndarray:
-        """uint8 (V, H, W, 3), RGB. Raises ``ValueError`` that names the object if a file cannot be read."""
-        return _decoded(self.image_files, 'RGB', f'image of {self.sample_id}')
+        """Decode the images to uint8 RGB (V, H, W, 3). Raises ValueError that names the object if one is unreadable."""
+        return _decode(self.image_files, 'RGB', f'image of {self.sample_id}')
 
 
-def encode_image(image: np.ndarray, image_format: str = 'png', quality: int = 95) -> bytes:
-    """The bytes of an image file; the same image always gives the same bytes.
+def encode_image(image: np.ndarray, image_format: ImageFormat = 'png', quality: int = 95) -> bytes:
+    """Encode an image as the bytes of a file; equal images give equal bytes.
 
     Args:
-        image: uint8 (H, W) or (H, W, 3).
-        image_format: 'png' or 'jpg'.
-        quality: Of JPEG, from 1 to 100; its colors are not subsampled.
+        image: uint8 array (H, W) or (H, W, 3).
+        image_format: File format.
+        quality: JPEG quality from 1 to 100. Colors are not subsampled.
+
+    Raises:
+        ValueError: Unknown ``image_format``.
     """
     if image_format not in IMAGE_FORMATS:
         raise ValueError(f'image_format must be one of {IMAGE_FORMATS}, got {image_format!r}')
     buffer = io.BytesIO()
     if image_format == 'png':
-        # Half a million files: the higher levels take five times as long for a tenth of the size.
+        # Higher levels take five times as long for a tenth of the size, on half a million files.
         Image.fromarray(image).save(buffer, 'PNG', compress_level=3)
     else:
         Image.fromarray(image).save(buffer, 'JPEG', quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
-def _decoded(files: Sequence[bytes], mode: str, name: str) -> np.ndarray:
+def _decode(files: Sequence[bytes], mode: str, name: str) -> np.ndarray:
     arrays = []
     for view, file in enumerate(files):
         try:
@@ -76,13 +82,13 @@ def _decoded(files: Sequence[bytes], mode: str, name: str) -> np.ndarray:
 
 
 def file_key(sample_id: str) -> str:
-    """A name that is valid in tar archives and folders; no two objects share one, and :func:`sample_id_of` undoes it.
+    """Return a unique name for an object that is valid in tar archives and folders; :func:`sample_id_of` inverts it.
 
-    WebDataset ends a key at the first dot, so dots are escaped too.
+    WebDataset ends a key at the first dot, so dots are escaped as well.
     """
     return quote(sample_id, safe='').replace('.', '%2E').replace('~', '%7E')
 
 
 def sample_id_of(key: str) -> str:
-    """The ``sample_id`` of a file key."""
+    """Return the ``sample_id`` of a file key."""
     return unquote(key)

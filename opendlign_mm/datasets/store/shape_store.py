@@ -1,18 +1,20 @@
-"""A folder of shards: which there are, which are done, and reading and writing them whole or not at all."""
+"""A folder of shards: which shards it has, which are finished, and reading and writing them atomically."""
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from ...atomic_files import atomic_write
 from ..source_files import read_json
-from .folder_layout import folder_files, read_folder_shard, write_folder_metadata, write_folder_shard
+from .folder_layout import object_files, read_folder_shard, write_folder_metadata, write_folder_shard
 from .manifest import Row, manifest_row, problem_row, read_facts, read_manifest, write_manifest
 from .packed_shape import PackedShape
-from .tar_shards import has_its_end, read_tar_shard, write_tar_shard
+from .tar_shards import has_tar_end, read_tar_shard, write_tar_shard
 
-LAYOUTS = ('shards', 'folder')
+Layout = Literal['shards', 'folder']
 DESCRIPTION = 'store.json'
 # The sub-folder of the released layout; DepthAlignedShapes(data_root=ROOT, dataset='shapes') reads it.
 FOLDER = 'shapes'
@@ -21,9 +23,9 @@ FOLDER = 'shapes'
 class ShapeStore:
     """Depth views, and perhaps images, of many objects, in shards of consecutive objects.
 
-    ``ROOT/store.json`` says what the store is, ``ROOT/manifest/<shard>.parquet`` what each finished shard holds. With
-    layout 'shards' the data is in ``ROOT/shard-<shard>.tar`` (WebDataset), with 'folder' in ``ROOT/shapes/`` as in the
-    authors' release. A shard is a unit of work: it is written by one process, and its manifest last.
+    ``ROOT/store.json`` describes the store, ``ROOT/manifest/<shard>.parquet`` lists the objects of each finished shard.
+    The data is in ``ROOT/shard-<shard>.tar`` (WebDataset) with layout 'shards', and in ``ROOT/shapes/`` as in the
+    authors' release with layout 'folder'. A shard is a unit of work: one process writes it, and its manifest last.
 
     Args:
         root: Folder of a store.
@@ -36,32 +38,32 @@ class ShapeStore:
         self.root = Path(root)
         description = read_json(self.root / DESCRIPTION, 'tools/project_depth.py and tools/generate_images.py write '
                                 'such folders.')
-        self.layout: str = description['layout']
+        self.layout: Layout = description['layout']
         self.num_shapes: int = description['num_shapes']
         self.shapes_per_shard: int = description['shapes_per_shard']
         self.settings: dict = description['settings']
 
     @classmethod
-    def create(cls, root: str | Path, layout: str, num_shapes: int, shapes_per_shard: int,
+    def create(cls, root: str | Path, layout: Layout, num_shapes: int, shapes_per_shard: int,
                settings: dict) -> 'ShapeStore':
-        """Begin a store, or open the one that an earlier run with the same settings began.
+        """Start a store, or open the one that an earlier run with the same settings started.
 
-        One of which no shard is done may still change its settings: what a first try is for.
+        Settings may still change as long as no shard is finished.
 
         Args:
             root: Folder of the store.
-            layout: 'shards' or 'folder'.
-            num_shapes: Objects that it is to hold.
-            shapes_per_shard: Objects of a shard; the last one may have fewer.
-            settings: All that decides what is stored, as JSON holds it.
+            layout: WebDataset shards, or the folders of the release.
+            num_shapes: Number of objects of the complete store.
+            shapes_per_shard: Number of objects in a shard; the last one may have fewer.
+            settings: Everything that determines the contents, as JSON values.
 
         Raises:
-            ValueError: An argument is wrong, or a store with other settings is there; the message names them.
+            ValueError: An argument is wrong, or the store was started with other settings; the message names them.
         """
-        if layout not in LAYOUTS:
-            raise ValueError(f'layout must be one of {LAYOUTS}, got {layout!r}')
+        if layout not in get_args(Layout):
+            raise ValueError(f'layout must be one of {get_args(Layout)}, got {layout!r}')
         if num_shapes < 1 or shapes_per_shard < 1:
-            raise ValueError(f'a store needs objects: {num_shapes} of them in shards of {shapes_per_shard}')
+            raise ValueError(f'a store needs objects, got {num_shapes} objects in shards of {shapes_per_shard}')
         description = json.loads(json.dumps(dict(
             layout=layout, num_shapes=num_shapes, shapes_per_shard=shapes_per_shard, settings=settings), default=repr))
         path = Path(root) / DESCRIPTION
@@ -74,23 +76,49 @@ class ShapeStore:
 
     @property
     def num_shards(self) -> int:
+        """Number of shards of the complete store."""
         return -(-self.num_shapes // self.shapes_per_shard)
 
     @staticmethod
     def shard_name(shard: int) -> str:
+        """Return the part of file names that tells shards apart."""
         return f'{shard:06d}'
 
     def shard_path(self, shard: int) -> Path:
-        """The tar file of a shard, or the folder of all of them."""
+        """Return the tar file of a shard, or the folder of all shards with layout 'folder'."""
         return self.root / (f'shard-{self.shard_name(shard)}.tar' if self.layout == 'shards' else FOLDER)
 
     def manifest_path(self, shard: int) -> Path:
+        """Return the manifest of a shard."""
         return self.root / 'manifest' / f'{self.shard_name(shard)}.parquet'
 
     def indices(self, shard: int) -> range:
-        """The positions of a shard's objects among all."""
+        """Return the positions of a shard's objects among all objects."""
         begin = shard * self.shapes_per_shard
         return range(begin, min(begin + self.shapes_per_shard, self.num_shapes))
+
+    def read(self, shard: int) -> Iterator[PackedShape]:
+        """Stream the objects of a finished shard.
+
+        Raises:
+            FileNotFoundError: Files are missing.
+            ValueError: Files are damaged; the message names them.
+        """
+        if self.layout == 'shards':
+            return read_tar_shard(self.shard_path(shard))
+        return read_folder_shard(self.shard_path(shard), self.shard_name(shard))
+
+    def rows(self, shard: int) -> list[Row]:
+        """Read the manifest of a shard: the stored objects in their order, then those that could not be stored."""
+        path = self.manifest_path(shard)
+        if not path.is_file():
+            raise FileNotFoundError(f'shard {shard} of {self.root} is not done: there is no {path}. Run the command '
+                                    'that makes it again; it makes only what is missing.')
+        return read_manifest(path)
+
+    def facts(self, shard: int) -> dict[str, str]:
+        """Read the facts that are kept with a shard."""
+        return read_facts(self.manifest_path(shard))
 
     def write(self, shard: int, shapes: Sequence[PackedShape], problems: dict[str, str] | None = None,
               facts: dict[str, str] | None = None) -> None:
@@ -98,13 +126,13 @@ class ShapeStore:
 
         Args:
             shard: Number of the shard.
-            shapes: Its objects.
-            problems: sample_id -> why it is not among them.
-            facts: Further texts to keep with the shard.
+            shapes: Objects of the shard.
+            problems: sample_id -> why the object is not among ``shapes``.
+            facts: Further strings to keep with the shard.
 
         Raises:
-            OSError: The files cannot be written, for example on a full disk; the message says what to do. What was
-                there before is still there.
+            OSError: The files cannot be written, for example on a full disk; the message says what to do. Earlier
+                files are kept.
         """
         try:
             if self.layout == 'shards':
@@ -116,7 +144,7 @@ class ShapeStore:
             raise _no_space(error, self, shard) from error
 
     def rewrite_metadata(self, shard: int, shapes: Sequence[PackedShape], facts: dict[str, str]) -> None:
-        """Replace the metadata of a shard's objects, whose files stay as they are."""
+        """Replace the metadata of a shard's objects and add facts; images and depth views stay the same."""
         problems = {row['sample_id']: row['problem'] for row in self.rows(shard) if row['problem']}
         facts = {**self.facts(shard), **facts}
         if self.layout == 'shards':
@@ -128,31 +156,8 @@ class ShapeStore:
         except OSError as error:
             raise _no_space(error, self, shard) from error
 
-    def read(self, shard: int) -> Iterator[PackedShape]:
-        """Stream the objects of a finished shard.
-
-        Raises:
-            FileNotFoundError: Files are missing.
-            ValueError: They are damaged; the message names them.
-        """
-        if self.layout == 'shards':
-            return read_tar_shard(self.shard_path(shard))
-        return read_folder_shard(self.shard_path(shard), self.shard_name(shard))
-
-    def rows(self, shard: int) -> list[Row]:
-        """The manifest of a shard: a row an object, in their order, then those that could not be made."""
-        path = self.manifest_path(shard)
-        if not path.is_file():
-            raise FileNotFoundError(f'shard {shard} of {self.root} is not done: there is no {path}. Run the command '
-                                    'that makes it again; it does only what is missing.')
-        return read_manifest(path)
-
-    def facts(self, shard: int) -> dict[str, str]:
-        """The texts kept with a shard."""
-        return read_facts(self.manifest_path(shard))
-
     def is_done(self, shard: int) -> bool:
-        """Whether a shard is there, whole as far as the sizes of its files tell."""
+        """Return whether a shard is finished and its files have the sizes of the manifest."""
         path = self.manifest_path(shard)
         try:
             rows = [row for row in read_manifest(path) if not row['problem']] if path.is_file() else None
@@ -162,25 +167,24 @@ class ShapeStore:
                 return all(self._bytes(json.loads(row['metadata'])) == row['bytes'] for row in rows)
             if self.shard_path(shard).stat().st_size == int(self.facts(shard)['bytes']):
                 return True
-            # Killed between a filtered shard and its manifest: the objects are all there.
-            return has_its_end(self.shard_path(shard)) and [shape.sample_id for shape in self.read(shard)] == [
+            # The filter was killed between writing the shard and its manifest: all objects are there.
+            return has_tar_end(self.shard_path(shard)) and [shape.sample_id for shape in self.read(shard)] == [
                 row['sample_id'] for row in rows]
         except (OSError, ValueError, KeyError):
             return False
 
     def missing(self) -> list[int]:
-        """Shards that are not done."""
+        """Return the shards that are not finished."""
         return [shard for shard in range(self.num_shards) if not self.is_done(shard)]
 
     def verify(self, shard: int) -> None:
-        """Compare a shard with its hash. Raises ``ValueError`` that names it if a byte differs (layout 'shards')."""
+        """Compare a shard with its hash (layout 'shards'). Raises ValueError that names it if a byte differs."""
         if self.layout == 'shards' and sha256_of_file(self.shard_path(shard)) != self.facts(shard)['sha256']:
             raise ValueError(f'{self.shard_path(shard)} is not what was written; remove it and run the command that '
                              'made it again')
 
     def remove_unfinished(self) -> None:
-        """Remove temporary files and folders that killed processes left; no other run may be writing."""
-        import shutil
+        """Remove temporary files and folders of killed processes; no other run may be writing."""
         for pattern in ('.*.part*', '.*.old'):
             for path in self.root.rglob(pattern):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -196,14 +200,16 @@ class ShapeStore:
         write_manifest(self.manifest_path(shard), rows, facts)
 
     def _bytes(self, metadata: dict) -> int:
-        return sum(os.path.getsize(path) for path in folder_files(self.root / FOLDER, metadata))
+        return sum(os.path.getsize(path) for path in object_files(self.root / FOLDER, metadata))
 
 
 def sha256_of_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes as hexadecimal digits."""
+    digest = hashlib.sha256()
     with open(path, 'rb') as stream:
-        return hashlib.file_digest(stream, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else hashlib.sha256(
-            stream.read()).hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _check_same(path: Path, found: dict, wanted: dict) -> None:
@@ -212,8 +218,8 @@ def _check_same(path: Path, found: dict, wanted: dict) -> None:
     old, new = _flat(found), _flat(wanted)
     changed = [f'{key}: {old.get(key)!r} there, {new.get(key)!r} now' for key in sorted(old.keys() | new.keys())
                if old.get(key) != new.get(key)]
-    raise ValueError(f'{path.parent} was begun with other settings ({"; ".join(changed[:5])}). Go on with the settings '
-                     'it was begun with, or choose another folder.')
+    raise ValueError(f'{path.parent} was started with other settings ({"; ".join(changed[:5])}). Continue with its own '
+                     'settings, or choose another folder.')
 
 
 def _flat(node, name: str = '') -> dict:

@@ -10,14 +10,14 @@ from .packed_shape import IMAGE_FORMATS, PackedShape, file_key
 
 
 def write_tar_shard(path: Path, shapes: Sequence[PackedShape]) -> None:
-    """Write a shard; the same objects always give the same bytes. The file appears whole or not at all."""
+    """Write a shard atomically; equal objects give equal bytes."""
     from webdataset import TarWriter
     with atomic_write(path) as unfinished, open(unfinished, 'wb') as stream:
-        # Times, owners and the order of members are fixed.
+        # Fixed times, owners and order of members.
         with TarWriter(stream, mtime=0, encoder=False) as writer:
             for shape in shapes:
                 writer.write(_members(shape))
-        # The renaming must not overtake a write that fails late, e.g. on a full network disk.
+        # Renaming must not overtake a write that fails late, e.g. on a full network disk.
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -27,7 +27,7 @@ def read_tar_shard(path: Path) -> Iterator[PackedShape]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no such shard or is cut off; the message names it.
+        ValueError: The file is not a shard, or it is truncated; the message names it.
     """
     from webdataset.tariterators import group_by_keys, tar_file_iterator
     if not Path(path).is_file():
@@ -38,12 +38,12 @@ def read_tar_shard(path: Path) -> Iterator[PackedShape]:
             for sample in group_by_keys(files):
                 yield _shape(sample, path)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f'{path} is damaged or cut off ({error}); run the command that made it again, which makes '
-                         'damaged shards anew') from error
+        raise ValueError(f'{path} is damaged or truncated ({error}); run the command that made it again, which '
+                         'replaces damaged shards') from error
 
 
-def has_its_end(path: Path) -> bool:
-    """Whether a tar file ends as tar files do: whole records, the last two blocks empty."""
+def has_tar_end(path: Path) -> bool:
+    """Return whether a file ends like a tar file: in whole records, with two empty blocks."""
     size = path.stat().st_size
     if not size or size % tarfile.RECORDSIZE:
         return False
@@ -62,7 +62,7 @@ def _members(shape: PackedShape) -> dict:
 
 def _shape(sample: dict, path: Path) -> PackedShape:
     if 'json' not in sample:
-        raise ValueError(f"{path}: '{sample['__key__']}' has no metadata; the shard is damaged or cut off. Run the "
+        raise ValueError(f"{path}: '{sample['__key__']}' has no metadata; the shard is damaged or truncated. Run the "
                          'command that made it again.')
     image_format = next((ending for ending in IMAGE_FORMATS if f'image_0.{ending}' in sample), 'png')
     return PackedShape(json.loads(sample['json']), _numbered(sample, 'depth_{}.png'),
