@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all."""
+"""Files and folders that are written completely or not at all: temporary name first, then rename."""
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it becomes ``path`` when the block ends well and is removed when it fails.
+    """Yield a temporary path to write to; rename it to ``path`` if the block succeeds, remove it otherwise.
 
-    The temporary file lies beside ``path``, so that renaming is atomic, and keeps its ending, which writers look at.
-    Parent directories are made.
+    The temporary file is in the folder of ``path``, so that renaming is atomic, and keeps the suffix, by which some
+    writers choose the format. Missing parent folders are made.
 
     Args:
-        path: The file to write; an existing one is replaced.
+        path: File to write; an existing one is replaced.
 
     Raises:
         FileNotFoundError: The block did not write the file.
@@ -31,12 +31,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it becomes ``path`` when the block ends well and is removed when it fails.
+    """Yield a temporary folder to fill; rename it to ``path`` if the block succeeds, remove it otherwise.
 
-    An existing folder is replaced, and stays as it was if the block fails. Parent directories are made.
+    An existing folder is replaced, and stays as it was if the block fails. Missing parent folders are made.
 
     Args:
-        path: The folder to write.
+        path: Folder to write.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield unfinished
         if path.exists():
-            os.rename(path, old)  # a folder with files in it cannot be renamed over
+            os.rename(path, old)  # os.rename does not replace a folder that has files
         try:
             os.rename(unfinished, path)
         except OSError:

@@ -1,5 +1,9 @@
-"""Work-arounds for third-party versions, each with its reason and the version that needs it. Importing applies none
-but the allow-list for checkpoints, which only adds names; everything else is a function called where it is needed.
+"""Work-arounds for third-party versions, each with its reason and the version that needs it.
+
+Importing this module applies only the allow-list for checkpoints, which adds names and changes nothing else. The other
+work-arounds are functions, called where they are needed. One work-around is elsewhere, in ``detection/mmcv_on_cpu.py``:
+mmcv 2.1 has its point operations for CUDA only, so mmdet3d's detectors cannot run on the CPU. Its replacements need
+``point_ops`` and mmdet3d's structures (11 seconds to import), which this module must not import.
 """
 import os
 import subprocess
@@ -16,8 +20,8 @@ from mmengine.registry import Registry
 
 # --- checkpoints of mmengine <= 0.10.7 under torch >= 2.6 ------------------------------------------------------------
 # torch.load refuses everything but tensors and plain containers by default (weights_only=True), and mmengine calls it
-# without that argument. A Runner's checkpoint also holds the log history (HistoryBuffer: numpy arrays and its own
-# methods) and, with OneCycleLR, the annealing function. The safety stays on; only those names are allowed.
+# without that argument. A Runner's checkpoint also contains the log history (HistoryBuffer: NumPy arrays and its own
+# methods) and, with OneCycleLR, the annealing function. The restriction stays on; only those names are allowed.
 
 _FUNCTIONS_IN_CHECKPOINTS = {
     HistoryBuffer: ('min', 'max', 'current', 'mean'),
@@ -26,7 +30,7 @@ _FUNCTIONS_IN_CHECKPOINTS = {
 
 
 def _method_in_checkpoint(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``, by which pickle refers to a method, for the few methods that checkpoints hold."""
+    """Replace ``getattr``, by which pickle refers to methods, for the few methods that checkpoints contain."""
     if name not in _FUNCTIONS_IN_CHECKPOINTS.get(owner, ()):
         raise ValueError(f'the checkpoint refers to {name!r} of {owner!r}, which no mmengine checkpoint needs; '
                          'do not load a file that you do not trust')
@@ -34,7 +38,8 @@ def _method_in_checkpoint(owner: type, name: str) -> Callable:
 
 
 def _numpy_names() -> list[tuple[Callable, str]]:
-    multiarray = np.core.multiarray if np.__version__ < '2' else np._core.multiarray
+    """Return NumPy's reconstruction functions and dtypes with their names in NumPy 1 and 2."""
+    multiarray = import_module('numpy.core.multiarray' if np.__version__ < '2' else 'numpy._core.multiarray')
     names = [(getattr(multiarray, function), f'numpy.{core}.multiarray.{function}')
              for core in ('core', '_core') for function in ('_reconstruct', 'scalar')]
     dtypes = [type(np.dtype(code)) for code in ('?', 'u1', 'i4', 'i8', 'f2', 'f4', 'f8', 'U1')]
@@ -42,7 +47,7 @@ def _numpy_names() -> list[tuple[Callable, str]]:
 
 
 def allow_checkpoint_contents() -> None:
-    """Let ``torch.load`` read what mmengine's Runner writes into a checkpoint, without switching its safety off."""
+    """Let ``torch.load`` read what mmengine's Runner writes into a checkpoint, without lifting its restriction."""
     # torch < 2.6 does not restrict torch.load by default and does not know names given as tuples.
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
         return
@@ -62,8 +67,8 @@ def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None
     DistributedDataParallel refuses for CPU modules, hence the wrapper is named in ``cfg`` with ``device_ids=None``.
 
     Args:
-        cfg: The run's config; ``model_wrapper_cfg`` is filled in.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        cfg: Config of the run; its ``model_wrapper_cfg`` is set.
+        launcher: One of 'none', 'pytorch', 'slurm' and 'mpi'.
         group_options: Further arguments of ``torch.distributed.init_process_group``, e.g. ``timeout``.
 
     Raises:
@@ -84,8 +89,8 @@ def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None
                  LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'))
     missing = [name for name in sources[launcher].values() if name not in os.environ]
     if missing:
-        raise RuntimeError(f"launcher '{launcher}' sets {', '.join(missing)}, which this process lacks; start it "
-                           'through tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out')
+        raise RuntimeError(f'launcher {launcher!r} sets {", ".join(missing)}, which this process does not have; '
+                           'start it through tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out')
     for name, source in sources[launcher].items():
         os.environ[name] = os.environ[source]
     if 'MASTER_ADDR' not in os.environ:
@@ -104,11 +109,11 @@ def _first_slurm_host() -> str:
 # --- lazy registration, mmengine <= 0.10.7 ----------------------------------------------------------------------------
 
 def register_location(registry: Registry, module: str) -> None:
-    """Have ``registry`` import ``module`` when it first looks a name up.
+    """Make ``registry`` import ``module`` when it first looks a name up.
 
-    mmengine fixes the modules of a registry where the registry is made, and mmdet3d's are made in mmdet3d. A plugin's
-    module that needs all of mmdet3d (11 seconds to import) joins them here, so that importing the plugin stays cheap.
-    A registry that has already imported its modules imports this one at once.
+    A registry of mmengine gets its list of modules when it is created, and mmdet3d's registries are created in mmdet3d.
+    This adds a plugin's module that needs all of mmdet3d (11 seconds to import) to that list, so that importing the
+    plugin stays cheap. A registry that has already imported its modules imports this one at once.
     """
     if module in registry._locations:
         return

@@ -1,4 +1,4 @@
-"""Data structures of the package: the sample of one shape, and the detections of one scene."""
+"""Data structures of the package: the sample of one shape and the detections of one scene."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,20 +15,25 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 class ShapeDataSample(BaseDataElement):
     """Annotations and predictions of one object.
 
-    Meta information: ``sample_id`` (str) and ``category`` (str, the class name as text).
+    Meta information: ``sample_id`` and ``category`` (name of the class), both strings.
 
     Data fields, each present once it has been set:
 
-    - ``gt_label``: int64 tensor (1,), index of the class among the dataset's classes.
-    - ``pred_scores``: float32 tensor (C,), one score per class of the vocabulary, higher is better.
-    - ``pred_label``: int64 tensor (1,), the class with the highest score.
-    - ``pred_scores_pretrained``: float32 tensor (C,), the scores of the frozen CLIP alone, when a model compares both.
-    - ``depth_embedding``, ``image_embedding``: float32 tensors (D,), L2-normalized, of the object's depth views and
-      images, when a model returns them.
+    - ``gt_label``: Index of the class among the dataset's classes, int64 tensor (1,).
+    - ``pred_scores``: One score per class of the vocabulary, higher is better, float32 tensor (C,).
+    - ``pred_label``: Index of the class with the highest score, int64 tensor (1,).
+    - ``pred_scores_pretrained``: Scores of the pretrained branch alone, where a model compares both, float32 tensor
+      (C,).
+    - ``depth_embedding``, ``image_embedding``: L2-normalized embeddings of the object's depth views and images, where a
+      model returns them, float32 tensors (D,).
     """
 
     def set_gt_label(self, label: int | torch.Tensor) -> ShapeDataSample:
-        """Set the class index; raises ``ValueError`` unless it is a single non-negative integer."""
+        """Set the class index.
+
+        Raises:
+            ValueError: ``label`` is not a single integer >= 0.
+        """
         label = torch.as_tensor(label)
         if label.numel() != 1 or label.is_floating_point() or int(label) < 0:
             raise ValueError(f'gt_label must be one class index >= 0, got {label.tolist()}')
@@ -36,7 +41,11 @@ class ShapeDataSample(BaseDataElement):
         return self
 
     def set_pred_scores(self, scores: torch.Tensor) -> ShapeDataSample:
-        """Set the scores (C,) of all classes and, with them, the predicted label."""
+        """Set the scores (C,) of all classes and the predicted label.
+
+        Raises:
+            ValueError: ``scores`` is empty or has another shape.
+        """
         if scores.ndim != 1 or scores.numel() == 0:
             raise ValueError(f'pred_scores must have shape (C,) with C >= 1, got {tuple(scores.shape)}')
         self.set_field(scores, 'pred_scores', dtype=torch.Tensor)
@@ -49,15 +58,15 @@ class SceneDetections:
     """Detections of one scene, best first, and its annotations.
 
     Attributes:
-        name: of the scene: the stem of its file of points.
-        points: float (N, >=3), meters, z up; colors as in :func:`draw_scene_from_above`.
+        name: Name of the scene, the stem of its file of points.
+        points: Points in meters, float (N, >=3), z up; colors as in :func:`.visualization.draw_scene_from_above`.
         boxes: K predicted boxes.
-        labels: K texts, each with class and score.
-        classes: for each box its most probable classes, (name, probability in [0, 1]), best first.
-        matches: for each box a text that says which true box it overlaps most; empty without annotations.
-        depth_views: float (K, V, H, W) in [0, 1]; None where K is 0.
-        true_boxes: annotated boxes; None without annotations.
-        true_labels: the class of each annotated box.
+        labels: Label of each box, K strings with class and score.
+        classes: Most probable classes of each box, (name, probability in [0, 1]), best first.
+        matches: Text for each box that names the ground-truth box it overlaps most; empty without annotations.
+        depth_views: Depth views of each box, float (K, V, H, W) in [0, 1]; None where K is 0.
+        gt_boxes: Ground-truth boxes; None without annotations.
+        gt_labels: Class of each ground-truth box.
     """
     name: str
     points: Tensor
@@ -66,5 +75,5 @@ class SceneDetections:
     classes: list[list[tuple[str, float]]]
     matches: list[str]
     depth_views: Tensor | None
-    true_boxes: BaseInstance3DBoxes | None
-    true_labels: list[str]
+    gt_boxes: BaseInstance3DBoxes | None
+    gt_labels: list[str]

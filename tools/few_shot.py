@@ -35,7 +35,7 @@ from opendlign_mm.evaluation.few_shot import (
     view_features,
     zero_shot_accuracy,
 )
-from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
+from opendlign_mm.visualization.plots import draw_few_shot_plot
 
 
 def parse_args() -> argparse.Namespace:

@@ -86,7 +86,7 @@ def query(args: argparse.Namespace) -> None:
 def draw(args: argparse.Namespace, model, thumbnails, cosines, shapes: list) -> None:
     """Write the gallery."""
     from opendlign_mm.retrieval.query import read_image
-    from opendlign_mm.visualization.gallery import draw_gallery
+    from opendlign_mm.visualization.sheets import draw_gallery
     titles = [f'{rank}. {shape.get("category") or shape.get("sample_id", "")}\n{cosine:.3f}'
               for rank, (cosine, shape) in enumerate(zip(cosines, shapes), 1)]
     picture = None

@@ -30,8 +30,8 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
     found = sample.pred_instances_3d[:max_boxes]
     labels = [f'{names[label]} {score:.2f}' for label, score in zip(found.labels_3d, found.scores_3d)]
     truth = getattr(sample, 'eval_ann_info', None)
-    true_boxes = truth['gt_bboxes_3d'].to(points.device) if truth else None
-    true_labels = [names[label] if label >= 0 else 'other' for label in truth['gt_labels_3d']] if truth else []
+    gt_boxes = truth['gt_bboxes_3d'].to(points.device) if truth else None
+    gt_labels = [names[label] if label >= 0 else 'other' for label in truth['gt_labels_3d']] if truth else []
     classes, depth_views = [], None
     if len(found):
         found.objectness = found.scores_3d
@@ -43,17 +43,18 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
             classes.append([(names[label], float(value)) for value, label in zip(*best)])
     return SceneDetections(
         Path(getattr(sample, 'lidar_path', 'scene')).stem, points, found.bboxes_3d, labels, classes,
-        _matches(found.bboxes_3d, true_boxes, true_labels), depth_views, true_boxes, true_labels)
+        _matches(found.bboxes_3d, gt_boxes, gt_labels), depth_views, gt_boxes, gt_labels)
 
 
-def _matches(boxes: BaseInstance3DBoxes, true_boxes: BaseInstance3DBoxes | None, true_labels: list[str]
+def _matches(boxes: BaseInstance3DBoxes, gt_boxes: BaseInstance3DBoxes | None, gt_labels: list[str]
              ) -> list[str]:
-    if true_boxes is None:
+    if gt_boxes is None:
         return [''] * len(boxes)
-    if not len(true_boxes):
-        return ['true: nothing here'] * len(boxes)
+    if not len(gt_boxes):
+        return ['no ground truth here'] * len(boxes)
     matches = []
-    for row in box_overlaps(boxes, true_boxes):
-        overlap, match = row.max(dim=0)
-        matches.append(f'true: {true_labels[match]} (IoU {overlap:.2f})' if overlap > 0 else 'true: nothing here')
+    for row in box_overlaps(boxes, gt_boxes):
+        overlap, index = row.max(dim=0)
+        match = f'ground truth: {gt_labels[index]} (IoU {overlap:.2f})'
+        matches.append(match if overlap > 0 else 'no ground truth here')
     return matches

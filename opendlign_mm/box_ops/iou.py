@@ -1,4 +1,8 @@
-"""IoU and generalized IoU of 3D boxes, axis-aligned and rotated about z; differentiable, on CPU and CUDA."""
+"""IoU and generalized IoU of 3D boxes, axis-aligned and rotated about z, on CPU and CUDA.
+
+The area that two rotated boxes share from above is found by Sutherland and Hodgman's polygon clipping, for all pairs at
+once: one rectangle is cut at the four sides of the other. It is differentiable, so the generalized IoU is a loss.
+"""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -12,23 +16,39 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 EPSILON = 1e-8
 
 
-def enclosing_bounds(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper corners (..., 3) of the axis-aligned boxes around ``boxes`` (..., 7)."""
-    cos, sin = boxes[..., 6].cos().abs(), boxes[..., 6].sin().abs()
-    length, width, height = boxes[..., 3:6].unbind(dim=-1)
-    half = torch.stack([length * cos + width * sin, length * sin + width * cos, height], dim=-1) / 2
-    return boxes[..., :3] - half, boxes[..., :3] + half
+def box_overlaps(first: BaseInstance3DBoxes, second: BaseInstance3DBoxes) -> Tensor:
+    """Compute the 3D IoU of all pairs of boxes.
+
+    mmdet3d's own ``overlaps`` treats every box as a rotated one, which takes seconds for a thousand boxes on a CPU.
+    Where no box is rotated the IoU is a few minima and maxima.
+
+    Args:
+        first: M boxes.
+        second: N boxes of the same type.
+
+    Returns:
+        float (M, N) in [0, 1].
+    """
+    if len(first) == 0 or len(second) == 0:
+        return first.tensor.new_zeros(len(first), len(second))
+    if first.yaw.any() or second.yaw.any():
+        return first.overlaps(first, second)
+    lower = torch.max((first.gravity_center - first.dims / 2)[:, None], (second.gravity_center - second.dims / 2)[None])
+    upper = torch.min((first.gravity_center + first.dims / 2)[:, None], (second.gravity_center + second.dims / 2)[None])
+    shared = (upper - lower).clamp(min=0).prod(dim=-1)
+    union = first.volume[:, None] + second.volume[None] - shared
+    return shared / union.clamp(min=EPSILON)
 
 
 def generalized_iou(first: Tensor, second: Tensor, rotated: bool = True) -> Tensor:
-    """IoU minus the share of the enclosing box that the union leaves empty (Rezatofighi et al., CVPR 2019).
+    """Compute IoU minus the share of the enclosing box that the union leaves empty (Rezatofighi et al., CVPR 2019).
 
-    The enclosing box is axis-aligned, also for turned boxes, as in 3DETR.
+    The enclosing box is axis-aligned, also for rotated boxes, as in 3DETR.
 
     Args:
-        first: float (..., 7): gravity center, sizes, yaw in radians from +x towards +y.
-        second: float (..., 7), broadcast against ``first``.
-        rotated: Whether any yaw differs from 0; without, the intersection takes a few minima and maxima.
+        first: Boxes, float (..., 7): gravity center, sizes, yaw in radians from +x towards +y.
+        second: Boxes, float (..., 7), broadcast against ``first``.
+        rotated: Whether any yaw differs from 0; if none does, the intersection is a few minima and maxima.
 
     Returns:
         float (...), in [-1, 1]; 0 for pairs of boxes without volume.
@@ -48,8 +68,16 @@ def generalized_iou(first: Tensor, second: Tensor, rotated: bool = True) -> Tens
     return torch.where(usable, overlap / union - (1 - union / enclosing), 0)
 
 
+def enclosing_bounds(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lower and upper corners (..., 3) of the axis-aligned boxes around ``boxes`` (..., 7)."""
+    cos, sin = boxes[..., 6].cos().abs(), boxes[..., 6].sin().abs()
+    length, width, height = boxes[..., 3:6].unbind(dim=-1)
+    half = torch.stack([length * cos + width * sin, length * sin + width * cos, height], dim=-1) / 2
+    return boxes[..., :3] - half, boxes[..., :3] + half
+
+
 def _rotated_overlap(first: Tensor, second: Tensor, may_overlap: Tensor) -> Tensor:
-    """Area of the intersection seen from above; only pairs whose enclosing boxes meet are clipped."""
+    """Compute the area that boxes share from above, clipping only the pairs in the mask ``may_overlap``."""
     first, second = torch.broadcast_tensors(first, second)
     columns = [0, 1, 3, 4, 6]
     area = rectangle_overlap(first[may_overlap][:, columns], second[may_overlap][:, columns])
@@ -57,18 +85,18 @@ def _rotated_overlap(first: Tensor, second: Tensor, may_overlap: Tensor) -> Tens
 
 
 def rectangle_overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Area of the intersection of pairs of rectangles.
+    """Compute the area of the intersection of pairs of rectangles.
 
     Args:
-        first: float (..., 5): x, y of the center, both sizes, yaw in radians from +x towards +y.
-        second: float (..., 5), broadcast against ``first``.
+        first: Rectangles, float (..., 5): x, y of the center, both sizes, yaw in radians from +x towards +y.
+        second: Rectangles, float (..., 5), broadcast against ``first``.
 
     Returns:
         float (...), >= 0, differentiable in both.
     """
     first, second = torch.broadcast_tensors(first, second)
     # In the frame of the second rectangle clipping is four comparisons with a coordinate.
-    polygons = _corners(first, second)
+    polygons = _corners_in_frames(first, second)
     half_sizes = second[..., 2:4] / 2
     for axis in (0, 1):
         for sign in (1, -1):
@@ -77,21 +105,21 @@ def rectangle_overlap(first: Tensor, second: Tensor) -> Tensor:
     return (x * y.roll(-1, dims=-1) - y * x.roll(-1, dims=-1)).sum(dim=-1).abs() / 2
 
 
-def _corners(rectangles: Tensor, frames: Tensor) -> Tensor:
-    """Corners (..., 4, 2) of ``rectangles`` in the frames of other rectangles, in order round the edge."""
+def _corners_in_frames(rectangles: Tensor, frames: Tensor) -> Tensor:
+    """Return the corners (..., 4, 2) of ``rectangles``, in order around the edge, in the frames of other rectangles."""
     yaw = rectangles[..., 4] - frames[..., 4]
     signs = rectangles.new_tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
-    corners = _turn(signs * rectangles[..., None, 2:4] / 2, yaw[..., None])
-    return corners + _turn(rectangles[..., :2] - frames[..., :2], -frames[..., 4])[..., None, :]
+    corners = _rotate(signs * rectangles[..., None, 2:4] / 2, yaw[..., None])
+    return corners + _rotate(rectangles[..., :2] - frames[..., :2], -frames[..., 4])[..., None, :]
 
 
-def _turn(xy: Tensor, angle: Tensor) -> Tensor:
+def _rotate(xy: Tensor, angle: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([xy[..., 0] * cos - xy[..., 1] * sin, xy[..., 0] * sin + xy[..., 1] * cos], dim=-1)
 
 
 def _clip(polygons: Tensor, axis: int, sign: int, limit: Tensor) -> Tensor:
-    """Keep of convex polygons (..., n, 2) what has ``sign * coordinate <= limit``: (..., n + 1, 2).
+    """Clip convex polygons (..., n, 2) to the half-plane ``sign * coordinate <= limit``: (..., n + 1, 2).
 
     A polygon with fewer vertices repeats its last one, which changes neither its area nor later cuts.
     """
@@ -108,27 +136,3 @@ def _clip(polygons: Tensor, axis: int, sign: int, limit: Tensor) -> Tensor:
     places = torch.arange(polygons.shape[-2] + 1, device=polygons.device).expand(*last.shape[:-1], -1)
     order = order.gather(-1, places.minimum(last))
     return vertices.gather(-2, order[..., None].expand(*order.shape, 2))
-
-
-def box_overlaps(first: BaseInstance3DBoxes, second: BaseInstance3DBoxes) -> Tensor:
-    """3D IoU of all pairs.
-
-    mmdet3d's own ``overlaps`` treats every box as a rotated one, which takes seconds for a thousand boxes on a CPU;
-    where no box is turned the IoU is a few minima and maxima.
-
-    Args:
-        first (BaseInstance3DBoxes): M boxes.
-        second (BaseInstance3DBoxes): N boxes of the same type.
-
-    Returns:
-        Tensor: float (M, N) in [0, 1].
-    """
-    if len(first) == 0 or len(second) == 0:
-        return first.tensor.new_zeros(len(first), len(second))
-    if first.yaw.any() or second.yaw.any():
-        return first.overlaps(first, second)
-    lower = torch.max((first.gravity_center - first.dims / 2)[:, None], (second.gravity_center - second.dims / 2)[None])
-    upper = torch.min((first.gravity_center + first.dims / 2)[:, None], (second.gravity_center + second.dims / 2)[None])
-    shared = (upper - lower).clamp(min=0).prod(dim=-1)
-    union = first.volume[:, None] + second.volume[None] - shared
-    return shared / union.clamp(min=1e-8)

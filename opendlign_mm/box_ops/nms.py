@@ -1,4 +1,4 @@
-"""3D IoU and non-maximum suppression of boxes, on CPU and CUDA."""
+"""Non-maximum suppression of 3D boxes, axis-aligned and rotated about z, on CPU and CUDA."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -19,34 +19,37 @@ def nms_3d(boxes: BaseInstance3DBoxes,
            max_num: int | None = None) -> Tensor:
     """Keep boxes that overlap no box of higher score by more than ``iou_threshold``.
 
-    mmdet3d's ``aligned_3d_nms`` knows no rotated boxes and its ``nms_bev`` looks from above only; this one uses the 3D
-    IoU of both kinds, on CPU and CUDA.
+    mmdet3d's ``aligned_3d_nms`` takes axis-aligned boxes only and its ``nms_bev`` compares boxes from above only. This
+    function uses the 3D IoU of both kinds of boxes.
 
     Args:
-        boxes (BaseInstance3DBoxes): M boxes.
-        scores (Tensor): (M,).
-        iou_threshold (float): in [0, 1].
-        labels (Tensor, optional): int (M,); only boxes of one label suppress each other. All do by default.
-        max_num (int, optional): stop after so many boxes.
+        boxes: M boxes.
+        scores: Score of each box, (M,).
+        iou_threshold: Largest IoU of two boxes that are kept, in [0, 1].
+        labels: Class of each box, int (M,); only boxes of one class suppress each other. None: all boxes do.
+        max_num: Number of boxes after which to stop; None keeps all.
 
     Returns:
-        Tensor: int64 indices of the kept boxes by descending score.
+        Indices of the kept boxes by descending score, int64 (K,).
+
+    Raises:
+        ValueError: There are not as many scores as boxes.
     """
     if len(boxes) != len(scores):
         raise ValueError(f'{len(boxes)} boxes but {len(scores)} scores')
     order = scores.argsort(descending=True, stable=True)
     if len(boxes) == 0:
         return order
-    overlaps = box_overlaps(boxes, boxes) > iou_threshold
+    suppresses = box_overlaps(boxes, boxes) > iou_threshold
     if labels is not None:
-        overlaps &= labels[:, None] == labels[None]
-    overlaps = overlaps[order][:, order].cpu()  # the greedy pass is sequential
+        suppresses &= labels[:, None] == labels[None]
+    suppresses = suppresses[order][:, order].cpu()  # the greedy pass is sequential
     alive = torch.ones(len(order), dtype=torch.bool)
-    kept = []
+    kept: list[int] = []
     for index in range(len(order)):
         if alive[index]:
             kept.append(index)
-            alive &= ~overlaps[index]
+            alive &= ~suppresses[index]
             if max_num is not None and len(kept) >= max_num:
                 break
     return order[torch.tensor(kept, device=order.device)]

@@ -115,7 +115,7 @@ class ZeroShotAccuracy(BaseMetric):
         folder = results_folder() if self.out_dir is None else Path(self.out_dir)
         if folder is None:
             return
-        from ..visualization.confusion_matrix import draw_confusion_matrix
+        from ..visualization.plots import draw_confusion_matrix
         with atomic_write(folder / 'per_class.csv') as unfinished, unfinished.open('w', newline='') as file:
             csv.writer(file).writerows(rows)
         picture = draw_confusion_matrix(confusion, names, folder / 'confusion_matrix.png',

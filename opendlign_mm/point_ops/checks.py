@@ -1,19 +1,23 @@
-"""Checks of the input of point operations."""
+"""Checks of point clouds and of the input of point operations."""
 import torch
 from torch import Tensor
 
 
 class BrokenSceneError(ValueError):
-    """A scene whose points or boxes cannot be used; other scenes of the dataset may well be."""
+    """Error for a scene whose points or boxes cannot be used, while other scenes of the dataset can."""
 
 
 def check_points(points: Tensor, name: str = 'scene') -> None:
     """Check that ``points`` is a usable point cloud: float (N, >=3), N > 0, finite coordinates.
 
+    Args:
+        points: Point cloud, x, y, z first.
+        name: Name of the cloud in messages.
+
     Raises:
-        TypeError: if it is no floating point tensor.
-        BrokenSceneError: no points, or non-finite coordinates; the message counts them.
-        ValueError: for another shape.
+        TypeError: ``points`` is not a floating point tensor.
+        ValueError: ``points`` has another shape.
+        BrokenSceneError: There are no points, or some have non-finite coordinates; the message counts them.
     """
     if not isinstance(points, Tensor) or not points.is_floating_point():
         raise TypeError(f'{name}: points must be a floating point tensor, got '
@@ -31,20 +35,24 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
 def check_xyz(xyz: Tensor, name: str = 'xyz') -> None:
     """Check that ``xyz`` is a batch of point sets: float (B, N, 3), N > 0.
 
+    Args:
+        xyz: Batch of point sets.
+        name: Name of the argument in messages.
+
     Raises:
-        TypeError: no floating point tensor.
-        ValueError: another shape, or no points.
+        TypeError: ``xyz`` is not a floating point tensor.
+        ValueError: ``xyz`` has another shape, or no points.
     """
     if not isinstance(xyz, Tensor) or not xyz.is_floating_point():
         raise TypeError(f'{name} must be a floating point tensor, got {getattr(xyz, "dtype", type(xyz).__name__)}')
     if xyz.dim() != 3 or xyz.shape[2] != 3:
         raise ValueError(f'{name} must have shape (B, N, 3), got {tuple(xyz.shape)}')
     if xyz.shape[1] == 0:
-        raise ValueError(f'{name} holds no points')
+        raise ValueError(f'{name} has no points, got shape {tuple(xyz.shape)}')
 
 
 def mmcv_has_cuda() -> bool:
-    """Whether mmcv was compiled with its CUDA operations; they replace ours where they do the same."""
+    """Tell whether mmcv has its CUDA operations, which are used instead of our implementations where equivalent."""
     try:
         from mmcv.ops import get_compiling_cuda_version
         return get_compiling_cuda_version() != 'not available'

@@ -1,5 +1,10 @@
-"""Furthest point sampling: each point is the one furthest from all points chosen before."""
+"""Furthest point sampling: each sample is the point furthest from all samples chosen before (PointNet++, section 3.2).
 
+On the CPU the sampling is exact without looking at every point for every sample. Points are sorted into small blocks of
+neighbors. A block keeps its bounding box and the largest distance of its points to the samples. A new sample whose
+distance to the box is larger than that cannot change any of them, so the block is skipped; after the first hundred
+samples nearly all blocks are. On CUDA, mmcv's kernel is used where it does the same, PyTorch elsewhere.
+"""
 import numba as nb
 import numpy as np
 import torch
@@ -7,34 +12,40 @@ from torch import Tensor
 
 from .checks import check_xyz, mmcv_has_cuda
 
-# Squared meters within which pointnet2's CUDA kernel takes a point for padding.
+# Squared norm up to which pointnet2's CUDA kernel treats a point as padding.
 NEAR_ORIGIN = 1e-3
+# Points of a block of neighbors on the CPU.
+BLOCK = 64
+# The distance to a box and those to its points round differently: only a clearly larger one rules a block out.
+SLACK = np.float32(1 - 1e-5)
 
 
 def furthest_point_sample(xyz: Tensor, num_samples: int, skip_near_origin: bool = False) -> Tensor:
     """Choose points that cover each set evenly.
 
-    The first is the point of index 0; of several furthest points the one with the lowest index is taken. Where there
-    are fewer distinct points than samples, points repeat. Distances are those of float32.
+    The first sample is the point of index 0; of several furthest points the one with the lowest index is taken. Where
+    there are fewer distinct points than samples, points repeat. Distances are computed in float32.
 
     Args:
-        xyz: float (B, N, 3), N > 0, finite.
-        num_samples: M > 0.
-        skip_near_origin: Never choose a point whose squared norm is at most 1e-3 (but the first), as the CUDA kernel of
-            pointnet2 does. Networks trained with that kernel saw such samples.
+        xyz: Point sets, float (B, N, 3), N > 0, finite.
+        num_samples: Number M > 0 of samples.
+        skip_near_origin: Whether to never choose a point whose squared norm is at most 1e-3, except as the first
+            sample. The CUDA kernel of pointnet2 does this, and networks trained with it saw such samples.
 
     Returns:
         int64 (B, M), indices of the points in the order in which they were chosen, on the device of ``xyz``.
 
     Raises:
-        TypeError, ValueError: Input of another kind or shape, no points, or ``num_samples`` below 1.
+        TypeError: ``xyz`` is not a floating point tensor.
+        ValueError: ``xyz`` has another shape or no points, or ``num_samples`` is below 1.
     """
     check_xyz(xyz)
     if num_samples < 1:
         raise ValueError(f'num_samples must be >= 1, got {num_samples}')
     xyz = xyz.detach().float().contiguous()
     if not xyz.is_cuda:
-        return _sample_on_cpu(xyz, num_samples, skip_near_origin)
+        near_origin = NEAR_ORIGIN if skip_near_origin else -1.
+        return torch.from_numpy(np.stack([sample_furthest(points, num_samples, near_origin) for points in xyz.numpy()]))
     skipped = (xyz**2).sum(dim=2) <= NEAR_ORIGIN if skip_near_origin else None
     if mmcv_has_cuda() and num_samples <= xyz.shape[1] and (skipped is None or not skipped.any()):
         from mmcv.ops import furthest_point_sample as mmcv_sample
@@ -43,12 +54,15 @@ def furthest_point_sample(xyz: Tensor, num_samples: int, skip_near_origin: bool 
 
 
 def sample_by_torch(xyz: Tensor, num_samples: int, skipped: Tensor | None = None) -> Tensor:
-    """The same in plain PyTorch, for any device: a few kernels for each sample, all sets at once.
+    """Sample in plain PyTorch on any device: a few kernels per sample, all sets at once.
 
     Args:
-        xyz: float32 (B, N, 3).
-        num_samples: M.
-        skipped: bool (B, N), points never to choose.
+        xyz: Point sets, float32 (B, N, 3).
+        num_samples: Number M of samples.
+        skipped: Points never to choose, bool (B, N).
+
+    Returns:
+        int64 (B, M), as :func:`furthest_point_sample`.
     """
     distance = xyz.new_full(xyz.shape[:2], torch.inf)
     if skipped is not None:
@@ -66,23 +80,13 @@ def sample_by_torch(xyz: Tensor, num_samples: int, skipped: Tensor | None = None
     return chosen
 
 
-def _sample_on_cpu(xyz: Tensor, num_samples: int, skip_near_origin: bool) -> Tensor:
-    sets = [sample_furthest(points, num_samples, NEAR_ORIGIN if skip_near_origin else -1.) for points in xyz.numpy()]
-    return torch.from_numpy(np.stack(sets))
-
-
-BLOCK = 64
-# The bound and the distances are rounded differently: only a bound that is clearly larger rules a block out.
-SLACK = np.float32(1 - 1e-5)
-
-
 def sample_furthest(xyz: np.ndarray, num_samples: int, near_origin: float = -1.) -> np.ndarray:
-    """Indices of furthest points of one set.
+    """Sample one set on the CPU.
 
     Args:
-        xyz: float32 (N, 3).
-        num_samples: M.
-        near_origin: Points whose squared norm is at most this are never chosen, but for the first.
+        xyz: Points, float32 (N, 3).
+        num_samples: Number M of samples.
+        near_origin: Squared norm up to which points are never chosen, except as the first sample.
 
     Returns:
         int64 (M,).
@@ -92,7 +96,7 @@ def sample_furthest(xyz: np.ndarray, num_samples: int, near_origin: float = -1.)
 
 
 def _spatial_order(xyz: np.ndarray) -> np.ndarray:
-    """An order in which neighbors in space mostly are neighbors in the list: that of a k-d tree's leaves."""
+    """Return indices that put neighbors in space close together: the order of the leaves of a k-d tree."""
     parts = [np.arange(len(xyz))]
     while len(parts[0]) > BLOCK:
         halves = []
@@ -107,7 +111,7 @@ def _spatial_order(xyz: np.ndarray) -> np.ndarray:
 
 @nb.njit(nogil=True, cache=True)
 def _sample(xyz, order, first, num_samples, near_origin):
-    """``xyz`` (3, N) sorted by ``order``; returns original indices."""
+    """Sample from ``xyz`` (3, N), which is sorted by ``order``; return indices of the original points."""
     count = xyz.shape[1]
     num_blocks = (count + BLOCK - 1) // BLOCK
     low, high = np.empty((num_blocks, 3), np.float32), np.empty((num_blocks, 3), np.float32)
@@ -142,7 +146,7 @@ def _sample(xyz, order, first, num_samples, near_origin):
                 largest[block] = block_largest
             if largest[block] >= best:
                 for i in range(start, stop):
-                    # Among equals the lowest original index wins, whatever the order here.
+                    # Among equals the lowest original index wins, not the first in this order.
                     if distance[i] == largest[block] and (distance[i] > best or order[i] < best_index):
                         best, best_index, best_place = distance[i], order[i], i
         chosen[number] = best_index

@@ -1,24 +1,28 @@
 """The three nearest neighbors, and features interpolated from them (PointNet++, equation 2)."""
-
 import torch
 from torch import Tensor
 
+from .ball_query import group_points
 from .checks import check_xyz, mmcv_has_cuda
-from .grouping import group_points
 
+# Distances of one set that are sorted at once: bounds the temporaries to a few times 16 MB per set.
 MAX_ELEMENTS_PER_CHUNK = 1 << 22
 
 
 def three_nn(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-    """The three sources nearest to each target.
+    """Find the three sources nearest to each target.
 
     Args:
-        targets: float (B, N, 3), N > 0.
-        sources: float (B, M, 3), M > 0.
+        targets: Points, float (B, N, 3), N > 0.
+        sources: Points, float (B, M, 3), M > 0.
 
     Returns:
-        Distances float (B, N, 3), ascending, not squared; and int64 indices (B, N, 3). Of equally near sources the one
-        with the lower index comes first. With fewer than three sources the last is repeated.
+        Distances, float32 (B, N, 3), ascending, not squared, and indices of sources, int64 (B, N, 3). Of equally near
+        sources the one with the lower index comes first. With fewer than three sources the last is repeated.
+
+    Raises:
+        TypeError: ``targets`` or ``sources`` is not a floating point tensor.
+        ValueError: ``targets`` or ``sources`` has another shape or no points.
     """
     check_xyz(targets, 'targets')
     check_xyz(sources, 'sources')
@@ -38,15 +42,15 @@ def three_nn(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def interpolate_features(targets: Tensor, sources: Tensor, features: Tensor) -> Tensor:
-    """Features at targets: the mean of those of the three nearest sources, weighted by inverse distance.
+    """Average the features of the three sources nearest to each target, weighted by inverse distance.
 
     Args:
-        targets: float (B, N, 3).
-        sources: float (B, M, 3).
-        features: float (B, M, C) of the sources.
+        targets: Points, float (B, N, 3).
+        sources: Points, float (B, M, 3).
+        features: Features of the sources, float (B, M, C).
 
     Returns:
-        float (B, N, C); gradients flow to ``features``.
+        Features at the targets, float (B, N, C); gradients flow to ``features``.
     """
     distances, indices = three_nn(targets, sources)
     weights = 1 / (distances + 1e-8)

@@ -1,7 +1,34 @@
-"""Points to depth views. Needs torch and numba only."""
-from .build import build_projection
-from .contour_aware import ContourAwareProjection, median_blur
+"""Projections of point clouds to depth views. They need torch and numba, neither mmengine nor mmdet3d."""
+from collections.abc import Callable
+
+from .contour_aware import ContourAwareProjection
 from .realistic import RealisticProjection
 from .views import view_axes
 
-__all__ = ['ContourAwareProjection', 'RealisticProjection', 'build_projection', 'median_blur', 'view_axes']
+__all__ = ['ContourAwareProjection', 'RealisticProjection', 'build_projection', 'view_axes']
+
+PROJECTIONS: dict[str, Callable] = {
+    'ContourAwareProjection': ContourAwareProjection,
+    'RealisticProjection': RealisticProjection,
+}
+
+
+def build_projection(projection: dict | Callable | None = None) -> Callable:
+    """Build the projection that a config describes.
+
+    Args:
+        projection: Arguments of a projection, with its name under ``type`` (default ``'ContourAwareProjection'``; the
+            other is ``'RealisticProjection'``). None builds the default projection. A callable is returned as it is:
+            a projection of your own takes a list of B tensors (N_i, 3) and returns (B, V, H, W) in [0, 1].
+
+    Raises:
+        ValueError: ``type`` is unknown.
+        TypeError: The projection does not have one of the arguments.
+    """
+    if callable(projection):
+        return projection
+    arguments = dict(projection or {})
+    name = arguments.pop('type', 'ContourAwareProjection')
+    if name not in PROJECTIONS:
+        raise ValueError(f'unknown projection {name!r}; choose one of {", ".join(PROJECTIONS)}')
+    return PROJECTIONS[name](**arguments)

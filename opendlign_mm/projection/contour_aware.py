@@ -1,39 +1,37 @@
-"""Contour-aware projection: point clouds to multi-view depth maps with sharp contours (paper, section 3.1)."""
+"""Contour-aware projection: point clouds to multi-view depth maps with sharp contours (OpenDlign, section 3.1)."""
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .batched import project_batched
-from .dense import project_dense
-from .sparse_numba import project_numba
+from .numba_backend import project_numba
+from .torch_backends import project_batched, project_dense
 from .views import checked_clouds, view_axes, voxelize
 
-BACKENDS = ('auto', 'dense', 'numba', 'cuda')
+Backend = Literal['auto', 'dense', 'numba', 'cuda']
 
 
 class ContourAwareProjection:
     """Project point clouds to depth views in four steps: quantize, densify, smooth, squeeze.
 
-    The depth maps are invariant to the order, duplication, scale and position of the points; a turn of the object by
-    the step between two views shifts the views by one.
+    The depth maps are invariant to the order, duplication, scale and position of the points. Rotating the object by the
+    step between two views shifts the views by one.
 
     Args:
         resolution: Height and width H = W of a depth map in pixels.
         depth_bins: Voxels B along the viewing direction.
         densify_kernel: Odd side of the cube over which a voxel takes the maximum (step 2).
-        smooth_kernel: Odd side of the bilateral filter's cube (step 3; paper, eq. 1).
-        sigma_space: Spatial sigma of the bilateral filter in voxels (sigma_1).
-        sigma_intensity: Intensity sigma of the bilateral filter in units of depth value (sigma_2).
+        smooth_kernel: Odd side of the bilateral filter's cube (step 3; OpenDlign, equation 1).
+        sigma_space: Spatial sigma of the bilateral filter in voxels (sigma_1 of the paper).
+        sigma_intensity: Intensity sigma of the bilateral filter in units of depth value (sigma_2 of the paper).
         view_angles: Azimuth of each view about the vertical axis in degrees; default 30, 60, ..., 300.
         elevation: Height of the camera above the horizon in degrees, in (-90, 90).
         object_ratio: Share of the frame that the object's longest side fills, in (0, 1].
-        depth_bias: Nearness z in [0, 1] becomes (z + depth_bias) / (1 + depth_bias), so that the far side does not
-            fade into the white background; >= 0.
-        median_filter: Odd side of a 2D median filter on the finished maps, or None. Image generation uses 7.
-        backend: 'dense' (reference, any device), 'numba' (CPU), 'cuda' (batched PyTorch for GPU tensors) or 'auto':
-            'numba' for CPU tensors, 'cuda' for others.
+        depth_bias: Offset b >= 0 of the depth values: nearness z in [0, 1] becomes (z + b) / (1 + b), so that the far
+            side does not fade into the white background.
+        backend: Implementation: 'dense' (reference, any device), 'numba' (CPU tensors), 'cuda' (PyTorch, for CUDA
+            tensors) or 'auto' ('numba' for CPU tensors, 'cuda' for others).
 
     Raises:
         ValueError: An argument is outside its range; the message names it.
@@ -50,8 +48,7 @@ class ContourAwareProjection:
                  elevation: float = 20.,
                  object_ratio: float = .8,
                  depth_bias: float = .2,
-                 median_filter: int | None = None,
-                 backend: str = 'auto') -> None:
+                 backend: Backend = 'auto') -> None:
         self.resolution = _whole('resolution', resolution, 1)
         self.depth_bins = _whole('depth_bins', depth_bins, 1)
         self.densify_kernel = _odd('densify_kernel', densify_kernel)
@@ -66,21 +63,20 @@ class ContourAwareProjection:
         if not 0 <= depth_bias < float('inf'):
             raise ValueError(f'depth_bias must be >= 0, got {depth_bias}')
         self.depth_bias = float(depth_bias)
-        self.median_filter = None if median_filter is None else _odd('median_filter', median_filter)
-        if backend not in BACKENDS:
-            raise ValueError(f'backend must be one of {BACKENDS}, got {backend!r}')
+        if backend not in get_args(Backend):
+            raise ValueError(f'backend must be one of {get_args(Backend)}, got {backend!r}')
         self.backend = backend
 
     @property
     def num_views(self) -> int:
-        """Number of depth maps V per cloud."""
+        """Number V of depth maps per cloud."""
         return len(self.view_angles)
 
     def __call__(self, points: Tensor | list[Tensor]) -> Tensor:
         """Project a batch of clouds.
 
         Args:
-            points: (B, N, 3) float tensor, z up, any scale, or a list of B tensors (N_i, 3). An empty cloud gives white
+            points: (B, N, 3) float tensor, z up, any scale, or a list of B tensors (N_i, 3). An empty cloud has white
                 views.
 
         Returns:
@@ -88,22 +84,21 @@ class ContourAwareProjection:
 
         Raises:
             TypeError: ``points`` is not a tensor or a list of tensors.
-            ValueError: A shape other than (N, 3), or non-finite coordinates; the message counts them.
+            ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts; or
+                the backend does not support the device of the points.
         """
         clouds = checked_clouds(points)
-        device = clouds[0].device if clouds else (points.device if isinstance(points, Tensor) else None)
         if not clouds:
+            device = points.device if isinstance(points, Tensor) else None
             return torch.ones(0, self.num_views, self.resolution, self.resolution, device=device)
-        backend = self._choose_backend(device)
-        project = dict(dense=project_dense, numba=project_numba, cuda=project_batched)[backend]
+        device = clouds[0].device
+        project = dict(dense=project_dense, numba=project_numba, cuda=project_batched)[self._choose_backend(device)]
         axes = view_axes(self.view_angles, self.elevation, device)
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
         depth_views = torch.stack([
             project(voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias),
                     self.resolution, self.depth_bins, self.densify_kernel, self.smooth_kernel, self.sigma_space,
                     self.sigma_intensity) if len(cloud) else blank for cloud in clouds])
-        if self.median_filter:
-            depth_views = median_blur(depth_views, self.median_filter)
         return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
 
     def _choose_backend(self, device: torch.device) -> str:
@@ -118,18 +113,6 @@ class ContourAwareProjection:
     def __repr__(self) -> str:
         arguments = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
         return f'{type(self).__name__}({arguments})'
-
-
-def median_blur(depth_views: Tensor, kernel: int) -> Tensor:
-    """Median over ``kernel`` x ``kernel`` pixels, the border repeated. ``depth_views`` is (B, V, H, W) float."""
-    pad = kernel // 2
-    padded = F.pad(depth_views, (pad,) * 4, mode='replicate')
-    rows = []
-    # One image at a time bounds the memory: a window list is kernel^2 times as large as its image.
-    for image in padded.flatten(0, 1):
-        windows = image.unfold(0, kernel, 1).unfold(1, kernel, 1)
-        rows.append(windows.flatten(2).median(-1).values)
-    return torch.stack(rows).view_as(depth_views)
 
 
 def _whole(name: str, value: int, low: int) -> int:

@@ -1,4 +1,4 @@
-"""Realistic projection of PointCLIP V2: what the contour-aware projection is compared with (paper, table 4)."""
+"""Realistic projection of PointCLIP V2, the baseline of the contour-aware projection (OpenDlign, table 4)."""
 import math
 from collections.abc import Sequence
 
@@ -25,15 +25,15 @@ class RealisticProjection:
     Args:
         resolution: Height and width of the voxel grid.
         depth_bins: Voxels along the viewing direction; two of them stay empty.
-        densify_kernel: Odd side of the square over which a voxel takes the maximum, two pixels of it padded, so that
-            the map shrinks by ``densify_kernel - 5`` pixels.
+        densify_kernel: Odd side of the square over which a voxel takes the maximum. The padding is two pixels, so the
+            map shrinks by ``densify_kernel - 5`` pixels.
         smooth_kernel: Odd side of the Gaussian filter.
-        sigma: Of the Gaussian, in pixels.
+        sigma: Standard deviation of the Gaussian in pixels.
         object_ratio: Share of the frame that the longest side fills, in (0, 1].
-        depth_bias: Nearness z in [0, 1] becomes (z + depth_bias) / (1 + depth_bias); >= 0.
+        depth_bias: Offset b >= 0 of the depth values: nearness z in [0, 1] becomes (z + b) / (1 + b).
         view_angles: None for PointCLIP V2's own ten views of a cloud with y up, or the azimuths in degrees of views
             around a cloud with z up, as in :class:`ContourAwareProjection`.
-        elevation: Of those views, in degrees.
+        elevation: Height above the horizon, in degrees, of the cameras at ``view_angles``.
         output_resolution: Resize the maps bilinearly to this height and width; None leaves them as they are.
 
     Raises:
@@ -65,21 +65,22 @@ class RealisticProjection:
 
     @property
     def num_views(self) -> int:
-        """Number of depth maps V per cloud."""
+        """Number V of depth maps per cloud."""
         return len(_ROTATIONS) if self.view_angles is None else len(self.view_angles)
 
     def __call__(self, points: Tensor | list[Tensor]) -> Tensor:
         """Project a batch of clouds.
 
         Args:
-            points: (B, N, 3) float tensor, any scale, or a list of B tensors (N_i, 3). An empty cloud gives white
+            points: (B, N, 3) float tensor, any scale, or a list of B tensors (N_i, 3). An empty cloud has white
                 views.
 
         Returns:
             (B, V, H, W) float32 in [0, 1] on the device of the input, white background 1.0, near is dark.
 
         Raises:
-            TypeError, ValueError: as :func:`checked_clouds`.
+            TypeError: ``points`` is not a float tensor or a list of float tensors.
+            ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts.
         """
         clouds = checked_clouds(points)
         maps = torch.stack([self._depth_maps(cloud) for cloud in clouds]) if clouds else torch.ones(
@@ -90,15 +91,17 @@ class RealisticProjection:
         return maps
 
     def _axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Down, right and toward-the-viewer axes, each (V, 3)."""
+        """Return the down, right and toward-the-viewer axes, each (V, 3)."""
         if self.view_angles is not None:
             right, up, toward = view_axes(self.view_angles, self.elevation, device)
             return -up, right, toward
-        turns = torch.stack([_rotation(0., tilt, 0.) @ _rotation(*angles) for angles, tilt in zip(_ROTATIONS, _TILTS)])
-        return tuple(turns.to(device, torch.float32).unbind(1))
+        rotations = torch.stack([_rotation(0., tilt, 0.) @ _rotation(*angles)
+                                 for angles, tilt in zip(_ROTATIONS, _TILTS)])
+        down, right, toward = rotations.to(device, torch.float32).unbind(1)
+        return down, right, toward
 
     def _depth_maps(self, cloud: Tensor) -> Tensor:
-        """(N, 3) -> (V, H, W)."""
+        """Project one cloud (N, 3) to (V, H, W)."""
         size, bins = self.resolution, self.depth_bins
         grid = cloud.new_zeros(self.num_views, bins * size * size, dtype=torch.float32)
         if len(cloud):
@@ -106,10 +109,10 @@ class RealisticProjection:
             low, high = inside.amin(-1, True), inside.amax(-1, True)
             longest = (high - low).amax(0, True)
             unit = torch.where(longest > 0, longest, torch.ones_like(longest))
-            centerd = (inside - (low + high) / 2) / unit * 2  # [-1, 1]
+            centered = (inside - (low + high) / 2) / unit * 2  # [-1, 1]
             row, column = (((axis * self.object_ratio + 1) / 2 * size).ceil().clamp(1, size - 2)
-                           for axis in centerd[:2])
-            depth = ((centerd[2] + 1) / 2 + self.depth_bias) / (1 + self.depth_bias) * (bins - 2)
+                           for axis in centered[:2])
+            depth = ((centered[2] + 1) / 2 + self.depth_bias) / (1 + self.depth_bias) * (bins - 2)
             index = (depth.ceil().clamp(0, bins - 1) * size + row) * size + column
             grid.scatter_reduce_(1, index.long(), depth.clamp(1, bins - 2), 'amax')
         grid = grid.view(self.num_views, 1, bins, size, size)
@@ -130,12 +133,12 @@ class RealisticProjection:
 
 
 def _rotation(x: float, y: float, z: float) -> Tensor:
-    """Rx(x) Ry(y) Rz(z), float64 (3, 3), angles in radians."""
+    """Return the rotation matrix Rx(x) Ry(y) Rz(z), float64 (3, 3), for angles in radians."""
     rotation = torch.eye(3, dtype=torch.float64)
     for axis, angle in enumerate((x, y, z)):
         first, second = [(1, 2), (2, 0), (0, 1)][axis]
-        turn = torch.eye(3, dtype=torch.float64)
-        turn[first, first] = turn[second, second] = math.cos(angle)
-        turn[second, first], turn[first, second] = math.sin(angle), -math.sin(angle)
-        rotation = rotation @ turn
+        about_axis = torch.eye(3, dtype=torch.float64)
+        about_axis[first, first] = about_axis[second, second] = math.cos(angle)
+        about_axis[second, first], about_axis[first, second] = math.sin(angle), -math.sin(angle)
+        rotation = rotation @ about_axis
     return rotation

@@ -1,4 +1,4 @@
-"""Camera views of a point cloud: axes, normalization, and batches of clouds."""
+"""Geometry of the depth views: batches of clouds, camera axes, and the voxels that a cloud hits in each view."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,109 +7,15 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class VoxelizedPoints:
-    """Voxels hit by the points of one cloud in V views.
-
-    Attributes:
-        row: Image row of each point, 0 at the top, int64 (V, N).
-        column: Image column, 0 at the left, int64 (V, N).
-        depth_bin: Bin along the viewing direction, bigger is nearer, int64 (V, N).
-        nearness: Value stored in the voxel, float32 (V, N) in [bias / (1 + bias), 1], bigger is nearer.
-    """
-    row: Tensor
-    column: Tensor
-    depth_bin: Tensor
-    nearness: Tensor
-
-
-def view_axes(angles: Sequence[float], elevation: float, device, dtype=torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """Right, up and toward-the-viewer axes of cameras that circle the vertical (z) axis.
-
-    A camera at angle 0 stands on the -y side and looks along +y; with growing angle it moves counter-clockwise as seen
-    from above. ``elevation`` lifts it above the horizon; it keeps looking at the object.
-
-    Args:
-        angles: Azimuth of each view in degrees.
-        elevation: Height of the camera above the horizon in degrees, in (-90, 90).
-
-    Returns:
-        Three (V, 3) tensors, orthonormal in each view.
-    """
-    azimuth = torch.deg2rad(torch.as_tensor(list(angles), dtype=torch.float64))
-    lift = torch.deg2rad(torch.as_tensor(float(elevation), dtype=torch.float64)).expand_as(azimuth)
-    zero = torch.zeros_like(azimuth)
-    right = torch.stack((azimuth.cos(), azimuth.sin(), zero), -1)
-    toward = torch.stack((azimuth.sin() * lift.cos(), -azimuth.cos() * lift.cos(), lift.sin()), -1)
-    up = torch.stack((-azimuth.sin() * lift.sin(), azimuth.cos() * lift.sin(), lift.cos()), -1)
-    return tuple(axis.to(device=device, dtype=dtype) for axis in (right, up, toward))
-
-
-class PointsInViews(NamedTuple):
-    """The points of one cloud along the axes of V views, and their extent.
-
-    Attributes:
-        coordinates: Along the right, up and toward axes: three float32 (V, N).
-        low: Their smallest values: three (V, 1).
-        high: Their largest values: three (V, 1).
-        unit: (V, 1), > 0: the longest side in each view, 1 where all points are in one place.
-    """
-    coordinates: list[Tensor]
-    low: list[Tensor]
-    high: list[Tensor]
-    unit: Tensor
-
-
-def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
-    """See a cloud (N, 3), N >= 1, from the views of :func:`view_axes`."""
-    points = points.float()
-    x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
-    coordinates = [x * axis[:, 0:1] + y * axis[:, 1:2] + z * axis[:, 2:3] for axis in axes]
-    low, high = [c.amin(1, True) for c in coordinates], [c.amax(1, True) for c in coordinates]
-    u, v, t = (upper - lower for lower, upper in zip(low, high))
-    longest = torch.maximum(torch.maximum(u, v), t)
-    # A single point has no extent: any positive unit puts it in the middle.
-    return PointsInViews(coordinates, low, high, torch.where(longest > 0, longest, torch.ones_like(longest)))
-
-
-def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
-             object_ratio: float, depth_bias: float) -> VoxelizedPoints:
-    """Quantize one cloud in every view (step 1 of the contour-aware projection).
-
-    The cloud's bounding box *in the view* is centerd and its longest side is scaled to ``object_ratio`` of the frame,
-    so the result does not depend on position, scale, point order or duplicates, and a turn of the object about z
-    equals a turn of the camera. Along the viewing direction the nearest point has nearness 1; the unit is again the
-    longest side, so a flat object stays flat.
-
-    Args:
-        points: (N, 3) float, N >= 1, finite, z up, any unit.
-        axes: Result of :func:`view_axes`.
-        resolution: Height and width of the image in pixels.
-        depth_bins: Number of bins along the viewing direction.
-        object_ratio: Share of the frame that the longest side fills, in (0, 1].
-        depth_bias: Nearness z in [0, 1] is stored as (z + depth_bias) / (1 + depth_bias).
-    """
-    (u, v, t), (u_low, v_low, _), (u_high, v_high, t_high), unit = points_in_views(points, axes)
-    half_span = .5 * object_ratio * (resolution - 1)
-    middle = .5 * (resolution - 1)
-    column = torch.floor(((u - u_low) - .5 * (u_high - u_low)) / unit * (2 * half_span) + middle + .5)
-    row = torch.floor(middle - ((v - v_low) - .5 * (v_high - v_low)) / unit * (2 * half_span) + .5)
-    depth = 1 - (t_high - t) / unit  # 1 = nearest, in [0, 1]
-    depth_bin = torch.floor(depth * (depth_bins - 1) + .5)
-    nearness = (depth + depth_bias) / (1 + depth_bias)
-    return VoxelizedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
-                           depth_bin.long().clamp_(0, depth_bins - 1), nearness)
-
-
 def checked_clouds(points: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """A batch of clouds as a list.
+    """Return a batch of clouds as a list, after checking it.
 
     Args:
-        points: (B, N, 3) float tensor, or a list of B tensors (N_i, 3).
+        points: (B, N, 3) float tensor, or a list of B float tensors (N_i, 3).
 
     Raises:
         TypeError: ``points`` is not a float tensor or a list of float tensors.
-        ValueError: A shape other than (N, 3), or non-finite coordinates; the message counts them.
+        ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts.
     """
     if isinstance(points, Tensor):
         if points.dim() != 3 or points.shape[-1] != 3:
@@ -130,3 +36,100 @@ def checked_clouds(points: Tensor | Sequence[Tensor]) -> list[Tensor]:
             raise ValueError(f'cloud {index} has {bad} of {len(cloud)} points with NaN or infinite coordinates; '
                              'remove them before the projection')
     return clouds
+
+
+def view_axes(angles: Sequence[float], elevation: float, device: torch.device | str | None,
+              dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the right, up and toward-the-viewer axes of cameras that circle the vertical (z) axis.
+
+    A camera at angle 0 stands on the -y side and looks along +y; with growing angle it moves counter-clockwise as seen
+    from above. ``elevation`` lifts it above the horizon; it keeps looking at the object.
+
+    Args:
+        angles: Azimuth of each of V views in degrees.
+        elevation: Height of the camera above the horizon in degrees, in (-90, 90).
+        device: Device of the axes.
+        dtype: Floating point type of the axes.
+
+    Returns:
+        Three (V, 3) tensors, orthonormal in each view.
+    """
+    azimuth = torch.deg2rad(torch.as_tensor(list(angles), dtype=torch.float64))
+    lift = torch.deg2rad(torch.as_tensor(float(elevation), dtype=torch.float64)).expand_as(azimuth)
+    zero = torch.zeros_like(azimuth)
+    right = torch.stack((azimuth.cos(), azimuth.sin(), zero), -1).to(device, dtype)
+    up = torch.stack((-azimuth.sin() * lift.sin(), azimuth.cos() * lift.sin(), lift.cos()), -1).to(device, dtype)
+    toward = torch.stack((azimuth.sin() * lift.cos(), -azimuth.cos() * lift.cos(), lift.sin()), -1).to(device, dtype)
+    return right, up, toward
+
+
+class PointsInViews(NamedTuple):
+    """The points of one cloud along the axes of V views, and their extent.
+
+    Attributes:
+        coordinates: Coordinates along the right, up and toward axes, three float32 (V, N).
+        low: Smallest coordinate on each axis, three (V, 1).
+        high: Largest coordinate on each axis, three (V, 1).
+        unit: Longest side of the cloud in each view, (V, 1), > 0; 1 where all points coincide.
+    """
+    coordinates: list[Tensor]
+    low: list[Tensor]
+    high: list[Tensor]
+    unit: Tensor
+
+
+def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
+    """Transform a cloud (N, 3), N >= 1, to the camera axes of :func:`view_axes`."""
+    points = points.float()
+    x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
+    coordinates = [x * axis[:, 0:1] + y * axis[:, 1:2] + z * axis[:, 2:3] for axis in axes]
+    low, high = [c.amin(1, True) for c in coordinates], [c.amax(1, True) for c in coordinates]
+    u, v, t = (upper - lower for lower, upper in zip(low, high))
+    longest = torch.maximum(torch.maximum(u, v), t)
+    # A single point has no extent: any positive unit puts it in the middle.
+    return PointsInViews(coordinates, low, high, torch.where(longest > 0, longest, torch.ones_like(longest)))
+
+
+@dataclass(frozen=True)
+class VoxelizedPoints:
+    """Voxels that the points of one cloud hit in V views.
+
+    Attributes:
+        row: Image row of each point, 0 at the top, int64 (V, N).
+        column: Image column, 0 at the left, int64 (V, N).
+        depth_bin: Bin along the viewing direction, larger is nearer, int64 (V, N).
+        nearness: Value of the voxel, float32 (V, N) in [bias / (1 + bias), 1], larger is nearer.
+    """
+    row: Tensor
+    column: Tensor
+    depth_bin: Tensor
+    nearness: Tensor
+
+
+def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
+             object_ratio: float, depth_bias: float) -> VoxelizedPoints:
+    """Quantize one cloud in every view (step 1 of the contour-aware projection).
+
+    The cloud's bounding box *in the view* is centered and its longest side is scaled to ``object_ratio`` of the frame,
+    so the result does not depend on position, scale, point order or duplicates, and rotating the object about z equals
+    rotating the camera. Along the viewing direction the nearest point has nearness 1; the unit is again the longest
+    side, so a flat object stays flat.
+
+    Args:
+        points: (N, 3) float, N >= 1, finite, z up, any unit.
+        axes: Result of :func:`view_axes`.
+        resolution: Height and width of the image in pixels.
+        depth_bins: Number of bins along the viewing direction.
+        object_ratio: Share of the frame that the longest side fills, in (0, 1].
+        depth_bias: Offset of the depth values: nearness z in [0, 1] is stored as (z + depth_bias) / (1 + depth_bias).
+    """
+    (u, v, t), (u_low, v_low, _), (u_high, v_high, t_high), unit = points_in_views(points, axes)
+    span = object_ratio * (resolution - 1)
+    middle = .5 * (resolution - 1)
+    column = torch.floor(((u - u_low) - .5 * (u_high - u_low)) / unit * span + middle + .5)
+    row = torch.floor(middle - ((v - v_low) - .5 * (v_high - v_low)) / unit * span + .5)
+    depth = 1 - (t_high - t) / unit  # 1 = nearest, in [0, 1]
+    depth_bin = torch.floor(depth * (depth_bins - 1) + .5)
+    nearness = (depth + depth_bias) / (1 + depth_bias)
+    return VoxelizedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
+                           depth_bin.long().clamp_(0, depth_bins - 1), nearness)

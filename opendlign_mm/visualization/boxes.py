@@ -1,42 +1,51 @@
-"""A scene from above, with boxes."""
+"""Figure of a scene seen from above, with its boxes."""
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from matplotlib.text import Annotation
+from matplotlib.transforms import BboxBase
 from torch import Tensor
 
 from .figures import new_figure, save_figure
 
-CUT_HEIGHT = 2.2  # meters above the lowest points: a ceiling would hide the room
+if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
+    from mmdet3d.structures import BaseInstance3DBoxes
+
+CUT_HEIGHT = 2.2  # meters above the lowest points, so that the ceiling does not hide the room
 MAX_POINTS = 60000
-MAX_LINES = 8  # by which the name of a box moves to make room for others
+MAX_LINES = 8  # by which a label moves to make room for others
 
 
 def draw_scene_from_above(points: Tensor,
                           path: str | Path,
-                          predicted=None,
+                          predicted: BaseInstance3DBoxes | None = None,
                           predicted_names: Sequence[str] = (),
-                          truth=None,
+                          truth: BaseInstance3DBoxes | None = None,
                           truth_names: Sequence[str] = (),
                           title: str = '') -> Path:
-    """Write a picture of a scene from above: true boxes on the left, predicted ones on the right.
+    """Draw a scene from above: ground-truth boxes on the left, predicted ones on the right.
 
     Args:
-        points (Tensor): float (N, >=3), meters, z up; with 6 columns or more the last three are r g b in [0, 255] or
-            [0, 1], otherwise points are colored by height.
-        path (str | Path): PNG to write.
-        predicted (BaseInstance3DBoxes, optional): predicted boxes; leave out for none.
-        predicted_names (Sequence[str]): one label per predicted box.
-        truth (BaseInstance3DBoxes, optional): true boxes; without them there is no left half.
-        truth_names (Sequence[str]): one label per true box.
-        title (str): of the picture.
+        points: Points in meters, float (N, >=3), z up. With 6 columns or more the last three are r, g, b in [0, 255] or
+            [0, 1]; otherwise points are colored by height.
+        path: PNG to write.
+        predicted: Predicted boxes; None for none.
+        predicted_names: Label of each predicted box.
+        truth: Ground-truth boxes; with None there is no left half.
+        truth_names: Label of each ground-truth box.
+        title: Title of the figure.
 
     Returns:
-        Path: of the PNG.
+        Path of the PNG.
+
+    Raises:
+        ValueError: There are not as many labels as boxes.
     """
     panels = [('predicted', predicted, predicted_names, 'tab:red')]
     if truth is not None:
@@ -51,38 +60,38 @@ def draw_scene_from_above(points: Tensor,
         if count != len(names):
             raise ValueError(f'{count} {name} boxes but {len(names)} names')
         axis.set(title=f'{name}: {count} boxes', aspect='equal', xlabel='x in m', ylabel='y in m')
-        labels.append(_draw_boxes(axis, boxes, names, color) if count else [])
-    figure.draw_without_rendering()  # only now labels have a place and a size
-    for of_panel in labels:
-        _spread(of_panel, 72 / figure.dpi)
+        labels.append(_draw_boxes(axis, boxes, names, color) if boxes is not None and count else [])
+    figure.draw_without_rendering()  # labels have no position and size before
+    for panel_labels in labels:
+        _spread(panel_labels, 72 / figure.dpi)
     return save_figure(figure, path)
 
 
-def visible_points(points: Tensor) -> tuple:
-    """Points to draw: at most ``MAX_POINTS``, by height, without the ceiling.
+def visible_points(points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Select the points to draw: at most ``MAX_POINTS``, sorted by height, without the ceiling.
 
     Args:
-        points (Tensor): float (N, >=3), see :func:`draw_scene_from_above`.
+        points: Points, float (N, >=3), as in :func:`draw_scene_from_above`.
 
     Returns:
-        tuple: array (M, >=3), and colors (M, 3) in [0, 1] or, where points have none, heights (M,).
+        Points (M, >=3), and colors (M, 3) in [0, 1] or, where points have none, heights (M,).
     """
     array = points.detach().float().cpu().numpy()
     if len(array) > MAX_POINTS:
         array = array[np.linspace(0, len(array) - 1, MAX_POINTS).astype(int)]
     if len(array):
         array = array[array[:, 2] < np.percentile(array[:, 2], 1) + CUT_HEIGHT]
-    array = array[array[:, 2].argsort()]  # what is higher is drawn later
+    array = array[array[:, 2].argsort()]  # higher points are drawn over lower ones
     if array.shape[1] < 6 or not len(array):
         return array, array[:, 2]
     rgb = array[:, -3:]
     return array, np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1)
 
 
-def _draw_boxes(axis: Axes, boxes, names: Sequence[str], color: str) -> list[Annotation]:
-    """Outlines, and their names, which are returned."""
-    # Four of the corners are those of the bottom, in the order of a walk around it.
-    bottoms = torch.as_tensor(boxes.corners[:, [0, 3, 7, 4], :2].detach().cpu()).numpy()
+def _draw_boxes(axis: Axes, boxes: BaseInstance3DBoxes, names: Sequence[str], color: str) -> list[Annotation]:
+    """Draw outlines and labels of boxes; return the labels."""
+    # These four corners are the bottom, in order around its edge.
+    bottoms = boxes.corners[:, [0, 3, 7, 4], :2].detach().cpu().numpy()
     for bottom in bottoms:
         axis.add_patch(Polygon(bottom, closed=True, fill=False, edgecolor=color, linewidth=1.5))
     return [
@@ -94,10 +103,12 @@ def _draw_boxes(axis: Axes, boxes, names: Sequence[str], color: str) -> list[Ann
 
 
 def _spread(labels: Sequence[Annotation], points_per_pixel: float) -> None:
-    """Move labels up or down, by whole lines, where they would cover earlier ones; a line leads back to the box."""
-    placed = []
+    """Move labels up or down by whole lines where they would cover earlier ones; a line leads back to the box."""
+    placed: list[BboxBase] = []
     for label in labels:
-        bounds = label.get_bbox_patch().get_window_extent()
+        patch = label.get_bbox_patch()
+        assert patch is not None  # labels are annotated with a box
+        bounds: BboxBase = patch.get_window_extent()
         for lines in sorted(range(-MAX_LINES, MAX_LINES + 1), key=abs):
             moved = bounds.translated(0, lines * bounds.height)
             if not any(moved.overlaps(other) for other in placed):

@@ -1,4 +1,4 @@
-"""Interactive HTML page of a scene and its detections."""
+"""Everything drawn for one scene: an interactive HTML page, a figure from above and a sheet of depth views."""
 from __future__ import annotations
 
 import base64
@@ -18,12 +18,13 @@ from ..structures import SceneDetections
 from .boxes import draw_scene_from_above, visible_points
 from .sheets import depth_contact_sheet
 
-if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
+if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import, plotly half a second
     from mmdet3d.structures import BaseInstance3DBoxes
+    from plotly.graph_objects import Figure, Scatter3d
 
 SCRIPT = 'plotly.min.js'
-PREDICTED, TRUE = '#d62728', '#2ca02c'
-# A walk along all edges of a box; None lifts the pen. Corners 0, 3, 7, 4 are the bottom, 1, 2, 6, 5 above them.
+PREDICTED, TRUTH = '#d62728', '#2ca02c'
+# A path along all edges of a box; None interrupts the line. Corners 0, 3, 7, 4 are the bottom, 1, 2, 6, 5 above them.
 EDGES = (0, 3, 7, 4, 0, 1, 2, 6, 5, 1, None, 3, 2, None, 7, 6, None, 4, 5, None)
 STYLE = '''body {font: 14px sans-serif; margin: 1em auto; max-width: 1280px; padding: 0 1em}
 h1 {font-size: 1.3em} .plot {height: 75vh; border: 1px solid #ddd}
@@ -33,32 +34,55 @@ h1 {font-size: 1.3em} .plot {height: 75vh; border: 1px solid #ddd}
 .bar i {position: absolute; left: 0; top: 0; bottom: 0; background: #f7c8c8; z-index: -1} .match {color: #2a7a2a}'''
 
 
+def draw_scene(scene: SceneDetections, out_dir: str | Path) -> list[Path]:
+    """Draw the detections of one scene.
+
+    Args:
+        scene: Scene to draw, as :func:`.apis.detect_scene.detect_scene` returns it.
+        out_dir: Folder of the files.
+
+    Returns:
+        Paths of ``SCENE.html``, ``SCENE_boxes.png`` and, if anything was detected, ``SCENE_views.png``.
+    """
+    out_dir = Path(out_dir)
+    paths = [
+        write_scene_page(scene, out_dir / f'{scene.name}.html'),
+        draw_scene_from_above(scene.points, out_dir / f'{scene.name}_boxes.png', scene.boxes, _numbered(scene.labels),
+                              scene.gt_boxes, scene.gt_labels, scene.name)
+    ]
+    if scene.depth_views is None:
+        return paths
+    titles = ['\n'.join([f'{number}:', *(f'{name} {value:.2f}' for name, value in classes), match]).rstrip()
+              for number, (classes, match) in enumerate(zip(scene.classes, scene.matches), start=1)]
+    return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png')]
+
+
 def write_scene_page(scene: SceneDetections, path: str | Path) -> Path:
     """Write an HTML page of one scene.
 
-    The page shows the colored points, the predicted and the true boxes with their classes and scores; each of these
-    can be switched on and off in the legend, names of the true boxes are off at first. The mark on top of a box says
-    under the pointer what it is. Each predicted box follows with its most probable classes and its depth views.
-    ``plotly.min.js`` is written beside the page, which needs no network.
+    The page shows the colored points, the predicted and the ground-truth boxes with their classes and scores. Each of
+    these can be switched on and off in the legend; ground-truth labels are hidden by default. Hover over the marker on
+    a box to see its label. Below the scene, each predicted box has a row with its most probable classes and its depth
+    views. ``plotly.min.js`` is written next to the page, which needs no network.
 
     Args:
-        scene (SceneDetections): what to show.
-        path (str | Path): HTML to write.
+        scene: Scene to show.
+        path: HTML file to write.
 
     Returns:
-        Path: of the page.
+        Path of the page.
     """
-    from plotly.offline import get_plotlyjs  # plotly takes half a second to import
+    from plotly.offline import get_plotlyjs
     path = Path(path)
     script = path.with_name(SCRIPT)
     if not script.is_file():
         with atomic_write(script) as unfinished:
             unfinished.write_text(get_plotlyjs(), encoding='utf-8')
-    plot = _figure(scene).to_html(full_html=False, include_plotlyjs=False, default_height='100%',
-                                  config=dict(displaylogo=False, responsive=True))
+    plot = _scene_figure(scene).to_html(full_html=False, include_plotlyjs=False, default_height='100%',
+                                        config=dict(displaylogo=False, responsive=True))
     title = f'{html.escape(scene.name)}: {len(scene.boxes)} predicted boxes'
-    if scene.true_boxes is not None:
-        title += f', {len(scene.true_boxes)} true ones'
+    if scene.gt_boxes is not None:
+        title += f', {len(scene.gt_boxes)} ground-truth boxes'
     page = [
         '<!DOCTYPE html>', '<html lang="en"><head><meta charset="utf-8">', f'<title>{title}</title>',
         f'<style>{STYLE}</style>', f'<script src="{SCRIPT}"></script></head><body>', f'<h1>{title}</h1>',
@@ -69,22 +93,22 @@ def write_scene_page(scene: SceneDetections, path: str | Path) -> Path:
     return path
 
 
-def _figure(scene: SceneDetections):
+def _scene_figure(scene: SceneDetections) -> Figure:
+    """Create the 3D figure of the points and boxes."""
     import plotly.graph_objects as go
-    xyz, colors = visible_points(scene.points)
-    if colors.ndim == 2:
-        colors = [f'rgb({red},{green},{blue})' for red, green, blue in (colors * 255).round().astype(int)]
+    xyz, values = visible_points(scene.points)
+    colors: np.ndarray | list[str] = values  # heights, or r, g, b
+    if values.ndim == 2:
+        colors = [f'rgb({red},{green},{blue})' for red, green, blue in (values * 255).round().astype(int)]
     figure = go.Figure(go.Scatter3d(
         x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], mode='markers', name='points', hoverinfo='skip',
         marker=dict(size=1.6, color=colors, colorscale='Viridis')))
-    numbered = [f'{number} {label}' for number, label in enumerate(scene.labels, start=1)]
-    groups = [('predicted', scene.boxes, numbered, scene.matches, PREDICTED, True)]
-    if scene.true_boxes is not None:
-        groups.append(('true', scene.true_boxes, scene.true_labels, [''] * len(scene.true_labels), TRUE, 'legendonly'))
-    for name, boxes, labels, details, color, names_visible in groups:
-        outlines, texts = _traces(boxes, labels, details)
-        figure.add_trace(outlines(go, color, name=f'{name} boxes'))
-        figure.add_trace(texts(go, color, name=f'{name} classes', visible=names_visible))
+    figure.add_trace(_outlines(scene.boxes, PREDICTED, 'predicted boxes'))
+    figure.add_trace(_labels(scene.boxes, _numbered(scene.labels), scene.matches, PREDICTED, 'predicted classes'))
+    if scene.gt_boxes is not None:
+        figure.add_trace(_outlines(scene.gt_boxes, TRUTH, 'ground-truth boxes'))
+        labels = _labels(scene.gt_boxes, scene.gt_labels, [''] * len(scene.gt_labels), TRUTH, 'ground-truth classes')
+        figure.add_trace(labels.update(visible='legendonly'))
     figure.update_layout(
         margin=dict(l=0, r=0, t=0, b=0), legend=dict(x=0, y=1, itemsizing='constant'), uirevision='keep',
         # From above the near corner, far enough that a room fits into the frame.
@@ -93,69 +117,57 @@ def _figure(scene: SceneDetections):
     return figure
 
 
-def _traces(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence[str]) -> list:
-    """Outlines, and texts above the boxes, as functions that make the trace."""
-    corners = boxes.corners.detach().cpu().numpy() if len(boxes) else np.zeros((0, 8, 3))
-    x, y, z = ([None if place is None else float(box[place, axis]) for box in corners for place in EDGES]
+def _outlines(boxes: BaseInstance3DBoxes, color: str, name: str) -> Scatter3d:
+    """Create the trace of the edges of boxes."""
+    import plotly.graph_objects as go
+    x, y, z = ([None if corner is None else float(box[corner, axis]) for box in _corners(boxes) for corner in EDGES]
                for axis in range(3))
-    tops = np.stack([corners[..., 0].mean(axis=1), corners[..., 1].mean(axis=1), corners[..., 2].max(axis=1)]
-                    ) if len(boxes) else np.zeros((3, 0))
+    return go.Scatter3d(x=x, y=y, z=z, mode='lines', line=dict(color=color, width=4), hoverinfo='skip', name=name)
 
-    def outlines(go, color, **options):
-        return go.Scatter3d(x=x, y=y, z=z, mode='lines', line=dict(color=color, width=4), hoverinfo='skip', **options)
 
-    def texts(go, color, **options):
-        hover = [f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details)]
-        return go.Scatter3d(
-            x=tops[0], y=tops[1], z=tops[2], mode='markers+text', marker=dict(color=color, size=4, symbol='diamond'),
-            text=[f'<b>{html.escape(label)}</b>' for label in labels], textposition='top center', hovertext=hover,
-            hoverinfo='text', textfont=dict(color=color, size=12), **options)
+def _labels(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence[str], color: str,
+            name: str) -> Scatter3d:
+    """Create the trace of markers and labels on top of boxes; ``details`` appear under the pointer."""
+    import plotly.graph_objects as go
+    corners = _corners(boxes)
+    return go.Scatter3d(
+        x=corners[..., 0].mean(axis=1), y=corners[..., 1].mean(axis=1), z=corners[..., 2].max(axis=1),
+        mode='markers+text', marker=dict(color=color, size=4, symbol='diamond'),
+        text=[f'<b>{html.escape(label)}</b>' for label in labels], textposition='top center', hoverinfo='text',
+        hovertext=[f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details)],
+        textfont=dict(color=color, size=12), name=name)
 
-    return [outlines, texts]
+
+def _corners(boxes: BaseInstance3DBoxes) -> np.ndarray:
+    """Return the corners (M, 8, 3) of boxes."""
+    return boxes.corners.detach().cpu().numpy() if len(boxes) else np.zeros((0, 8, 3))
+
+
+def _numbered(labels: Sequence[str]) -> list[str]:
+    return [f'{number} {label}' for number, label in enumerate(labels, start=1)]
 
 
 def _rows(scene: SceneDetections) -> list[str]:
-    """A piece of HTML for each predicted box."""
+    """Return the HTML of the row of each predicted box."""
+    if scene.depth_views is None:
+        return []
     rows = []
-    for number, (label, classes, match) in enumerate(zip(scene.labels, scene.classes, scene.matches), start=1):
+    boxes = zip(scene.labels, scene.classes, scene.matches, scene.depth_views)
+    for number, (label, classes, match, depth_views) in enumerate(boxes, start=1):
         bars = ''.join(
             f'<div class="bar"><i style="width:{100 * value:.1f}%"></i>{html.escape(name)} {value:.2f}</div>'
             for name, value in classes)
         rows.append(
             f'<div class="box"><div class="classes"><b>{number} {html.escape(label)}</b>{bars}'
             f'<span class="match">{html.escape(match)}</span></div><div class="views">'
-            f'<img alt="depth views of box {number}" src="data:image/png;base64,'
-            f'{_views_png(scene.depth_views[number - 1])}"></div></div>')
+            f'<img alt="depth views of box {number}" src="data:image/png;base64,{_views_png(depth_views)}">'
+            '</div></div>')
     return rows
 
 
 def _views_png(depth_views: Tensor) -> str:
-    """Views (V, H, W) in [0, 1] side by side, as base64 of a PNG."""
+    """Encode views (V, H, W) in [0, 1], side by side, as a base64 PNG."""
     row = torch.cat(list(torch.nn.functional.pad(depth_views.detach().float().cpu(), (0, 2), value=.85)), dim=1)
     contents = io.BytesIO()
     Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()).save(contents, 'PNG')
     return base64.b64encode(contents.getvalue()).decode('ascii')
-
-
-def draw_scene(scene: SceneDetections, out_dir: str | Path) -> list[Path]:
-    """Draw the detections of one scene.
-
-    Args:
-        scene: What to draw, as :func:`opendlign_mm.apis.detect_scene.detect_scene` returns it.
-        out_dir: Folder of the files.
-
-    Returns:
-        Paths of ``SCENE.html``, ``SCENE_boxes.png`` and, if anything was detected, ``SCENE_views.png``.
-    """
-    out_dir = Path(out_dir)
-    numbered = [f'{number} {label}' for number, label in enumerate(scene.labels, start=1)]
-    paths = [
-        write_scene_page(scene, out_dir / f'{scene.name}.html'),
-        draw_scene_from_above(scene.points, out_dir / f'{scene.name}_boxes.png', scene.boxes, numbered,
-                              scene.true_boxes, scene.true_labels, scene.name)
-    ]
-    if scene.depth_views is None:
-        return paths
-    titles = ['\n'.join([f'{number}:', *(f'{name} {value:.2f}' for name, value in classes), match]).rstrip()
-              for number, (classes, match) in enumerate(zip(scene.classes, scene.matches), start=1)]
-    return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png')]

@@ -11,7 +11,7 @@ from helpers.broken_dataset import Broken
 from helpers.tiny_runs import tiny_config
 from helpers.tool_modules import load_tool
 from opendlign_mm.evaluation.few_shot import FewShotResult, check_classes, classify_few_shot, draw_shots, summarize
-from opendlign_mm.visualization.few_shot_plot import draw_few_shot_plot
+from opendlign_mm.visualization.plots import draw_few_shot_plot
 
 
 def clusters(num_classes, per_class, noise, seed=0):

@@ -17,7 +17,7 @@ from opendlign_mm.apis import init_model
 from opendlign_mm.models.contrastive_head import object_features
 from opendlign_mm.retrieval import ShapeIndex, build_index, embed_query, model_of_index
 from opendlign_mm.retrieval.query import read_image
-from opendlign_mm.visualization.gallery import draw_gallery
+from opendlign_mm.visualization.sheets import draw_gallery
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_gallery_shows_each_shape_in_its_place(tmp_path):
     # The seventh is the second of the second row; the query has the left fifth.
     row, column = changed.mean(axis=0)
     assert row > height / 2 and width * .3 < column < width * .5
-    with pytest.raises(ValueError, match='as many titles as pictures'):
+    with pytest.raises(ValueError, match='as many titles as images'):
         draw_gallery(thumbnails, ['one'], tmp_path / 'c.png')
     picture = np.zeros((10, 10, 3), np.uint8)
     with_image = draw_gallery(thumbnails[:2], ['a', 'b'], tmp_path / 'd.png', 'a long text ' * 5, picture)

@@ -34,9 +34,9 @@ def test_contact_sheet_shows_each_view_in_its_place(tmp_path):
     views[1, 2, 5:15, 5:15] = 0.
     path = depth_contact_sheet(views, ['chair', 'a long title\nof two lines'], tmp_path / 'deep' / 'sheet.png')
     assert path.is_file() and not list(tmp_path.rglob('*.tmp'))
-    picture = read(path)
-    height, width = picture.shape[:2]
-    dark = (picture.max(axis=2) < 60)
+    image = read(path)
+    height, width = image.shape[:2]
+    dark = (image.max(axis=2) < 60)
     right = dark[:, int(width * 0.45):]  # beside the titles
     top, bottom = np.argwhere(right[:height // 2]), np.argwhere(right[height // 2:])
     assert len(top) > 100 and len(bottom) > 100
@@ -58,11 +58,11 @@ def test_boxes_from_above(tmp_path, columns):
     points = points[:, :columns]
     without = read(draw_scene_from_above(points, tmp_path / 'without.png', truth=boxes[:0], title='room'))
     path = draw_scene_from_above(points, tmp_path / 'with.png', boxes, list('abcd'), boxes[:0], title='room')
-    picture = read(path)
-    assert picture.shape == without.shape
+    image = read(path)
+    assert image.shape == without.shape
     # tab:red outlines and labels appear in the right half only
-    red = (np.abs(picture - [214, 39, 40]).sum(axis=2) < 30) & ~(np.abs(without - [214, 39, 40]).sum(axis=2) < 30)
-    half = picture.shape[1] // 2
+    red = (np.abs(image - [214, 39, 40]).sum(axis=2) < 30) & ~(np.abs(without - [214, 39, 40]).sum(axis=2) < 30)
+    half = image.shape[1] // 2
     assert red[:, half:].sum() > 500 and red[:, :half].sum() < 50
 
 
@@ -114,8 +114,8 @@ def detections(points, boxes, **options):
     views[..., 2:6, 2:6] = torch.arange(len(boxes))[:, None, None, None] / 10
     filled = dict(
         name='room <1>', points=points, boxes=boxes, labels=[f'chair & {i} 0.50' for i in range(len(boxes))],
-        classes=[[('chair & co', .75), ('sofa', .25)]] * len(boxes), matches=['true: chair (IoU 0.90)'] * len(boxes),
-        depth_views=views if len(boxes) else None, true_boxes=None, true_labels=[])
+        classes=[[('chair & co', .75), ('sofa', .25)]] * len(boxes),
+        matches=['ground truth: chair (IoU 0.90)'] * len(boxes), depth_views=views if len(boxes) else None, gt_boxes=None, gt_labels=[])
     return SceneDetections(**dict(filled, **options))
 
 
@@ -129,20 +129,21 @@ def plotted(path):
 def test_page_of_a_scene(tmp_path):
     points, truth = furnished_room()
     boxes = DepthInstance3DBoxes(torch.cat([truth, torch.full((4, 1), 0.2)], dim=1), origin=(0.5, 0.5, 0.5))
-    path = write_scene_page(detections(points, boxes, true_boxes=boxes[:2], true_labels=['sofa', 'bed']),
+    path = write_scene_page(detections(points, boxes, gt_boxes=boxes[:2], gt_labels=['sofa', 'bed']),
                             tmp_path / 'deep/room.html')
     assert (path.parent / 'plotly.min.js').stat().st_size > 100_000 and len(list(path.parent.iterdir())) == 2
     page = Page(path)
-    assert 'room <1>: 4 predicted boxes, 2 true ones' in page.texts and 'chair & co 0.75' in page.texts
+    assert 'room <1>: 4 predicted boxes, 2 ground-truth boxes' in page.texts and 'chair & co 0.75' in page.texts
     assert len(page.images) == 4
-    pictures = [np.asarray(Image.open(io.BytesIO(image))) for image in page.images]
-    assert all(picture.shape == (8, 3 * 10) for picture in pictures)
-    assert [int(picture[4, 14]) for picture in pictures] == [0, 26, 51, 76]
+    images = [np.asarray(Image.open(io.BytesIO(image))) for image in page.images]
+    assert all(image.shape == (8, 3 * 10) for image in images)
+    assert [int(image[4, 14]) for image in images] == [0, 26, 51, 76]
     cloud, outlines, texts, true_outlines, true_texts = plotted(path)
     assert cloud['name'] == 'points' and len(cloud['marker']['color']) > 5000
     assert {'rgb(200,30,30)', 'rgb(30,200,30)'} <= set(cloud['marker']['color'])
     named = [trace['name'] for trace in (outlines, texts, true_outlines, true_texts)]
-    assert named == ['predicted boxes', 'predicted classes', 'true boxes', 'true classes'], 'each has its switch'
+    assert named == ['predicted boxes', 'predicted classes', 'ground-truth boxes',
+                     'ground-truth classes'], 'each has its switch'
     assert true_texts['visible'] == 'legendonly' and 'visible' not in true_outlines
     assert outlines['line']['color'] != true_outlines['line']['color']
     assert texts['text'][0] == '<b>1 chair &amp; 0 0.50</b>' and 'IoU 0.90' in texts['hovertext'][0]
@@ -171,21 +172,21 @@ def test_tool_draws_boxes_and_views(tmp_path):
     (tmp_path / 'clip.json').write_text(json.dumps(TINY_CLIP))
     backbone = 'model.classifier.backbone'
     result = run_tool(
-        'configs/opendlign_tiny_scannet.py', '--out', tmp_path / 'pictures', '--max-boxes', 5, '--device', 'cpu',
+        'configs/opendlign_tiny_scannet.py', '--out', tmp_path / 'figures', '--max-boxes', 5, '--device', 'cpu',
         '--cfg-options', f'data_root={tmp_path / "rooms"}', f'{backbone}.clip=tiny',
         f'{backbone}.model_config={tmp_path / "clip.json"}', f'{backbone}.pretrained=None',
         'model.projection.resolution=32', 'model.projection.depth_bins=8')
     assert result.returncode == 0, result.stderr[-3000:]
-    names = sorted(path.name for path in (tmp_path / 'pictures').iterdir())
+    names = sorted(path.name for path in (tmp_path / 'figures').iterdir())
     assert names == ['plotly.min.js', 'room_val_0000.html', 'room_val_0000_boxes.png', 'room_val_0000_views.png']
-    for path in (tmp_path / 'pictures').glob('*.png'):
+    for path in (tmp_path / 'figures').glob('*.png'):
         assert read(path).std() > 5
-    page = (tmp_path / 'pictures/room_val_0000.html').read_text()
+    page = (tmp_path / 'figures/room_val_0000.html').read_text()
     assert page.count('<div class="box">') == page.count('<img') == 5 and page.count('class="bar"') == 5 * 5
 
 
 def test_tool_names_a_config_without_detector(tmp_path):
-    result = run_tool('configs/opendlign_tiny.py', '--out', tmp_path / 'pictures')
+    result = run_tool('configs/opendlign_tiny.py', '--out', tmp_path / 'figures')
     assert result.returncode == 2
     assert 'OpenVocabDetector3D' in result.stderr and 'Traceback' not in result.stderr
 
