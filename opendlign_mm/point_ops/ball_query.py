@@ -45,7 +45,7 @@ def ball_query(xyz: Tensor, centers: Tensor, radius: float, num_samples: int) ->
         return query_by_torch(xyz, centers, radius, num_samples)
     squared_radius = torch.tensor(radius).square().item()
     found = [query_by_cells(points, middles, squared_radius, num_samples)
-             for points, middles in zip(xyz.numpy(), centers.numpy())]
+             for points, middles in zip(xyz.numpy(), centers.numpy(), strict=True)]
     return torch.stack([torch.from_numpy(indices) for indices in found])
 
 

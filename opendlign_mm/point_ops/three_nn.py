@@ -36,7 +36,7 @@ def three_nn(targets: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
         dx, dy, dz = (part[:, :, None] - sources[:, None]).unbind(dim=3)
         squared, indices = (dx * dx + dy * dy + dz * dz).sort(dim=2, stable=True)
         parts.append((squared[..., :3].sqrt(), indices[..., :3]))
-    distances, indices = (torch.cat(values, dim=1) for values in zip(*parts))
+    distances, indices = (torch.cat(values, dim=1) for values in zip(*parts, strict=True))
     places = torch.arange(3, device=targets.device).clamp(max=sources.shape[1] - 1)
     return distances[..., places], indices[..., places]
 

@@ -96,7 +96,7 @@ class RealisticProjection:
             right, up, toward = view_axes(self.view_angles, self.elevation, device)
             return -up, right, toward
         rotations = torch.stack([_rotation(0., tilt, 0.) @ _rotation(*angles)
-                                 for angles, tilt in zip(_ROTATIONS, _TILTS)])
+                                 for angles, tilt in zip(_ROTATIONS, _TILTS, strict=True)])
         down, right, toward = rotations.to(device, torch.float32).unbind(1)
         return down, right, toward
 

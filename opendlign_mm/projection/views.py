@@ -84,7 +84,7 @@ def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> Poin
     x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
     coordinates = [x * axis[:, 0:1] + y * axis[:, 1:2] + z * axis[:, 2:3] for axis in axes]
     low, high = [c.amin(1, True) for c in coordinates], [c.amax(1, True) for c in coordinates]
-    u, v, t = (upper - lower for lower, upper in zip(low, high))
+    u, v, t = (upper - lower for lower, upper in zip(low, high, strict=True))
     longest = torch.maximum(torch.maximum(u, v), t)
     # A single point has no extent: any positive unit puts it in the middle.
     return PointsInViews(coordinates, low, high, torch.where(longest > 0, longest, torch.ones_like(longest)))

@@ -54,7 +54,8 @@ def draw_scene_from_above(points: Tensor,
     figure.suptitle(title)
     xyz, colors = visible_points(points)
     labels = []
-    for axis, (name, boxes, names, color) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (name, boxes, names, color) in zip(axes, panels, strict=True):
         axis.scatter(xyz[:, 0], xyz[:, 1], c=colors, s=4, linewidths=0)
         count = 0 if boxes is None else len(boxes)
         if count != len(names):
@@ -98,7 +99,7 @@ def _draw_boxes(axis: Axes, boxes: BaseInstance3DBoxes, names: Sequence[str], co
         axis.annotate(name, bottom.mean(axis=0), (0, 0), textcoords='offset points', color='white', fontsize=8,
                       ha='center', va='center', bbox=dict(facecolor=color, edgecolor='none', alpha=0.8, pad=1),
                       arrowprops=dict(arrowstyle='-', color=color, linewidth=0.8))
-        for bottom, name in zip(bottoms, names)
+        for bottom, name in zip(bottoms, names, strict=True)
     ]
 
 

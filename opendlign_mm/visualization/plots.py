@@ -44,7 +44,8 @@ def draw_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], pat
     image = axis.imshow(shares, cmap='Blues', vmin=0, vmax=100)
     figure.colorbar(image, ax=axis, label='% of the objects of the class', shrink=.8)
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axis.set_yticks(range(len(names)), [f'{name} ({count})' for name, count in zip(names, samples)], fontsize=8)
+    rows = [f'{name} ({count})' for name, count in zip(names, samples, strict=True)]
+    axis.set_yticks(range(len(names)), rows, fontsize=8)
     axis.set(xlabel='predicted class', ylabel='class (number of objects)', title=title)
     if len(names) <= MAX_CLASSES_WITH_NUMBERS:
         for row, column in np.argwhere(shares >= .5):

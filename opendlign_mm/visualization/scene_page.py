@@ -53,7 +53,7 @@ def draw_scene(scene: SceneDetections, out_dir: str | Path) -> list[Path]:
     if scene.depth_views is None:
         return paths
     titles = ['\n'.join([f'{number}:', *(f'{name} {value:.2f}' for name, value in classes), match]).rstrip()
-              for number, (classes, match) in enumerate(zip(scene.classes, scene.matches), start=1)]
+              for number, (classes, match) in enumerate(zip(scene.classes, scene.matches, strict=True), start=1)]
     return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png')]
 
 
@@ -130,12 +130,12 @@ def _labels(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence
     """Create the trace of markers and labels on top of boxes; ``details`` appear under the pointer."""
     import plotly.graph_objects as go
     corners = _corners(boxes)
+    hover = [f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details, strict=True)]
     return go.Scatter3d(
         x=corners[..., 0].mean(axis=1), y=corners[..., 1].mean(axis=1), z=corners[..., 2].max(axis=1),
         mode='markers+text', marker=dict(color=color, size=4, symbol='diamond'),
         text=[f'<b>{html.escape(label)}</b>' for label in labels], textposition='top center', hoverinfo='text',
-        hovertext=[f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details)],
-        textfont=dict(color=color, size=12), name=name)
+        hovertext=hover, textfont=dict(color=color, size=12), name=name)
 
 
 def _corners(boxes: BaseInstance3DBoxes) -> np.ndarray:
@@ -152,7 +152,7 @@ def _rows(scene: SceneDetections) -> list[str]:
     if scene.depth_views is None:
         return []
     rows = []
-    boxes = zip(scene.labels, scene.classes, scene.matches, scene.depth_views)
+    boxes = zip(scene.labels, scene.classes, scene.matches, scene.depth_views, strict=True)
     for number, (label, classes, match, depth_views) in enumerate(boxes, start=1):
         bars = ''.join(
             f'<div class="bar"><i style="width:{100 * value:.1f}%"></i>{html.escape(name)} {value:.2f}</div>'

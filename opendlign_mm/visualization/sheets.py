@@ -48,7 +48,7 @@ def depth_contact_sheet(depth_views: Tensor,
     total_width, total_height = title_width + image_width, num_objects * row_height
     figure = new_figure((total_width, total_height))
     figure.set_layout_engine('none')  # it would shrink the images to make room for long titles
-    for number, (row, title) in enumerate(zip(rows.numpy(), titles)):
+    for number, (row, title) in enumerate(zip(rows.numpy(), titles, strict=True)):
         middle = 1 - (number + 0.5) / num_objects
         figure.text(GAP / total_width, middle, title, va='center', fontsize=9)
         axis = figure.add_axes((title_width / total_width, middle - image_height / total_height / 2,
@@ -81,7 +81,7 @@ def draw_image_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: 
     figure = new_figure((title_width + most * image_size, len(images) * image_size))
     axes = figure.subplots(len(images), 2, squeeze=False,
                            gridspec_kw=dict(width_ratios=[title_width, most * image_size]))
-    for (title_axis, image_axis), views, title in zip(axes, images, titles):
+    for (title_axis, image_axis), views, title in zip(axes, images, titles, strict=True):
         title_axis.text(0, .5, title, va='center', fontsize=7)
         image_axis.imshow(np.concatenate(list(views), axis=1), interpolation='nearest')
         for axis in (title_axis, image_axis):
@@ -117,7 +117,7 @@ def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: str | Path
     axes = list(right.subplots(rows, columns, squeeze=False).flat)
     for axis in axes:
         axis.axis('off')
-    for axis, thumbnail, title in zip(axes, thumbnails, titles):
+    for axis, thumbnail, title in zip(axes, thumbnails, titles, strict=False):  # the last row may be short
         axis.imshow(thumbnail, cmap='gray', vmin=0, vmax=255)
         axis.set_title(title, fontsize=9)
     return save_figure(figure, path, dpi=110)

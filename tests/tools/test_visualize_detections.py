@@ -115,7 +115,8 @@ def detections(points, boxes, **options):
     filled = dict(
         name='room <1>', points=points, boxes=boxes, labels=[f'chair & {i} 0.50' for i in range(len(boxes))],
         classes=[[('chair & co', .75), ('sofa', .25)]] * len(boxes),
-        matches=['ground truth: chair (IoU 0.90)'] * len(boxes), depth_views=views if len(boxes) else None, gt_boxes=None, gt_labels=[])
+        matches=['ground truth: chair (IoU 0.90)'] * len(boxes), depth_views=views if len(boxes) else None,
+        gt_boxes=None, gt_labels=[])
     return SceneDetections(**dict(filled, **options))
 
 
