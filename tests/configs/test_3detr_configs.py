@@ -25,7 +25,7 @@ def rooms(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def sunrgbd(tmp_path_factory):
-    """Two scenes with turned boxes in the layout of SUN RGB-D."""
+    """Two scenes with rotated boxes in the layout of SUN RGB-D."""
     folder = tmp_path_factory.mktemp('sunrgbd')
     (folder / 'points').mkdir()
     rng = np.random.default_rng(0)
@@ -81,11 +81,11 @@ def test_one_epoch_and_its_validation(name, rooms, sunrgbd, tmp_path):
     assert 0 <= metrics['proposals/recall_0.25'] <= 1 and ('mAP_0.25' in str(metrics)) == (name != '3detr_m_rooms')
 
 
-def test_broken_scenes_end_neither_an_epoch_nor_a_test(tmp_path):
-    """Scenes without points, with NaN, cut off, of one point, of fewer points than are sampled, without boxes."""
+def test_unreadable_scenes_end_neither_an_epoch_nor_a_test(tmp_path):
+    """Scenes without points, with NaN, truncated, of one point, of fewer points than are sampled, without boxes."""
     write_rooms(tmp_path / 'rooms', num_train=6, num_val=5, num_points=3000)
 
-    def spoil(name, change):
+    def damage(name, change):
         path = tmp_path / f'rooms/points/{name}.bin'
         points = np.fromfile(path, dtype=np.float32).reshape(-1, 6)
         np.asarray(change(points), dtype=np.float32).tofile(path)
@@ -93,9 +93,9 @@ def test_broken_scenes_end_neither_an_epoch_nor_a_test(tmp_path):
     changes = [lambda points: points[:0], lambda points: points * np.nan, lambda points: points[:1],
                lambda points: points[:50]]
     for number, change in enumerate(changes):
-        spoil(f'room_train_{number:04d}', change)
-        spoil(f'room_val_{number:04d}', change)
-    spoil('room_val_0002', lambda points: points.flatten()[:-1])
+        damage(f'room_train_{number:04d}', change)
+        damage(f'room_val_{number:04d}', change)
+    damage('room_val_0002', lambda points: points.flatten()[:-1])
     path = tmp_path / 'rooms/scannet_infos_train.pkl'
     infos = pickle.loads(path.read_bytes())
     infos['data_list'][4]['instances'] = []
@@ -119,7 +119,7 @@ def test_broken_scenes_end_neither_an_epoch_nor_a_test(tmp_path):
         assert len(loop.problems) == 3
 
 
-def test_a_test_of_broken_scenes_alone_is_an_error(tmp_path):
+def test_a_test_of_unreadable_scenes_alone_is_an_error(tmp_path):
     write_rooms(tmp_path / 'rooms', num_train=1, num_val=1, num_points=3000)
     (tmp_path / 'rooms/points/room_val_0000.bin').write_bytes(b'')
     runner = Runner.from_cfg(small_config('3detr_m_scannet', tmp_path / 'rooms', tmp_path / 'run'))

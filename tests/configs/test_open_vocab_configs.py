@@ -1,4 +1,4 @@
-"""The detection configs run from files to metrics, with small models, also where files are broken."""
+"""The detection configs run from files to metrics, with small models, also if files are unreadable."""
 import json
 import pickle
 
@@ -72,7 +72,7 @@ def test_boxes_of_the_rooms_detector(tmp_path):
 
 
 def test_sunrgbd(tmp_path):
-    """Turned boxes, 10 classes."""
+    """Rotated boxes, 10 classes."""
     points, boxes = (tensor.numpy() for tensor in furnished_room())
     (tmp_path / 'points').mkdir()
     points.tofile(tmp_path / 'points/000001.bin')
@@ -91,19 +91,19 @@ def test_sunrgbd(tmp_path):
 
 
 @pytest.mark.parametrize('source', ['ClusterProposals', 'GroundTruthProposals', 'FileProposals', None])
-def test_an_epoch_with_broken_scenes_ends(tmp_path, source):
+def test_an_epoch_with_unreadable_scenes_ends(tmp_path, source):
     points, boxes = (tensor.numpy() for tensor in furnished_room())
     with_nan = points.copy()
     with_nan[7, 1] = np.nan
     outside = boxes + [40, 0, 0, 0, 0, 0]
     write_scenes(tmp_path / 'data', dict(
-        cut_off=(points.flatten()[:-1], boxes), good=(points, boxes), empty=(points[:0], boxes),
+        truncated=(points.flatten()[:-1], boxes), good=(points, boxes), empty=(points[:0], boxes),
         single=(points[:1], boxes), nan=(with_nan, boxes),
         outside=(points, outside), unannotated=(points, [])))
     proposals = source and dict(type=source)
     if source == 'FileProposals':
         (tmp_path / 'boxes').mkdir()
-        for name in ('cut_off', 'good', 'empty', 'nan', 'outside', 'single'):
+        for name in ('truncated', 'good', 'empty', 'nan', 'outside', 'single'):
             (tmp_path / 'boxes' / f'{name}.json').write_text(json.dumps(dict(boxes=boxes.tolist())))
         (tmp_path / 'boxes/single.json').write_text('{"boxes": [[')
         proposals['folder'] = str(tmp_path / 'boxes')

@@ -30,7 +30,7 @@ def proposals_of(boxes, objectness=None):
 
 
 class FixedProposals(torch.nn.Module):
-    """Gives the boxes it was made with, whatever the scene."""
+    """Proposal source that returns the same boxes for every scene."""
 
     def __init__(self, boxes):
         super().__init__()
@@ -134,17 +134,17 @@ def test_boxes_and_views_are_encoded_together():
 
 
 def test_rotated_boxes_are_seen_from_their_own_sides():
-    """A turned scene with turned boxes gives the same classes and scores."""
+    """A rotated scene with rotated boxes gives the same classes and scores."""
     angle = 0.4
     straight, truth = furnished_room()
-    turned, _ = furnished_room(turn=angle)
+    rotated_points, _ = furnished_room(turn=angle)
     boxes = torch.cat([truth, torch.zeros(4, 1)], dim=1)
     boxes[:, 2] -= truth[:, 5] / 2
     rotated = DepthInstance3DBoxes(boxes.clone())
     rotated.rotate(angle)
     results = [
         tiny_detector(FixedProposals(tensor)).predict(dict(points=[points]))[0].pred_instances_3d
-        for points, tensor in ((straight, boxes), (turned, rotated.tensor))
+        for points, tensor in ((straight, boxes), (rotated_points, rotated.tensor))
     ]
     assert torch.equal(results[0].labels_3d, results[1].labels_3d)
     torch.testing.assert_close(results[0].scores_3d, results[1].scores_3d, atol=5e-3, rtol=0)
@@ -242,7 +242,7 @@ def test_cuda_equals_cpu():
 
 # --- vocabulary and metric ------------------------------------------------------------------------------------------
 
-def test_vocabulary_follows_the_data_set():
+def test_vocabulary_follows_the_dataset():
 
     class Namespace:
         pass

@@ -1,4 +1,4 @@
-"""Boxes from 3DETR, from mmdet3d's detectors and from files, and what OpenVocabDetector3D makes of them."""
+"""Boxes from 3DETR, from detectors of mmdet3d and from files, and their use in OpenVocabDetector3D."""
 import importlib.util
 import json
 import logging
@@ -55,14 +55,14 @@ def test_three_detr_proposes_what_the_detector_finds(three_detr_checkpoint):
     assert len(found) == len(expected) > 0
     torch.testing.assert_close(found.objectness, expected.objectness)
     torch.testing.assert_close(found.bboxes_3d.tensor, expected.bboxes_3d.tensor)
-    # Thinned, but the same each time; a stricter selection leaves fewer.
-    thinned = ThreeDETRProposals(THREE_DETR, three_detr_checkpoint, num_points=500)
-    assert torch.equal(thinned(points).bboxes_3d.tensor, thinned(points).bboxes_3d.tensor)
+    # Sampled, but the same each time; a stricter selection keeps fewer.
+    sampled = ThreeDETRProposals(THREE_DETR, three_detr_checkpoint, num_points=500)
+    assert torch.equal(sampled(points).bboxes_3d.tensor, sampled(points).bboxes_3d.tensor)
     strict = ThreeDETRProposals(THREE_DETR, three_detr_checkpoint, num_points=None, selection=dict(max_boxes=1))
     assert len(strict(points)) == 1
 
 
-def test_the_checkpoint_of_the_classifier_leaves_the_proposals_alone(three_detr_checkpoint):
+def test_the_checkpoint_of_the_classifier_does_not_change_the_proposals(three_detr_checkpoint):
     source = dict(type='ThreeDETRProposals', config=THREE_DETR, checkpoint=three_detr_checkpoint)
     detector = tiny_detector(source)
     assert not detector.train().proposals.training and not any(p.requires_grad for p in detector.proposals.parameters())
@@ -70,7 +70,7 @@ def test_the_checkpoint_of_the_classifier_leaves_the_proposals_alone(three_detr_
     before = detector.proposals(points).objectness
     detector.load_state_dict(MODELS.build(tiny_classifier_config()).state_dict())
     assert torch.equal(detector.proposals(points).objectness, before)
-    # A checkpoint of the whole detector brings its own.
+    # A checkpoint of the whole detector contains its own.
     other = tiny_detector(dict(source, checkpoint=None))
     other.load_state_dict(detector.state_dict())
     assert torch.equal(other.proposals(points).objectness, before)
@@ -104,7 +104,7 @@ def test_a_detector_of_mmdet3d_proposes_boxes_through_its_own_pipeline(tmp_path)
     source.detector.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     random = np.random.get_state()[1].copy()
     found = source(points)
-    assert (np.random.get_state()[1] == random).all(), 'the random numbers of others are left alone'
+    assert (np.random.get_state()[1] == random).all(), 'the global random state is unchanged'
     assert 0 < len(found) <= 7 and (found.objectness.diff() <= 0).all()
     assert box_overlaps(found.bboxes_3d, found.bboxes_3d).fill_diagonal_(0).max() <= 0.5
     assert seen[0].shape == (1, 40000, 4), 'x, y, z and the height above the floor, 40,000 points'
@@ -119,7 +119,7 @@ def test_a_detector_of_mmdet3d_proposes_boxes_through_its_own_pipeline(tmp_path)
     ('groupfree3d/groupfree3d_head-L6-O256_4xb8_scannet-seg.py', False), ('h3dnet/h3dnet_8xb3_scannet-seg.py', False),
     ('votenet/votenet_8xb16_sunrgbd-3d.py', True)])
 def test_other_detectors_of_mmdet3d_run_on_the_cpu(name, with_yaw):
-    """Those that README.md says do, from points to boxes."""
+    """The detectors that README.md names, from points to boxes."""
     points, _ = furnished_room()
     torch.manual_seed(0)
     found = DetectorProposals(f'mmdet3d::{name}', max_proposals=7)(points)
@@ -277,7 +277,7 @@ def test_background_absorbs_its_share(tmp_path):
     without, with_background = (result.proposals_3d.class_probabilities for result in results)
     share = with_background.sum(dim=1)
     assert without.shape == with_background.shape and (share < 1).all() and (share > 0).all()
-    # What is left is shared as before: the same softmax.
+    # The rest is shared as before: the same softmax.
     torch.testing.assert_close(with_background / share[:, None], without, atol=1e-4, rtol=0)
     assert set(results[1].pred_instances_3d.labels_3d.tolist()) <= {0, 1, 2}
     absorbing.set_vocabulary(['wall', 'sofa'])  # a wall is now something to detect

@@ -132,10 +132,10 @@ def test_ground_truth_proposals():
             GroundTruthProposals()(points, nothing)
 
 
-@pytest.mark.parametrize('turned', [False, True])
-def test_nms_keeps_the_best_of_each_pile(turned):
+@pytest.mark.parametrize('rotated', [False, True])
+def test_nms_keeps_the_best_of_each_pile(rotated):
     center = torch.tensor([[0., 0., 0.], [0.05, 0, 0], [3, 0, 0], [3, 0.1, 0], [3, 0.1, 2]])
-    boxes = torch.cat([center, torch.ones(5, 3), torch.full((5, 1), 0.3 * turned)], dim=1)
+    boxes = torch.cat([center, torch.ones(5, 3), torch.full((5, 1), 0.3 * rotated)], dim=1)
     boxes = DepthInstance3DBoxes(boxes)
     scores = torch.tensor([0.2, 0.9, 0.5, 0.4, 0.3])
     assert nms_3d(boxes, scores, 0.25).tolist() == [1, 2, 4]
@@ -156,7 +156,7 @@ def test_overlaps_equal_those_of_mmdet3d():
 
 def test_proposal_recall():
     truth = depth_boxes(torch.tensor([[0., 0, 0, 1, 1, 1], [5, 0, 0, 1, 1, 1]]))
-    # The better ranked half covers the second box by 1/3, the other one the first box wholly.
+    # The better box overlaps the second annotated box by 1/3, the other one equals the first.
     proposed = depth_boxes(torch.tensor([[0., 0, 0, 1, 1, 1], [5.5, 0, 0, 1, 1, 1]]))
     sample = dict(eval_ann_info=dict(gt_bboxes_3d=truth),
                   proposals_3d=dict(bboxes_3d=proposed, objectness=torch.tensor([0.1, 0.9])))

@@ -50,22 +50,22 @@ def test_predict_boxes_shapes_and_ranges(room, masked, device):
 
 
 @pytest.mark.parametrize('encoded', [False, True])
-def test_what_queries_begin_with(room, encoded):
-    """Zeros as published, or the encoded features of the points at which the queries are."""
+def test_queries_start_from_zeros_or_from_encoded_features(room, encoded):
+    """Zeros as published, or the encoded features of the points of the queries."""
     model = tiny(encoded_queries=encoded, num_queries=4).eval()
-    for layer in model.decoder.layers:  # queries keep what they begin with
+    for layer in model.decoder.layers:  # queries keep their initial values
         for block in (layer.self_attention.out_proj, layer.cross_attention.out_proj, layer.linear2):
             torch.nn.init.zeros_(block.weight), torch.nn.init.zeros_(block.bias)
     xyz, features = model.extract_feat([room[0]])
     memory = model.memory_projection(features.transpose(1, 2)).transpose(1, 2)
     chosen = furthest_point_sample(xyz, 4, True)[0]
-    begun = memory[:, chosen] if encoded else torch.zeros(1, 4, 32)
-    expected = model.branches(model.decoder.norm(begun)[None])['cls'][0]
+    initial = memory[:, chosen] if encoded else torch.zeros(1, 4, 32)
+    expected = model.branches(model.decoder.norm(initial)[None])['cls'][0]
     torch.testing.assert_close(model.predict_boxes(room[0][None])['cls_logits'], expected)
 
 
 def test_masks_keep_attention_near():
-    """With masks a point cannot see what is far away; without it can."""
+    """Masks hide far points from a point; without masks it attends to them."""
     near = torch.rand(300, 3)
     far = torch.rand(300, 3) + torch.tensor([30., 0, 0])
     changed = far.clone()
@@ -87,7 +87,7 @@ def test_masks_keep_attention_near():
 
 @pytest.mark.parametrize('bins', [1, 12])
 def test_losses_train(room, bins):
-    """A few steps of overfitting one room halve the loss; all parameters get gradients."""
+    """A few steps of overfitting one room lower the loss by 40 %, and all parameters get gradients."""
     model = tiny(num_angle_bins=bins, branch_dropout=0.,
                  decoder=dict(num_layers=2, feedforward_channels=16, dropout=0.))
     points, sample = room
@@ -104,7 +104,7 @@ def test_losses_train(room, bins):
     assert totals[-1] < .6 * totals[0]
 
 
-def test_scenes_without_boxes_and_labels_of_no_interest(room):
+def test_scenes_without_boxes_and_boxes_of_other_classes(room):
     model = tiny()
     points, sample = room
     empty = annotated(torch.zeros(0, 6), [])
@@ -162,7 +162,7 @@ def test_angles_survive_bins():
 
 
 def test_matching_finds_the_right_queries():
-    """Queries that sit on the boxes are matched to them, whatever the order; turned boxes by their turn."""
+    """Queries at the boxes are matched to them in any order, rotated boxes by their yaw."""
     targets = torch.tensor([[0., 0, 0, 2, 1, 1, .3], [0, 0, 0, 2, 1, 1, -.9], [5, 0, 0, 1, 1, 1, 0]])
     order = torch.tensor([2, 0, 1])
     boxes = torch.cat([targets[order] + .01, torch.tensor([[9., 9, 9, 1, 1, 1, 0]])])
@@ -177,7 +177,7 @@ def test_matching_finds_the_right_queries():
 
 
 def test_selection():
-    """Empty and improbable boxes go, duplicates of one class go, those of different classes stay."""
+    """Empty and improbable boxes and duplicates of one class are dropped, duplicates of other classes stay."""
     points = torch.rand(400, 3)
     center = torch.tensor([[.5, .5, .5], [.52, .5, .5], [.5, .52, .5], [5, 5, 5], [.2, .2, .2]])
     logits = torch.full((5, 3), -9.)
