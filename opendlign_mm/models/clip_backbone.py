@@ -1,9 +1,10 @@
-"""CLIP image encoder with a frozen branch and a branch tuned to depth views."""
+"""CLIP backbone: an image encoder with a pretrained branch and a branch tuned to depth views, and the text encoder."""
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
+from .components import full_precision
 from .prompts import warn_of_unknown_words
 from .trained_state import TrainedStateMixin
 from .vision_tower import transformer_tower
@@ -19,6 +21,8 @@ from .vision_tower import transformer_tower
 BRANCHES = ('pretrained', 'tuned')
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CopyInit = Literal['pretrained', 'random']
+Trainable = Literal['attention', 'all']
 
 
 @MODELS.register_module()
@@ -31,45 +35,53 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
     through T. The text tower is part of the same open_clip model.
 
     Args:
-        clip: open_clip model name (``'ViT-H-14-quickgelu'``), the CLIP of this package (``'opendlign-tiny'``), or a
-            name of your own beside ``model_config``.
-        pretrained: open_clip tag, path of a weight file, ``'builtin'`` (a CLIP of this package) or None (random).
+        clip: An open_clip model name (``'ViT-H-14-quickgelu'``), the CLIP of this package (``'opendlign-tiny'``), or
+            any name together with ``model_config``.
+        pretrained: An open_clip tag, the path of a weight file, ``'builtin'`` (a CLIP of this package) or None (random
+            weights).
         model_config: open_clip model configuration, as a dict or the path of a JSON file, for a model that
             open_clip does not know.
-        num_blocks: k, how many of the last blocks are copied; 0 builds the pretrained branch alone.
-        copy_init: ``'pretrained'`` or ``'random'`` start of what is trained in T'.
-        combine: ``'residual'`` as above, or ``'direct'``: the tuned branch is T'(x) alone (paper, ablation).
-        trainable: ``'attention'`` (in- and out-projection of T', biases included) or ``'all'`` of T'.
-        pixel_mean, pixel_std: Per RGB channel, of pixels in [0, 1]. OpenDlign normalizes with ImageNet's values, not
-            CLIP's. ``pixel_mean=None`` takes images as already normalized.
+        num_blocks: k, the number of last blocks that are copied; 0 builds the pretrained branch alone.
+        copy_init: Start of the trained parameters of T': ``'pretrained'`` or ``'random'`` (OpenDlign's ablation).
+        combine: ``'residual'`` as above, or ``'direct'``: the tuned branch is T'(x) alone (OpenDlign's ablation).
+        trainable: Trained parameters of T': ``'attention'`` (in- and out-projection, biases included) or ``'all'``.
+        pixel_mean: Mean per RGB channel of pixels in [0, 1]. OpenDlign's released code normalizes with ImageNet's
+            values, not CLIP's. None: images are taken as already normalized.
+        pixel_std: Standard deviation per RGB channel.
         resize: Resize other input sizes bilinearly instead of refusing them.
-        output: ``'embedding'``: ``forward`` gives embeddings. ``'feature_map'``: it gives a tuple of one feature map
-            (N, width, h, w), as detectors expect of an image backbone, of the tuned branch if there is one.
+        output: ``'embedding'``: ``forward`` returns embeddings. ``'feature_map'``: it returns a tuple of one feature
+            map (N, width, h, w), as detectors expect of an image backbone, of the tuned branch if there is one.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
-        init_cfg: mmengine initialization config.
+        init_cfg: Initialization config of mmengine.
 
     Attributes:
-        embed_dim (int): D, length of the embeddings; image_size (tuple): (H, W); out_channels (int): channels of the
-        feature map (0 where there is none); logit_scale (Tensor): scalar, logarithm of CLIP's logit scale.
+        embed_dim: D, length of the embeddings.
+        image_size: (H, W) in pixels.
+        out_channels: Channels of the feature map; 0 where there is none.
 
     Raises:
-        ValueError: unknown name or option; ``num_blocks`` > 0 on an image tower that is not a plain ViT (ResNet,
-            ConvNeXt, Swin, EVA).
-        FileNotFoundError: no such configuration or weights (says where it looked and how to get them).
+        ValueError: A name or an option does not exist, or ``num_blocks`` > 0 on an image tower that is not a plain
+            ViT (ResNet, ConvNeXt, Swin, EVA).
+        FileNotFoundError: There is no such configuration, or no such weights.
     """
+
+    clip: Any  # an open_clip model
+    tower: Any  # a TransformerTower, None where the image tower is not a plain ViT
+    pixel_mean: torch.Tensor | None
+    pixel_std: torch.Tensor | None
 
     def __init__(self,
                  clip: str = 'ViT-H-14-quickgelu',
                  pretrained: str | None = None,
                  model_config: ModelConfig = None,
                  num_blocks: int = 1,
-                 copy_init: str = 'pretrained',
-                 combine: str = 'residual',
-                 trainable: str = 'attention',
+                 copy_init: CopyInit = 'pretrained',
+                 combine: Literal['residual', 'direct'] = 'residual',
+                 trainable: Trainable = 'attention',
                  pixel_mean: Sequence[float] | None = IMAGENET_MEAN,
                  pixel_std: Sequence[float] = IMAGENET_STD,
                  resize: bool = False,
-                 output: str = 'embedding',
+                 output: Literal['embedding', 'feature_map'] = 'embedding',
                  random_seed: int = 0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -80,19 +92,17 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         self.clip_name, self.combine, self.resize, self.output = clip, combine, resize, output
         self.clip_config = resolve_model_config(clip, model_config)
         weights = resolve_weights(clip, pretrained, bool(self.clip_config.get('quick_gelu', False)))
-        # Of a path only the file's name: a checkpoint must not depend on where a file lies.
-        self.pretrained_label = (f'random, seed {random_seed}' if weights is None
-                                 else Path(pretrained).name if Path(pretrained).expanduser().is_file() else pretrained)
+        self.pretrained_label = _label(pretrained, random_seed)
         self.clip = build_clip(clip, self.clip_config, weights, random_seed).requires_grad_(False).eval()
 
         visual = self.clip.visual
+        self.tower = None
         try:
             self.tower = transformer_tower(visual)
         except ValueError as reason:
             if num_blocks > 0 or output == 'feature_map':
                 raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}. Use num_blocks=0 "
                                  "and output='embedding' for its pretrained branch.") from None
-            self.tower = None
         available = len(self.tower.blocks) if self.tower else 0
         if not 0 <= num_blocks <= available:
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
@@ -106,23 +116,25 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         normalize = pixel_mean is not None
         self.register_buffer('pixel_mean', torch.tensor(pixel_mean).view(3, 1, 1) if normalize else None, False)
         self.register_buffer('pixel_std', torch.tensor(pixel_std).view(3, 1, 1) if normalize else None, False)
-        self._tokenizer = None
+        self._tokenizer: Callable[[list], torch.Tensor] | None = None
         self._init_trained_state()
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """The branches this backbone has."""
+        """The branches that this backbone has."""
         return BRANCHES if self.num_blocks else BRANCHES[:1]
 
     @property
     def logit_scale(self) -> torch.Tensor:
+        """Logarithm of CLIP's logit scale, a scalar."""
         return self.clip.logit_scale
 
     def source_blocks(self) -> list[nn.Module]:
-        """The frozen last blocks T_{L-k+1..L} that ``tuned_blocks`` were copied from."""
-        return self.tower.blocks[len(self.tower.blocks) - self.num_blocks:] if self.num_blocks else []
+        """Return the frozen last blocks T_{L-k+1..L} that ``tuned_blocks`` were copied from."""
+        return self.tower.blocks[-self.num_blocks:] if self.tower and self.num_blocks else []
 
     def train(self, mode: bool = True) -> 'CLIPDepthBackbone':
+        """Set the mode of T'; everything else stays in evaluation mode."""
         super().train(mode)
         self.clip.eval()
         return self
@@ -132,16 +144,16 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         """Encode images.
 
         Args:
-            views: float (N, 3, H, W) in [0, 1], RGB, of ``image_size`` unless ``resize``. N may be 0.
-            branches: The branches to compute, in one pass of the trunk; all there are by default.
+            views: Float (N, 3, H, W) in [0, 1], RGB, of ``image_size`` unless ``resize``. N may be 0.
+            branches: Branches to compute, in one pass of the trunk; default: all of them.
 
         Returns:
-            dict: branch -> embeddings (N, D), not normalized. With ``output='feature_map'`` instead a tuple of one
-            map (N, ``out_channels``, h, w).
+            Dict branch -> embeddings (N, D), not normalized. With ``output='feature_map'``: a tuple of one map
+            (N, ``out_channels``, h, w).
 
         Raises:
-            TypeError: views are not floating point.
-            ValueError: wrong shape, or a branch that does not exist.
+            TypeError: The views are not floating point.
+            ValueError: The views have a wrong shape, or a branch does not exist.
         """
         views = self._checked(views)
         if self.output == 'feature_map':
@@ -164,23 +176,23 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         """Tokens of each branch after its last block."""
         blocks = self.tower.blocks
         split = len(blocks) - self.num_blocks
-        needs_frozen_end = 'pretrained' in branches or self.combine == 'residual'
+        needs_pretrained = 'pretrained' in branches or self.combine == 'residual'
         # Nothing before T' is trained, so no graph of it is kept.
         with torch.no_grad():
             trunk = self.tower.embed(self._normalized(views))
             for block in blocks[:split]:
                 trunk = block(trunk)
-            frozen = trunk
-            for block in blocks[split:] if needs_frozen_end else ():
-                frozen = block(frozen)
+            pretrained = trunk
+            for block in blocks[split:] if needs_pretrained else ():
+                pretrained = block(pretrained)
         tokens = {}
         for branch in branches:
-            tokens[branch] = frozen
+            tokens[branch] = pretrained
             if branch == 'tuned':
                 tuned = trunk
                 for block in self.tuned_blocks:
                     tuned = block(tuned)
-                tokens[branch] = 0.5 * frozen + 0.5 * tuned if self.combine == 'residual' else tuned
+                tokens[branch] = 0.5 * pretrained + 0.5 * tuned if self.combine == 'residual' else tuned
         return tokens
 
     def _pool(self, tokens: torch.Tensor, branch: str) -> torch.Tensor:
@@ -201,56 +213,69 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         return views
 
     def _normalized(self, views: torch.Tensor) -> torch.Tensor:
-        if self.pixel_mean is None:
+        if self.pixel_mean is None or self.pixel_std is None:
             return views
         return (views - self.pixel_mean) / self.pixel_std
 
     def text_encoder_key(self) -> str | None:
-        """What decides the embeddings of :meth:`encode_text`: weights by their hash, configuration and tokenizer.
+        """Return a cache key of :meth:`encode_text`: hash of the weights, name and configuration of the model.
 
-        None on the meta device, where there are no weights.
+        On the meta device, where there are no weights, it is None.
         """
         weights = self.clip_identity().sha256
         return None if weights is None else json.dumps([weights, self.clip_name, self.clip_config], sort_keys=True)
 
     def pretrained_branch_identity(self) -> dict:
-        """What decides the features of the pretrained branch, as JSON holds it: weights by their hash, and pixels."""
-        pixels = None if self.pixel_mean is None else [self.pixel_mean.flatten().tolist(),
-                                                       self.pixel_std.flatten().tolist()]
+        """Return what decides the features of the pretrained branch, for JSON: the CLIP and the pixel statistics."""
+        pixels = None
+        if self.pixel_mean is not None and self.pixel_std is not None:
+            pixels = [self.pixel_mean.flatten().tolist(), self.pixel_std.flatten().tolist()]
         return dict(asdict(self.clip_identity()), pixels=pixels)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Texts -> embeddings float32 (number of texts, D) on the device of the model, not normalized."""
+        """Encode texts.
+
+        Returns:
+            Float32 (number of texts, D) on the device of the model, not normalized.
+        """
         if self._tokenizer is None:
             self._tokenizer = build_tokenizer(self.clip_name, self.clip_config)
         tokens = self._tokenizer(list(texts))
         warn_of_unknown_words(tokens, getattr(self.clip, 'known_token_ids', None), self._tokenizer)
         device = self.logit_scale.device
-        # Class features are computed once and used for every view: they are not worth a rounding.
-        with torch.autocast(device_type=device.type, enabled=False):
+        # Class features are computed once and used for every view: rounding would save nothing.
+        with full_precision(self.logit_scale):
             return self.clip.encode_text(tokens.to(device), normalize=False).float()
 
 
+def _label(pretrained: str | None, random_seed: int) -> str:
+    """What a checkpoint says about the weights: of a path only the name, as it must not depend on where a file lies."""
+    if pretrained is None:
+        return f'random, seed {random_seed}'
+    path = Path(pretrained).expanduser()
+    return path.name if path.is_file() else pretrained
+
+
 def attention_projections(block: nn.Module) -> list[nn.Parameter]:
-    """Weights and biases of the in- and out-projection of a block's attention: what OpenDlign trains."""
+    """Return the weights and biases of the in- and out-projection of a block's attention, which OpenDlign trains."""
     # in_proj, out_proj in PyTorch and open_clip; qkv, proj in timm.
-    return [parameter for name, parameter in block.attn.named_parameters()
-            if name.startswith(('in_proj', 'out_proj', 'qkv.', 'proj.'))]
+    names = ('attn.in_proj', 'attn.out_proj', 'attn.qkv.', 'attn.proj.')
+    return [parameter for name, parameter in block.named_parameters() if name.startswith(names)]
 
 
-def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
-                   trainable: str = 'attention') -> nn.ModuleList:
+def trainable_copy(blocks: Sequence[nn.Module], copy_init: CopyInit = 'pretrained',
+                   trainable: Trainable = 'attention') -> nn.ModuleList:
     """Copy transformer blocks and make part of the copy trainable.
 
     Args:
-        blocks: The blocks T_{L-k+1..L} to copy; they stay as they are.
-        copy_init: ``'pretrained'``: start from the blocks' weights. ``'random'``: what is trained starts anew (the
-            rest keeps the blocks' weights), the paper's ablation of the initialization.
+        blocks: Blocks T_{L-k+1..L} to copy; they are not changed.
+        copy_init: ``'pretrained'``: the copy starts from the blocks' weights. ``'random'``: its trained parameters are
+            initialized at random, the others keep the blocks' weights.
         trainable: ``'attention'``: in- and out-projection of the attention only. ``'all'``: the whole blocks.
 
     Raises:
-        ValueError: an option that does not exist.
+        ValueError: An option does not exist.
     """
     if copy_init not in ('pretrained', 'random'):
         raise ValueError(f"copy_init must be 'pretrained' or 'random', got {copy_init!r}")
@@ -272,7 +297,7 @@ def trainable_copy(blocks: Sequence[nn.Module], copy_init: str = 'pretrained',
 
 
 def _initialize_projections(block: nn.Module) -> None:
-    """In- and out-projection as ``nn.MultiheadAttention`` initializes them."""
+    """Initialize the in- and out-projection as ``nn.MultiheadAttention`` does."""
     for parameter in attention_projections(block):
         if parameter.ndim > 1:
             nn.init.xavier_uniform_(parameter)

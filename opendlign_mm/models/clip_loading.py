@@ -1,4 +1,4 @@
-"""Load any open_clip model from weights by name, a local file, or the compact file of the demonstration CLIP."""
+"""CLIP models by name: their configuration, weights, tokenizer, and the compact file of the demonstration CLIP."""
 import copy
 import json
 import warnings
@@ -20,17 +20,17 @@ ModelConfig = None | dict | str | Path
 
 
 def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
-    """The open_clip model configuration of ``clip``.
+    """Return the open_clip model configuration of ``clip``.
 
     Args:
         clip: An open_clip model name, the name of a CLIP in this package (``'opendlign-tiny'``) or, with
-            ``model_config``, any name of your own.
+            ``model_config``, any name.
         model_config: None, a configuration dict, or the path of its JSON file (keys ``embed_dim``, ``vision_cfg``,
             ``text_cfg``, optional ``quick_gelu``).
 
     Raises:
-        ValueError: the name is unknown or the configuration lacks a key.
-        FileNotFoundError: the JSON file does not exist.
+        ValueError: The name is unknown, or the configuration is not JSON or lacks a key.
+        FileNotFoundError: The JSON file does not exist.
     """
     if model_config is None and clip in PACKAGED_CLIPS:
         model_config = ASSETS / f'{PACKAGED_CLIPS[clip]}.json'
@@ -38,46 +38,46 @@ def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
         config = open_clip.get_model_config(clip)
         if config is None:
             raise ValueError(
-                f"open_clip has no model named '{clip}'. Take a name from open_clip.list_models() or "
-                f'{sorted(PACKAGED_CLIPS)}, or describe your own model with model_config=<dict or JSON file>.')
+                f"open_clip has no model named '{clip}'; use a name from open_clip.list_models() or "
+                f'{sorted(PACKAGED_CLIPS)}, or describe your own model with model_config=<dict or JSON file>')
     elif isinstance(model_config, (str, Path)):
         path = Path(model_config).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"The model configuration of CLIP '{clip}' is not at {path}")
+            raise FileNotFoundError(f"the model configuration of CLIP '{clip}' is not at {path}")
         config = json.loads(path.read_text())
     else:
         config = dict(model_config)
-    # A Config of mmengine hands over its own dict classes; open_clip's dataclasses want plain ones.
+    # mmengine's Config has its own dict classes; open_clip's dataclasses need plain ones.
     config = json.loads(json.dumps(config))
     missing = [key for key in ('embed_dim', 'vision_cfg', 'text_cfg') if key not in config]
     if missing:
-        raise ValueError(f"The model configuration of CLIP '{clip}' lacks {', '.join(missing)}")
+        raise ValueError(f"the model configuration of CLIP '{clip}' lacks {', '.join(missing)}")
     return config
 
 
 def resolve_weights(clip: str, pretrained: str | None, quick_gelu: bool = False) -> Path | None:
-    """The weight file that ``pretrained`` stands for; None if the weights are to be random.
+    """Return the weight file that ``pretrained`` stands for; None for random weights.
 
     Args:
         clip: Name of the model.
         pretrained: None, a local file (.safetensors, .bin, .pt, .pth), an open_clip tag of ``clip`` (downloaded to
-            its cache when it is not there) or ``'builtin'`` for a CLIP of this package.
-        quick_gelu: Whether the model uses QuickGELU; a tag trained otherwise is warned of.
+            open_clip's cache if it is not there) or ``'builtin'`` for a CLIP of this package.
+        quick_gelu: Whether the model uses QuickGELU. A warning says so where the weights of a tag do not.
 
     Raises:
-        FileNotFoundError: neither a file nor a tag, or a tag whose weights are not here and cannot be downloaded.
+        FileNotFoundError: ``pretrained`` is neither a file nor a tag, or its weights cannot be downloaded.
     """
     if pretrained is None:
         return None
-    remedy = 'Give pretrained=<path of a local weight file>, or pretrained=None for random weights.'
+    remedy = 'give pretrained=<path of a local weight file>, or pretrained=None for random weights'
     if pretrained == 'builtin':
         if clip not in PACKAGED_CLIPS:
             raise FileNotFoundError(f"CLIP '{clip}' does not come with this package (only {sorted(PACKAGED_CLIPS)} "
-                                    f"do), so pretrained='builtin' is not available. {remedy}")
+                                    f"do), so pretrained='builtin' is not available; {remedy}")
         path = ASSETS / f'{PACKAGED_CLIPS[clip]}.safetensors'
         if not path.is_file():
-            raise FileNotFoundError(f"The packaged weights of CLIP '{clip}' are missing at {path}. Reinstall the "
-                                    f'package, or: {remedy}')
+            raise FileNotFoundError(f"the packaged weights of CLIP '{clip}' are missing at {path}; reinstall the "
+                                    f'package, or {remedy}')
         return path
     path = Path(pretrained).expanduser()
     if path.is_file():
@@ -86,17 +86,17 @@ def resolve_weights(clip: str, pretrained: str | None, quick_gelu: bool = False)
     if not tag_config:
         tags = open_clip.list_pretrained_tags_by_model(clip)
         raise FileNotFoundError(f"pretrained='{pretrained}' of CLIP '{clip}' is neither an existing file nor one of "
-                                f'its tags ({", ".join(tags) or "it has none"}). {remedy}')
+                                f'its tags ({", ".join(tags) or "it has none"}); {remedy}')
     if bool(tag_config.get('quick_gelu', False)) != quick_gelu:
-        warnings.warn(f"The weights '{pretrained}' of CLIP '{clip}' were trained with "
-                      f'quick_gelu={not quick_gelu}, the model is built with quick_gelu={quick_gelu}. '
-                      f"Names with the ending '-quickgelu' use it.")
+        warnings.warn(f"the weights '{pretrained}' of CLIP '{clip}' were trained with quick_gelu={not quick_gelu}, "
+                      f"the model is built with quick_gelu={quick_gelu}; names with the ending '-quickgelu' use it",
+                      stacklevel=2)
     try:
         return Path(open_clip.download_pretrained(tag_config))
     except Exception as error:
-        raise FileNotFoundError(f"The weights '{pretrained}' of CLIP '{clip}' are neither in the cache "
+        raise FileNotFoundError(f"the weights '{pretrained}' of CLIP '{clip}' are neither in the cache "
                                 f'({_cache_folder(tag_config)}) nor could they be downloaded: '
-                                f'{type(error).__name__}: {error}. {remedy}') from error
+                                f'{type(error).__name__}: {error}; {remedy}') from error
 
 
 def _cache_folder(tag_config: dict) -> str:
@@ -111,16 +111,16 @@ def build_clip(clip: str, config: dict, weights: Path | None, random_seed: int =
 
     Args:
         clip: Name of the model, for messages.
-        config: Its configuration (:func:`resolve_model_config`); not changed.
-        weights: The weight file, or None for random weights.
+        config: Configuration of the model (:func:`resolve_model_config`); not changed.
+        weights: Weight file, or None for random weights.
         random_seed: Seed of random weights. They are the same in each process, so that a run without any
-            download can be resumed and tested; the caller's random state is left as it was.
+            download can be resumed and tested; the caller's random state is not changed.
 
     Raises:
-        RuntimeError: the weights do not fit the model.
+        RuntimeError: The weights do not fit the model.
     """
     config = copy.deepcopy(config)
-    # The parts of the model come from one weight file or none; open_clip must not fetch any on its own.
+    # All parts of the model come from one weight file or none: open_clip must not download any on its own.
     if 'timm_model_name' in config['vision_cfg']:
         config['vision_cfg']['timm_model_pretrained'] = False
     has_custom_text = config.pop('custom_text', False)
@@ -140,16 +140,18 @@ def build_clip(clip: str, config: dict, weights: Path | None, random_seed: int =
         if not load_compact_clip(model, weights):
             open_clip.load_checkpoint(model, str(weights))
     except Exception as error:
-        raise RuntimeError(f"The weights in {weights} do not fit CLIP '{clip}': {error}") from error
+        raise RuntimeError(f"the weights in {weights} do not fit CLIP '{clip}': {error}") from error
     return model
 
 
 def build_tokenizer(clip: str, config: dict) -> Callable[[list], torch.Tensor]:
-    """The tokenizer of ``clip``: list of N texts -> int64 tensor (N, context length).
+    """Return the tokenizer of ``clip``, a function from N texts to int64 (N, context length).
+
+    CLIP's own tokenizer comes with open_clip.
 
     Raises:
-        FileNotFoundError: the text tower needs a tokenizer from the Hugging Face hub, which is not here and cannot be
-            downloaded. CLIP's own tokenizer comes with open_clip.
+        FileNotFoundError: The text tower needs a tokenizer from the Hugging Face hub, which is not in the cache and
+            cannot be downloaded.
     """
     text = config['text_cfg']
     try:
@@ -163,10 +165,12 @@ def build_tokenizer(clip: str, config: dict) -> Callable[[list], torch.Tensor]:
                                tokenizer_mode=text.get('tokenizer_mode'), **options)
         return open_clip.SimpleTokenizer(context_length=context_length, **options)
     except OSError as error:
-        raise FileNotFoundError(f"The tokenizer '{text.get('hf_tokenizer_name')}' of CLIP '{clip}' is neither in the "
-                                f'Hugging Face cache nor could it be downloaded: {error}. Download it once on a '
-                                'machine with access and copy the cache.') from error
+        raise FileNotFoundError(f"the tokenizer '{text.get('hf_tokenizer_name')}' of CLIP '{clip}' is neither in the "
+                                f'Hugging Face cache nor could it be downloaded: {error}; download it once on a '
+                                'machine with access and copy the cache') from error
 
+
+# --- compact weight files: of the token embeddings only those that were trained ---------------------------------------
 
 ROWS = 'token_embedding_rows'
 
@@ -177,15 +181,15 @@ def _embedding_key(model: nn.Module) -> str:
 
 def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[int], path: str | Path,
                       dtype: torch.dtype = torch.float16) -> None:
-    """Write an open_clip model as ``path`` (.safetensors) and its configuration beside it (.json).
+    """Write an open_clip model as ``path`` (.safetensors) and its configuration next to it (.json).
 
     Args:
-        model: The trained open_clip model.
-        config: Its open_clip configuration.
-        used_token_ids: Vocabulary indices whose embeddings were trained, with the start and end tokens and the
+        model: Trained open_clip model.
+        config: Configuration of the model.
+        used_token_ids: Vocabulary indices whose embeddings were trained, including the start and end tokens and the
             padding (0); duplicates are allowed.
-        path: The file to write. Both files appear whole or not at all.
-        dtype: Storage type of the weights; loading casts them back to the model's.
+        path: File to write. Each of the two files appears whole or not at all.
+        dtype: Type that the weights are stored in; loading casts them back to the model's.
 
     Raises:
         ValueError: ``path`` does not end in .safetensors, or an index lies outside the vocabulary.
@@ -207,9 +211,15 @@ def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[i
 
 
 def load_compact_clip(model: nn.Module, path: str | Path) -> bool:
-    """Load a file of :func:`save_compact_clip` into ``model``; False, and nothing done, if it is any other file.
+    """Load a file of :func:`save_compact_clip` into ``model``.
 
     ``model.known_token_ids`` (int64) then lists the tokens that have an embedding.
+
+    Returns:
+        Whether it is such a file; otherwise nothing was done.
+
+    Raises:
+        ValueError: The file has tokens outside the model's vocabulary.
     """
     if Path(path).suffix != '.safetensors':
         return False

@@ -1,5 +1,6 @@
-"""Aligns depth features with image features (OpenDlign, section 3.2)."""
+"""Alignment head: losses between depth features and image features (OpenDlign, section 3.2)."""
 import math
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -15,16 +16,29 @@ CLIP_INIT_LOG_LOGIT_SCALE = math.log(1 / 0.07)
 
 
 def object_features(view_features: torch.Tensor) -> torch.Tensor:
-    """View features (B, V, D) -> object features (B, D): normalize each view, mean over views, normalize."""
+    """Pool view features to object features: normalize each view, take the mean over views, normalize.
+
+    Args:
+        view_features: Float (B, V, D).
+
+    Returns:
+        Float32 (B, D), L2-normalized.
+    """
     return F.normalize(F.normalize(view_features.float(), dim=-1).mean(dim=1), dim=-1)
 
 
 def gather_with_gradient(features: torch.Tensor) -> torch.Tensor:
-    """(B, D) of each process -> (processes x B, D) in rank order, differentiable; B must be equal on all.
+    """Concatenate the features of all processes, differentiably.
 
     The gradient that arrives at each process is the sum over all processes. When each computes the same loss of the
     whole batch and DistributedDataParallel then averages the parameters' gradients, sum and mean cancel: the result
     is the gradient of one process with the joint batch.
+
+    Args:
+        features: Float (B, D); B must be equal on all processes.
+
+    Returns:
+        Float (number of processes x B, D), in the order of the ranks.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return features
@@ -37,17 +51,20 @@ class DepthImageContrastiveHead(BaseModule):
     """Symmetric InfoNCE between depth and image features of the global batch, plus their distance.
 
     Args:
-        logit_scale: ``'frozen'`` (the authors' release) or ``'learnable'`` (the paper's learnable temperature).
-        init_logit_scale: Logarithm of the logit scale. None: CLIP's own, given to :meth:`loss` or
+        logit_scale: ``'frozen'`` (the authors' code) or ``'learnable'`` (the paper's learnable temperature).
+        init_logit_scale: Logarithm of the logit scale. None: CLIP's own, passed to :meth:`loss` or
             :meth:`init_logit_scale_from`.
-        distance: ``'mse'`` (release: mean squared difference of all entries), ``'l2'`` (paper: mean Euclidean
-            distance of the pairs) or None.
-        distance_weight: Weight of that second loss.
-        init_cfg: mmengine initialization config.
+        distance: ``'mse'`` (the authors' code: mean squared difference of all entries), ``'l2'`` (the paper: mean
+            Euclidean distance of the pairs) or None.
+        distance_weight: Weight of the distance.
+        init_cfg: Initialization config of mmengine.
+
+    Raises:
+        ValueError: An option does not exist.
     """
 
-    def __init__(self, logit_scale: str = 'frozen', init_logit_scale: float | None = None,
-                 distance: str | None = 'mse', distance_weight: float = 1.0,
+    def __init__(self, logit_scale: Literal['frozen', 'learnable'] = 'frozen', init_logit_scale: float | None = None,
+                 distance: Literal['mse', 'l2'] | None = 'mse', distance_weight: float = 1.0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if logit_scale not in ('frozen', 'learnable'):
@@ -62,14 +79,22 @@ class DepthImageContrastiveHead(BaseModule):
 
     @torch.no_grad()
     def init_logit_scale_from(self, log_logit_scale: torch.Tensor) -> None:
-        """Start a learnable scale at CLIP's (scalar logarithm), unless ``init_logit_scale`` was given."""
+        """Start a learnable scale at CLIP's, given as a scalar logarithm, unless ``init_logit_scale`` was given."""
         if self.learnable and self.init_logit_scale is None and not log_logit_scale.is_meta:
             self.logit_scale.copy_(log_logit_scale.detach().reshape(()).clamp(max=MAX_LOG_LOGIT_SCALE))
 
-    def current_logit_scale(self, clip_logit_scale: torch.Tensor | None = None) -> torch.Tensor:
-        """The factor (not its logarithm) of the cosines, a float32 scalar."""
+    def current_logit_scale(self, clip_logit_scale: torch.Tensor | float | None = None) -> torch.Tensor:
+        """Return the factor (not its logarithm) of the cosines, a float32 scalar.
+
+        Args:
+            clip_logit_scale: CLIP's factor exp(s); used when the head's scale is frozen and ``init_logit_scale`` is
+                None.
+
+        Raises:
+            ValueError: The factor is CLIP's and was not passed.
+        """
         if self.learnable:
-            with torch.no_grad():  # as in CLIP, so that it can come down again: a clamp in the graph would hold it
+            with torch.no_grad():  # as in CLIP; a clamp in the graph would have no gradient to lower it again
                 self.logit_scale.clamp_(max=MAX_LOG_LOGIT_SCALE)
             return self.logit_scale.float().exp()
         if self.init_logit_scale is not None:
@@ -79,18 +104,21 @@ class DepthImageContrastiveHead(BaseModule):
         return torch.as_tensor(clip_logit_scale).detach().float().reshape(())
 
     def loss(self, depth_features: torch.Tensor, image_features: torch.Tensor,
-             logit_scale: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """Losses of a batch; with torch.distributed, of the batches of all processes together.
+             logit_scale: torch.Tensor | float | None = None) -> dict[str, torch.Tensor]:
+        """Compute the losses of a batch; with torch.distributed, of the batches of all processes together.
 
         Args:
             depth_features: Object features (B, D), L2-normalized; B equal on all processes.
-            image_features: The same of the depth-aligned images; row i belongs to row i.
-            logit_scale: CLIP's logit scale, the factor exp(s), scalar; used when the head's scale is frozen and
-                ``init_logit_scale`` is None.
+            image_features: Object features (B, D) of the depth-aligned images, L2-normalized; the rows of both belong
+                together.
+            logit_scale: See :meth:`current_logit_scale`.
 
         Returns:
-            dict of float32 scalars: ``loss_contrastive``, ``loss_distance`` (unless ``distance`` is None), and the
+            Dict of float32 scalars: ``loss_contrastive``, ``loss_distance`` (unless ``distance`` is None), and the
             retrieval accuracies ``depth_to_image_accuracy``, ``image_to_depth_accuracy`` in [0, 1].
+
+        Raises:
+            ValueError: The features differ in shape, or the logit scale is missing.
         """
         if depth_features.ndim != 2 or depth_features.shape != image_features.shape:
             raise ValueError('depth_features and image_features must have one shape (B, D), got '
@@ -113,6 +141,6 @@ class DepthImageContrastiveHead(BaseModule):
 
 
 def retrieval_accuracies(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Share of rows, and of columns, of (B, B) whose highest entry is on the diagonal."""
+    """Compute the share of rows, and that of columns, of (B, B) whose highest entry is on the diagonal."""
     target = torch.arange(len(logits), device=logits.device)
     return (logits.argmax(1) == target).float().mean(), (logits.argmax(0) == target).float().mean()

@@ -1,4 +1,4 @@
-"""Batches of views on the device of the model."""
+"""Data preprocessor: batches of views as float tensors on the device of the model."""
 from collections.abc import Sequence
 
 import torch
@@ -8,15 +8,25 @@ from mmengine.model import BaseDataPreprocessor
 
 @MODELS.register_module()
 class ViewDataPreprocessor(BaseDataPreprocessor):
-    """Stacks the views of the samples of a batch; pixel normalization is the backbone's.
-
-    Takes what a data loader gives of packed samples: ``inputs`` with ``depth_views`` (V, H, W) and optionally
-    ``images`` (V, 3, H, W) per sample, each float in [0, 1] or uint8, or ``image_features`` float (V, D), and
-    ``data_samples``. Gives ``inputs=dict(depth_views=(B, V, H, W), images=(B, V, 3, H, W))``, float32 in [0, 1].
-    """
+    """Stacks the views of the samples of a batch; pixel normalization belongs to the backbone."""
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Raises ``ValueError`` if samples of a batch differ in shape or in what they have."""
+        """Stack, move and scale the inputs of a batch.
+
+        Args:
+            data: Batch of a data loader. ``inputs`` has per sample ``depth_views`` (V, H, W) and optionally ``images``
+                (V, 3, H, W), each float in [0, 1] or uint8, or ``image_features`` float (V, D). ``data_samples`` is
+                optional.
+            training: Not used.
+
+        Returns:
+            ``inputs``: dict with ``depth_views`` (B, V, H, W), ``images`` (B, V, 3, H, W) and ``image_features``
+            (B, V, D), as far as they were given, float32, uint8 pixels divided by 255. ``data_samples``: the list of
+            samples, or None.
+
+        Raises:
+            ValueError: The samples of the batch differ in shape or in the inputs that they have.
+        """
         inputs = data['inputs']
         if isinstance(inputs, Sequence):  # one dict per sample
             keys = set(inputs[0])
@@ -33,6 +43,6 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
                 raise ValueError(f"'{key}' of one batch must have one shape, got {shapes}. Use one resolution and one "
                                  'number of views for all samples.')
             values = torch.stack(list(values))
-        # Moved as stored: uint8 images are a quarter of the bytes.
+        # uint8 is a quarter of the bytes to move.
         values = values.to(self.device, non_blocking=self._non_blocking)
         return values.float() / 255 if values.dtype == torch.uint8 else values.float()

@@ -1,7 +1,7 @@
 """The OpenDlign model: aligns depth views with images, and classifies and embeds shapes by their depth views."""
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -132,11 +132,11 @@ class OpenDlign(BaseModel):
     # --- views ---
 
     @overload
-    def encode_views(self, views: torch.Tensor, branch: Literal['pretrained', 'tuned']) -> torch.Tensor:
+    def encode_views(self, views: torch.Tensor, branch: str) -> torch.Tensor:
         ...
 
     @overload
-    def encode_views(self, views: torch.Tensor, branch: Sequence[str]) -> dict[str, torch.Tensor]:
+    def encode_views(self, views: torch.Tensor, branch: tuple[str, ...] | list[str]) -> dict[str, torch.Tensor]:
         ...
 
     def encode_views(self, views, branch):

@@ -173,7 +173,7 @@ def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: torch.Tensor | 
     if unknown:
         words = ', '.join(sorted(tokenizer.decode([token]).strip() for token in unknown))
         warnings.warn(f'this CLIP was trained with a small vocabulary and knows nothing of: {words}; name classes and '
-                      'write templates with words it was trained on', UnknownWordsWarning)
+                      'write templates with words it was trained on', UnknownWordsWarning, stacklevel=3)
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------

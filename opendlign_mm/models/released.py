@@ -1,7 +1,7 @@
-"""Checkpoints in the layout of the authors' release, read and written."""
-
+"""Checkpoints in the layout of the authors' release: renaming of their entries, and whole state dicts."""
 import torch
-from torch import nn
+
+from .opendlign import OpenDlign
 
 CONTROL_BLOCKS = 'clip_model.visual.transformer.depth_control_visual.resblocks.'
 # A frozen duplicate of CLIP's logit scale at the top, and CLIP's causal mask, which open_clip makes anew.
@@ -17,13 +17,13 @@ def from_released(state_dict: StateDict) -> tuple[StateDict, list[str]]:
     transformer.
 
     Args:
-        state_dict: The released state dict, with or without the ``module.`` of data-parallel training.
+        state_dict: Released state dict, with or without the ``module.`` of data-parallel training.
 
     Returns:
-        The renamed entries, and the names of the entries that have no place: duplicates of others, and unknown ones.
+        The renamed entries, and the names of the entries that are left out: duplicates of others, and unknown ones.
 
     Raises:
-        ValueError: It is not a released OpenDlign checkpoint.
+        ValueError: The state dict is not that of a released OpenDlign checkpoint.
     """
     state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
     if not any(key.startswith(CONTROL_BLOCKS) for key in state_dict):
@@ -41,8 +41,10 @@ def from_released(state_dict: StateDict) -> tuple[StateDict, list[str]]:
     return renamed, left_out
 
 
-def to_released(model: nn.Module) -> StateDict:
-    """The whole state dict of an ``OpenDlign`` model under the names of the release; inverse of :func:`from_released`.
+def to_released(model: OpenDlign) -> StateDict:
+    """Return the whole state dict of an ``OpenDlign`` model under the names of the release.
+
+    It is the inverse of :func:`from_released`.
 
     Raises:
         ValueError: The backbone has no trainable copy, which the release always has.
@@ -57,8 +59,8 @@ def to_released(model: nn.Module) -> StateDict:
     return released
 
 
-def whole_state_dict(model: nn.Module) -> StateDict:
-    """``model.state_dict()`` with the weights of the frozen CLIP and of the whole copy, which it leaves out."""
+def whole_state_dict(model: OpenDlign) -> StateDict:
+    """Return ``model.state_dict()`` with the weights that it leaves out: of the frozen CLIP and of the whole copy."""
     state_dict = model.state_dict()
     for name in ('clip', 'tuned_blocks'):
         for key, value in getattr(model.backbone, name).state_dict().items():
@@ -66,15 +68,15 @@ def whole_state_dict(model: nn.Module) -> StateDict:
     return state_dict
 
 
-def load_whole(model: nn.Module, state_dict: StateDict) -> list[str]:
+def load_whole(model: OpenDlign, state_dict: StateDict) -> list[str]:
     """Load a state dict that holds every entry of an ``OpenDlign`` model's backbone.
 
     Args:
-        model: Changed in place.
+        model: Model to load into.
         state_dict: Entries ``backbone.clip.*`` and ``backbone.tuned_blocks.*``.
 
     Returns:
-        The names of the entries that the model has no place for.
+        The names of the entries that the model does not have.
 
     Raises:
         ValueError: Entries are missing or have another shape; the message names them all.
@@ -87,6 +89,6 @@ def load_whole(model: nn.Module, state_dict: StateDict) -> list[str]:
     if missing or misshapen:
         raise ValueError(f"the checkpoint does not fit CLIP '{model.backbone.clip_name}' with "
                          f'num_blocks={model.backbone.num_blocks}:\n  ' + '\n  '.join(missing + misshapen) +
-                         '\nGive the config of the model that it was made for.')
+                         '\ngive the config of the model that it was made for')
     model.load_state_dict({key: state_dict[key] for key in expected}, strict=False)
     return [key for key in state_dict if key not in expected]

@@ -1,7 +1,8 @@
-"""What a checkpoint stores: trained parameters and the identity of the CLIP they belong to."""
+"""Contents of a checkpoint: the trained parameters, and the identity of the CLIP that they belong to."""
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,7 +10,8 @@ from torch import nn
 
 @dataclass(frozen=True)
 class CLIPIdentity:
-    """Name of the model, tag or file name of its weights, SHA-256 of the weights (None on the meta device)."""
+    """Name of a CLIP, tag or file name of its weights, and their SHA-256 (None on the meta device)."""
+
     name: str
     pretrained: str | None
     sha256: str | None
@@ -19,20 +21,24 @@ class CLIPIdentity:
                 f'sha256 {(self.sha256 or "unknown")[:12]})')
 
     def to_tensor(self) -> torch.Tensor:
-        """The identity as JSON bytes, uint8 (n,): tools that move a state dict expect tensors only."""
+        """Return the identity as JSON bytes, uint8 (n,): tools that move a state dict expect tensors only."""
         return torch.tensor(list(json.dumps(asdict(self)).encode()), dtype=torch.uint8)
 
     @classmethod
     def from_tensor(cls, tensor: torch.Tensor) -> 'CLIPIdentity':
-        """Inverse of :meth:`to_tensor`; ``ValueError`` if the tensor holds anything else."""
+        """Read what :meth:`to_tensor` wrote.
+
+        Raises:
+            ValueError: The tensor holds something else.
+        """
         try:
             return cls(**json.loads(bytes(tensor.to(torch.uint8).tolist()).decode()))
         except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f'The entry that names the CLIP of a checkpoint is damaged: {error}') from error
+            raise ValueError(f'the entry that names the CLIP of a checkpoint is damaged: {error}') from error
 
 
 def sha256_of_weights(module: nn.Module) -> str | None:
-    """SHA-256 over the name, dtype, shape and bytes of all persistent entries; None on the meta device."""
+    """Return the SHA-256 of the name, dtype, shape and bytes of all state dict entries; None on the meta device."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if value.is_meta:
@@ -46,24 +52,29 @@ def sha256_of_weights(module: nn.Module) -> str | None:
 IDENTITY_KEY = 'clip_identity'
 
 
-class TrainedStateMixin:
-    """For a module with a frozen open_clip model ``clip`` and ``tuned_blocks`` copied from ``source_blocks()``.
+class TrainedStateMixin(nn.Module):
+    """State dict of a module with a frozen open_clip model ``clip`` and ``tuned_blocks`` copied from it.
 
     The state dict leaves out every entry of ``clip`` and the frozen entries of ``tuned_blocks`` that equal those of
-    the blocks they were copied from; it adds the uint8 tensor ``clip_identity``. That works wherever the module is
-    nested, with plain PyTorch as with mmengine's checkpoint functions.
+    ``source_blocks()``; it adds the uint8 tensor ``clip_identity``. This works wherever the module is nested, with
+    PyTorch's own functions and with mmengine's.
 
-    Loading compares the identity and raises ``RuntimeError`` naming both if the checkpoint belongs to another CLIP.
-    A state dict that does hold the weights of ``clip`` is loaded whole and then defines the identity.
+    Loading compares the identity and raises a ``RuntimeError`` that names both if the checkpoint belongs to another
+    CLIP. A state dict that holds the weights of ``clip`` is loaded whole and then defines the identity.
     """
 
-    clip: nn.Module
+    clip: Any
     tuned_blocks: nn.ModuleList
     clip_name: str
     pretrained_label: str
 
+    def source_blocks(self) -> list[nn.Module]:
+        """Return the blocks of ``clip`` that ``tuned_blocks`` were copied from."""
+        raise NotImplementedError
+
     def _init_trained_state(self) -> None:
-        self._weights_hash = None
+        self._weights_hash: str | None = None
+        self._load_prefix = ''
         self._clip_is_in_state_dict = False
         self._absent_frozen_entries: list[str] = []
         # Both torch and mmengine (which walks the modules itself) call hooks registered this way.
@@ -71,25 +82,29 @@ class TrainedStateMixin:
         self.register_load_state_dict_post_hook(_fill_in_what_clip_holds)
 
     def clip_identity(self) -> CLIPIdentity:
-        """Name, tag and content hash of the frozen CLIP. The hash is taken once, when it is first needed."""
+        """Return the identity of the frozen CLIP; its hash is computed once, when it is first needed."""
         if self._weights_hash is None:
             self._weights_hash = sha256_of_weights(self.clip)
         return CLIPIdentity(self.clip_name, self.pretrained_label, self._weights_hash)
 
     def check_clip_identity(self, stored: CLIPIdentity) -> None:
-        """Raises ``RuntimeError`` if ``stored`` is not this module's CLIP."""
+        """Compare the CLIP of a checkpoint with this module's.
+
+        Raises:
+            RuntimeError: They differ.
+        """
         own = self.clip_identity()
         if stored.sha256 is None or stored.sha256 != own.sha256:
             same = stored.name == own.name and stored.pretrained == own.pretrained
             raise RuntimeError(
-                f'The checkpoint was trained on {stored}, the model is built on {own}. '
-                + ('The names agree, the weights do not: find the weights of the checkpoint. ' if same else '')
-                + "Set the backbone's clip, model_config and pretrained to those of the checkpoint, or train anew.")
+                f'the checkpoint was trained on {stored}, the model is built on {own}; '
+                + ('the names agree, the weights do not: find the weights of the checkpoint, or ' if same else '')
+                + "set the backbone's clip, model_config and pretrained to those of the checkpoint, or train again")
 
     def _frozen_copies(self) -> dict[str, tuple]:
-        """Entries of ``tuned_blocks`` that are not trained: name -> (entry, the entry it was copied from)."""
+        """Map the name of each frozen entry of ``tuned_blocks`` to (the entry, the entry it was copied from)."""
         pairs = {}
-        for index, (block, source) in enumerate(zip(self.tuned_blocks, self.source_blocks())):
+        for index, (block, source) in enumerate(zip(self.tuned_blocks, self.source_blocks(), strict=True)):
             originals = dict(source.named_parameters())
             for name, parameter in block.named_parameters():
                 if not parameter.requires_grad:
@@ -137,8 +152,8 @@ def require_clip_checkpoint(checkpoint: dict, source: str) -> None:
     """Check that ``checkpoint`` was written for a model on a CLIP backbone.
 
     Args:
-        checkpoint: What ``torch.load`` gave: a Runner's checkpoint or a plain state dict.
-        source: Where it is from, for the message.
+        checkpoint: A Runner's checkpoint or a plain state dict, as ``torch.load`` returns it.
+        source: File that it was read from, for the message.
 
     Raises:
         RuntimeError: No entry names a CLIP or holds its weights.
@@ -147,4 +162,4 @@ def require_clip_checkpoint(checkpoint: dict, source: str) -> None:
     if not any(f'.{key}'.endswith(f'.{IDENTITY_KEY}') or '.clip.' in f'.{key}' for key in entries):
         some = ', '.join(list(entries)[:3]) or 'nothing'
         raise RuntimeError(f'{source} is a checkpoint of another model: none of its {len(entries)} entries ({some}, '
-                           '...) belongs to a CLIPDepthBackbone. Give one that tools/train.py wrote for this config.')
+                           '...) belongs to a CLIPDepthBackbone; give one that tools/train.py wrote for this config')

@@ -1,4 +1,4 @@
-"""An image tower taken apart at its transformer blocks."""
+"""Image towers of CLIP as separate steps: embed, transformer blocks, pool."""
 
 import torch
 from open_clip.timm_model import TimmModel
@@ -8,10 +8,10 @@ from torch import nn
 
 
 class TransformerTower:
-    """The steps of open_clip's ``VisionTransformer``: embed, blocks, pool.
+    """Steps of open_clip's ``VisionTransformer``.
 
-    It holds a reference to the tower and no parameters of its own. Tokens are in the order the blocks expect:
-    (N, L, width), or (L, N, width) where the transformer is not batch first; L counts the class token first.
+    It holds a reference to the tower and no parameters of its own. Tokens are in the order that the blocks expect:
+    (N, L, width), or (L, N, width) where the transformer is not batch first; the class token is the first of L.
     """
 
     def __init__(self, visual: VisionTransformer) -> None:
@@ -19,26 +19,28 @@ class TransformerTower:
 
     @property
     def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, first to last."""
         return list(self.visual.transformer.resblocks)
 
     @property
     def width(self) -> int:
+        """Number of channels of a token."""
         return self.visual.conv1.out_channels
 
     def _swap_if_needed(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens if self.visual.transformer.batch_first else tokens.transpose(0, 1).contiguous()
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalized images (N, 3, H, W) -> tokens before the first block."""
+        """Turn normalized images (N, 3, H, W) into the tokens before the first block."""
         return self._swap_if_needed(self.visual._embeds(images))
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens after the last block -> embeddings (N, D): final norm, pooling, projection."""
+        """Turn tokens after the last block into embeddings (N, D): final norm, pooling, projection."""
         pooled, _ = self.visual._pool(self._swap_if_needed(tokens))
         return pooled if self.visual.proj is None else pooled @ self.visual.proj
 
     def feature_map(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens after the last block -> map (N, width, h, w) of the patch tokens, after the final norm."""
+        """Turn tokens after the last block into a map (N, width, h, w) of the patch tokens, after the final norm."""
         tokens = self._swap_if_needed(tokens)
         if self.visual.attn_pool is None:  # with attention pooling the final norm belongs to the pooled tokens
             tokens = self.visual.ln_post(tokens)
@@ -46,7 +48,7 @@ class TransformerTower:
 
 
 class TimmTransformerTower(TransformerTower):
-    """The same steps of a timm ``VisionTransformer`` inside open_clip's ``TimmModel``, such as those of SigLIP."""
+    """Steps of a timm ``VisionTransformer`` inside open_clip's ``TimmModel``, such as that of SigLIP."""
 
     def __init__(self, visual: TimmModel) -> None:
         super().__init__(visual)
@@ -54,30 +56,39 @@ class TimmTransformerTower(TransformerTower):
 
     @property
     def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, first to last."""
         return list(self.trunk.blocks)
 
     @property
     def width(self) -> int:
+        """Number of channels of a token."""
         return self.trunk.embed_dim
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn normalized images (N, 3, H, W) into the tokens before the first block."""
         tokens = self.trunk._pos_embed(self.trunk.patch_embed(images))
         return self.trunk.norm_pre(self.trunk.patch_drop(tokens))
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Turn tokens after the last block into embeddings (N, D): final norm, pooling, projection."""
         return self.visual.head(self.trunk.forward_head(self.trunk.norm(tokens)))
 
     def feature_map(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Turn tokens after the last block into a map (N, width, h, w) of the patch tokens, after the final norm."""
         tokens = self.trunk.norm(tokens)[:, self.trunk.num_prefix_tokens:]
         return _as_map(tokens, self.trunk.patch_embed.grid_size)
 
 
-def _as_map(tokens: torch.Tensor, grid_size) -> torch.Tensor:
+def _as_map(tokens: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
     return tokens.transpose(1, 2).unflatten(2, tuple(grid_size))
 
 
 def transformer_tower(visual: nn.Module) -> TransformerTower:
-    """Take an image tower apart; ``ValueError`` with the reason if it is no ViT with an embedding at its end."""
+    """Return the steps of an image tower.
+
+    Raises:
+        ValueError: The tower is not a plain vision transformer that ends in one embedding; the message has the reason.
+    """
     if isinstance(visual, VisionTransformer):
         if visual.pool_type == 'none' and visual.attn_pool is None:
             raise ValueError("its image tower returns tokens, not one embedding (pool_type='none')")
@@ -87,4 +98,4 @@ def transformer_tower(visual: nn.Module) -> TransformerTower:
     if isinstance(visual, TimmModel) and type(trunk) is TimmVisionTransformer:
         return TimmTransformerTower(visual)
     raise ValueError(f"its image tower is a {type(trunk).__name__}, not a plain vision transformer (open_clip's or "
-                     "timm's VisionTransformer) whose last blocks a trainable copy can run beside")
+                     "timm's VisionTransformer), so its last blocks cannot be copied")

@@ -142,7 +142,13 @@ class ZeroShotHead(BaseModule):
         """Compute the mean over views of the cosines with each class, whatever the ``aggregation`` of the head.
 
         Unlike the scores, they are comparable between numbers of views; their softmax with a temperature gives class
-        probabilities. See :meth:`view_cosines` for the arguments.
+        probabilities.
+
+        Args:
+            class_features: Float (C, D).
+            pretrained: View features (B, V, D) of the pretrained branch, where it is used.
+            tuned: View features (B, V, D) of the tuned branch, where it is used.
+            branches: Replacement of the head's ``branches``.
 
         Returns:
             Float32 (B, C) in [-1, 1].
@@ -158,7 +164,10 @@ class ZeroShotHead(BaseModule):
         """Compute the scores of B objects by the head's ``aggregation``.
 
         Args:
-            class_features: See :meth:`view_cosines`, likewise ``pretrained``, ``tuned`` and ``branches``.
+            class_features: Float (C, D).
+            pretrained: View features (B, V, D) of the pretrained branch, where it is used.
+            tuned: View features (B, V, D) of the tuned branch, where it is used.
+            branches: Replacement of the head's ``branches``.
             clip_logit_scale: CLIP's factor exp(s), for ``logit_scale='clip'``.
 
         Returns:

@@ -100,7 +100,7 @@ def test_another_clip_is_an_error_that_names_both(tiny_clip_config, tmp_path, lo
     for target in (make(small(wide, clip='wide')), make(small(tiny_clip_config, random_seed=7))):
         name = next(m for m in target.modules() if isinstance(m, CLIPDepthBackbone)).clip_name
         before = copy.deepcopy(target.state_dict())
-        with pytest.raises(RuntimeError, match=rf"trained on CLIP 'small' .*seed 0.*built on CLIP '{name}'.*Set the"):
+        with pytest.raises(RuntimeError, match=rf"trained on CLIP 'small' .*seed 0.*built on CLIP '{name}'.*set the"):
             if load == 'torch':
                 target.load_state_dict(source.state_dict(), strict=strict)
             else:
@@ -115,7 +115,7 @@ def test_same_names_with_other_weights(tiny_clip_config):
     source, target = small(tiny_clip_config), small(tiny_clip_config)
     with torch.no_grad():
         target.clip.visual.proj += 1
-    with pytest.raises(RuntimeError, match='The names agree, the weights do not'):
+    with pytest.raises(RuntimeError, match='the names agree, the weights do not'):
         target.load_state_dict(source.state_dict())
 
 

@@ -113,7 +113,7 @@ def test_training_aligns(backbone, device, amp):
     from mmengine.optim import OptimWrapper
     model = OpenDlign(backbone, DepthImageContrastiveHead(init_logit_scale=math.log(20))).to(device).train()
     optimizer = OptimWrapper(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3))
-    # The same picture in other colors stands for the gap between photographs and depth maps.
+    # The same image in other colors stands for the gap between photographs and depth maps.
     depth = random_views(4, 2, 32, 32)
     images = depth.unsqueeze(2) * torch.tensor([0.9, 0.4, 0.1]).view(3, 1, 1)
     data = dict(inputs=dict(depth_views=list(depth), images=list(images)))
