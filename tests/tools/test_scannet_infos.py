@@ -65,7 +65,7 @@ def test_tool_makes_what_the_config_reads(scans):
     config.test_dataloader.dataset.data_root = str(out)
     dataset = DATASETS.build(config.test_dataloader.dataset)
     assert dataset.metainfo['classes'] == tuple(OV3DET_NYU40_IDS) and len(dataset) == 2
-    from opendlign_mm.box_ops import points_in_boxes
+    from opendlign_mm.box_ops.points_in_boxes import points_in_boxes
     for item in dataset:
         annotations = item['data_samples'].eval_ann_info
         assert [dataset.metainfo['classes'][label] for label in annotations['gt_labels_3d']] == [

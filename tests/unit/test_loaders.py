@@ -254,7 +254,7 @@ def test_broken_depth_maps_and_images(tmp_path):
     depth, images = tmp_path / 'shapenet/depth_map/a_dm.npy', tmp_path / 'shapenet/depth_align_img/a'
     paths = [str(images / f'{view}.png') for view in range(10)]
     depth.write_bytes(depth.read_bytes()[:500])
-    with pytest.raises(ValueError, match='a_dm.npy cannot be read.*cut off'):
+    with pytest.raises(ValueError, match='a_dm.npy cannot be read.*truncated'):
         LoadDepthViews()(dict(depth_path=str(depth)))
     depth.unlink()
     with pytest.raises(FileNotFoundError, match='a_dm.npy does not exist'):
