@@ -9,9 +9,6 @@ _base_ = [
     '_base_/default_runtime.py', '_base_/models/3detr_m.py', '_base_/datasets/scannet_3detr.py',
     '_base_/schedules/3detr_1080e.py']
 
-# CheckpointGuardHook asks for a CLIP, which this model does not have.
-custom_hooks = [dict(type='EpochSeedHook')]
-
 model = dict(
     num_classes=18,
     num_angle_bins=1,

@@ -1,4 +1,4 @@
-"""3DETR-m on SUN RGB-D's 10 classes: turned boxes with 12 angle bins, 128 queries, 1080 epochs.
+"""3DETR-m on SUN RGB-D's 10 classes: rotated boxes with 12 angle bins, 128 queries, 1080 epochs.
 
     python tools/train.py configs/3detr_m_sunrgbd.py
     python tools/test.py configs/3detr_m_sunrgbd.py CHECKPOINT
@@ -7,15 +7,12 @@ _base_ = [
     '_base_/default_runtime.py', '_base_/models/3detr_m.py', '_base_/datasets/sunrgbd_3detr.py',
     '_base_/schedules/3detr_1080e.py']
 
-# CheckpointGuardHook asks for a CLIP, which this model does not have.
-custom_hooks = [dict(type='EpochSeedHook')]
-
 model = dict(
     num_classes=10,
     num_angle_bins=12,
     num_queries=128,
     encoder=dict(dropout=0.1),
-    # The intersection of turned boxes guides the matching only.
+    # The overlap of rotated boxes is used in the matching only.
     criterion=dict(
         matcher=dict(cls=1., giou=3., center=5., objectness=5.),
         background_weight=0.1,

@@ -1,7 +1,4 @@
-"""OpenDlign on ViT-B-32 (DataComp-XL), trained as opendlign_h14.py says."""
-_base_ = [
-    '_base_/zero_shot_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_b32.py',
-    '_base_/datasets/released_shapenet.py']
+"""OpenDlign on ViT-B-32 (DataComp-XL), trained on the data and with the schedule of opendlign_h14.py."""
+_base_ = 'opendlign_h14.py'
 
-# bfloat16 forward passes, on CPU as on CUDA.
-optim_wrapper = dict(type='AutocastOptimWrapper')
+model = dict(backbone=dict(clip='ViT-B-32', pretrained='datacomp_xl_s13b_b90k'))

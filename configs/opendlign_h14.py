@@ -1,15 +1,48 @@
-"""OpenDlign on ViT-H-14 (DFN-5B), the paper's largest model: AdamW, one cycle with peak 3e-4, 10 epochs, batch 128, on
-the authors' training set: ShapeNet's depth maps and the images generated from them.
+"""OpenDlign on ViT-H-14 (DFN-5B), the paper's largest model, aligned on the authors' training set: 52,470 models of
+ShapeNet with ten depth maps and ten images each.
 
     python tools/train.py configs/opendlign_h14.py --cfg-options data_root=data/opendlign
     python tools/test.py configs/opendlign_h14.py work_dirs/opendlign_h14/epoch_10.pth         # ModelNet40
 
-open_clip downloads the CLIP, or give a file: --cfg-options model.backbone.pretrained=open_clip_model.safetensors
-configs/opendlign_h14_built_in.py needs neither data nor weights, configs/benchmarks/ has the paper's other test sets.
+open_clip downloads the CLIP; a local file instead: --cfg-options model.backbone.pretrained=open_clip_model.safetensors
+opendlign_h14_built_in.py needs neither data nor weights; benchmarks/ has the paper's other test sets.
 """
 _base_ = [
-    '_base_/zero_shot_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py',
-    '_base_/datasets/released_shapenet.py']
+    '_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py']
 
-# bfloat16 forward passes, on CPU as on CUDA.
-optim_wrapper = dict(type='AutocastOptimWrapper')
+# Has shapenet/{depth_map,depth_align_img} and modelnet40/depth_map.
+data_root = 'data/opendlign'
+
+model = _base_.opendlign
+
+train_pipeline = [
+    dict(type='LoadDepthViews'),
+    dict(type='LoadDepthAlignedImages'),
+    dict(type='PackShapeInputs')]
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=8,
+    persistent_workers=False,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='DepthAlignedShapes',
+        data_root=data_root,
+        pipeline=train_pipeline,
+        # One unreadable image of half a million should not end a training.
+        skip_broken=True))
+
+test_pipeline = [dict(type='LoadDepthViews'), dict(type='PackShapeInputs')]
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ReleasedDepthMaps',
+        data_root=data_root,
+        dataset='modelnet40',
+        pipeline=test_pipeline,
+        test_mode=True))
+test_cfg = dict()
+test_evaluator = dict(type='ZeroShotAccuracy')

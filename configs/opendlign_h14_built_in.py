@@ -1,4 +1,4 @@
-"""opendlign_h14.py on the built-in objects with procedural pictures, for dry runs and as a start for data of your own.
+"""opendlign_h14.py on the built-in objects with procedural images, for dry runs and as a start for data of your own.
 
 Without weights or GPU, two iterations of two objects:
 
@@ -8,10 +8,7 @@ Without weights or GPU, two iterations of two objects:
 """
 _base_ = ['_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py']
 
-class_names = ('chair', 'table', 'desk', 'bed', 'sofa', 'bookshelf', 'cabinet', 'door', 'window', 'bathtub', 'toilet',
-               'sink', 'lamp', 'bottle', 'cup', 'monitor')
-
-model = dict(zero_shot_head=dict(class_names=class_names))
+model = _base_.opendlign
 
 projection = dict(resolution=224)
 cache_dir = None
@@ -47,6 +44,3 @@ test_dataloader = dict(
     dataset=dict(type='BuiltInShapes', split='test', num_per_category=20, num_points=10000, pipeline=test_pipeline))
 test_cfg = dict()
 test_evaluator = dict(type='ZeroShotAccuracy')
-
-# bfloat16 forward passes, on CPU as on CUDA.
-optim_wrapper = dict(type='AutocastOptimWrapper')

@@ -12,11 +12,9 @@ To encode the images once instead of in each epoch (the loss is the same up to t
 _base_/models/. The test needs ModelNet40: see opendlign_h14.py.
 """
 _base_ = [
-    '_base_/zero_shot_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py',
+    '_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_h14.py',
     '_base_/datasets/generated.py']
 
+model = _base_.opendlign
 train_cfg = dict(type='StreamingTrainLoop')
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=200))
-
-# bfloat16 forward passes, on CPU as on CUDA.
-optim_wrapper = dict(type='AutocastOptimWrapper')

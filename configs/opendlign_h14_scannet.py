@@ -1,11 +1,12 @@
-"""Zero-shot detection on ScanNet's 18 classes (the paper's table 3): boxes of a trained 3DETR-m, classes by OpenDlign
-on ViT-H-14. Nothing is trained here.
+"""Zero-shot detection on ScanNet's 18 classes (the paper's table 3): boxes from a trained 3DETR-m, classes from
+OpenDlign on ViT-H-14. Nothing is trained here.
 
     python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth checkpoints/3detr_m_scannet.pth \
         --config configs/3detr_m_scannet.py
     python tools/test.py configs/opendlign_h14_scannet.py CHECKPOINT --cfg-options data_root=data/scannet
 
-CHECKPOINT is that of an aligned opendlign_h14. Boxes from elsewhere, after --cfg-options model.proposals._delete_=True:
+CHECKPOINT is that of an aligned opendlign_h14. Boxes from other sources, after
+--cfg-options model.proposals._delete_=True:
     model.proposals.type=GroundTruthProposals
     model.proposals.type=ClusterProposals
     model.proposals.type=FileProposals model.proposals.folder=boxes
@@ -15,11 +16,7 @@ CHECKPOINT is that of an aligned opendlign_h14. Boxes from elsewhere, after --cf
 _base_ = [
     '_base_/default_runtime.py', '_base_/models/opendlign_h14.py', '_base_/datasets/scannet_open_vocab.py']
 
-custom_hooks = [
-    dict(type='CheckpointGuardHook'), dict(type='VocabularyFromDatasetHook'), dict(type='SaveResultsHook')]
-
 model = dict(
-    _delete_=True,
     type='OpenVocabDetector3D',
     proposals=dict(
         type='ThreeDETRProposals',
@@ -28,11 +25,11 @@ model = dict(
     projection=dict(resolution=224),
     classifier=dict(
         type='OpenDlign',
-        backbone={{_base_.model.backbone}},
-        zero_shot_head={{_base_.model.zero_shot_head}},
+        backbone=_base_.opendlign.backbone,
+        zero_shot_head=_base_.opendlign.zero_shot_head,
         encode_batch_size=64),
-    # The paper says no more than that 3DETR-m gives the boxes and OpenDlign the classes. The score is therefore the
-    # plain product, the softmax has CLIP's own temperature, and nothing competes with the classes.
+    # The paper only says that 3DETR-m gives the boxes and OpenDlign the classes. Therefore the score is the plain
+    # product, the softmax has CLIP's own temperature, and there is no background.
     background=(),
     objectness_threshold=0.,
     max_proposals=256,

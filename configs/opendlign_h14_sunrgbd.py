@@ -1,4 +1,4 @@
-"""Zero-shot detection on SUN RGB-D's 10 classes, with turned boxes of a trained 3DETR-m.
+"""Zero-shot detection on SUN RGB-D's 10 classes, with rotated boxes from a trained 3DETR-m.
 
     python tools/test.py configs/opendlign_h14_sunrgbd.py CHECKPOINT --cfg-options data_root=data/sunrgbd
 

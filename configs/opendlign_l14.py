@@ -1,7 +1,4 @@
-"""OpenDlign on ViT-L-14 (DFN-2B), trained as opendlign_h14.py says."""
-_base_ = [
-    '_base_/zero_shot_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/models/opendlign_l14.py',
-    '_base_/datasets/released_shapenet.py']
+"""OpenDlign on ViT-L-14 (DFN-2B), trained on the data and with the schedule of opendlign_h14.py."""
+_base_ = 'opendlign_h14.py'
 
-# bfloat16 forward passes, on CPU as on CUDA.
-optim_wrapper = dict(type='AutocastOptimWrapper')
+model = dict(backbone=dict(clip='ViT-L-14-quickgelu', pretrained='dfn2b'))

@@ -1,4 +1,4 @@
-"""opendlign_tiny.py on stored images of built-in objects, those of configs/generation/built_in_stand_in.py; no download.
+"""opendlign_tiny.py on stored images of built-in objects, made by configs/generation/built_in_stand_in.py; no download.
 
     python tools/train.py configs/opendlign_tiny_generated.py
     python tools/test.py configs/opendlign_tiny_generated.py work_dirs/opendlign_tiny_generated/epoch_10.pth

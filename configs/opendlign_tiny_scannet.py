@@ -1,20 +1,18 @@
-"""Detect objects in rooms in ScanNet's format with the demonstration CLIP. Nothing is trained here.
+"""Detect objects in the built-in rooms (data/rooms by default) with the demonstration CLIP. Nothing is trained here.
 
     python tools/make_rooms.py --out data/rooms
     python tools/test.py configs/opendlign_tiny_scannet.py work_dirs/opendlign_tiny/epoch_10.pth
 
-Without a checkpoint CLIP is used as it is. Another dataset, real ScanNet or a part of it:
+Without a checkpoint CLIP is used as it is. Another dataset in ScanNet's format, real ScanNet or a part of it:
     --cfg-options data_root=data/scannet
-The true boxes instead of clusters, to see what the classifier alone does:
+Ground-truth boxes instead of clusters, to see what the classifier alone does:
     --cfg-options model.proposals.type=GroundTruthProposals
-Those of a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
+Boxes from a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
 
-The classes are those of the dataset: the 12 that the rooms hold, or ScanNet's 18. The demonstration CLIP was never
-told of six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
+The classes are those of the dataset: the 12 of the rooms, or ScanNet's 18. The demonstration CLIP was not trained on
+six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
 """
 _base_ = ['_base_/default_runtime.py', '_base_/tiny_clip.py', '_base_/datasets/scannet_open_vocab.py']
-
-custom_hooks = [dict(type='CheckpointGuardHook'), dict(type='VocabularyFromDatasetHook')]
 
 data_root = 'data/rooms'
 
@@ -27,8 +25,8 @@ model = dict(
         backbone=_base_.clip_backbone,
         zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum')),
     broken_scenes='empty',
-    # A small CLIP errs with conviction: a softer softmax than CLIP's 0.01 keeps the second guess, which average
-    # precision rewards. Chosen on the rooms of make_rooms.py --seed 1.
+    # A small CLIP is overconfident: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
+    # rewards. Chosen on the rooms of make_rooms.py --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.05))
 
 test_dataloader = dict(dataset=dict(data_root=data_root))

@@ -1,4 +1,8 @@
-"""Runtime of every config here: mmdet3d's own, this package's components, and randomness that a resumed run repeats."""
+"""Runtime of all configs here: mmdet3d's own, the components of this package, and hooks.
+
+Each hook does nothing where it does not apply: CheckpointGuardHook in models without CLIP, VocabularyFromDatasetHook in
+models with fixed classes, SaveResultsHook in training.
+"""
 _base_ = 'mmdet3d::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['opendlign_mm'], allow_failed_imports=False)
@@ -6,5 +10,9 @@ custom_imports = dict(imports=['opendlign_mm'], allow_failed_imports=False)
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(interval=1, max_keep_ckpts=2))
-custom_hooks = [dict(type='EpochSeedHook'), dict(type='CheckpointGuardHook'), dict(type='SaveResultsHook')]
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='CheckpointGuardHook'),
+    dict(type='VocabularyFromDatasetHook'),
+    dict(type='SaveResultsHook')]
 randomness = dict(seed=0)

@@ -1,5 +1,7 @@
 """OpenDlign on ViT-L-14: zero-shot classification of OmniObject3D from the authors' depth maps."""
 _base_ = [
-    '../_base_/zero_shot_runtime.py',
+    '../_base_/default_runtime.py',
     '../_base_/models/opendlign_l14.py',
     '../_base_/datasets/released_omniobject3d.py']
+
+model = _base_.opendlign

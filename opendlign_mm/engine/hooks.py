@@ -1,4 +1,4 @@
-"""Hooks: reproducible seeds, checks of checkpoints, saved results, and the vocabulary of the dataset."""
+"""Hooks of the Runner: reproducible seeds, checked checkpoints, saved results, and the dataset's vocabulary."""
 import random
 
 import numpy as np
@@ -8,28 +8,34 @@ from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from ..datasets.scannet_classes import vocabulary_of
 from ..evaluation.results import RESULTS_NAME, results_folder, save_results
-from ..models.trained_state import require_clip_checkpoint
+from ..models.trained_state import TrainedStateMixin, require_clip_checkpoint
+
+
+def runner_model(runner: Runner) -> nn.Module:
+    """Return the model of a Runner without the wrapper of distributed training."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seed every random generator at the start of an epoch from (seed, epoch, rank).
+    """Hook that seeds all random generators at the start of each epoch from (seed, epoch, rank).
 
-    mmengine stores the seed in a checkpoint but not where the generators stand, gives every epoch's data workers the
-    same seed (so that each epoch repeats the augmentations of the first), and builds the sampler before the seed of the
-    checkpoint is known. With this hook a run that resumes from the checkpoint of any epoch has the same batches,
-    augmentations and losses as the run without the interruption, with any number of data workers; and no two epochs
-    are alike.
+    mmengine stores the seed in a checkpoint but not the state of the generators, gives the data workers of each epoch
+    the same seed (so that each epoch repeats the augmentations of the first), and builds the sampler before the seed of
+    the checkpoint is known. With this hook a run that resumes from the checkpoint of an epoch has the same batches,
+    augmentations and losses as an uninterrupted run, for any number of data workers; and no two epochs are alike.
 
-    A checkpoint from within an epoch resumes at that epoch's start; that is mmengine's epoch loop. Persistent workers
-    keep their own generators, so exactness needs ``persistent_workers=False``; the hook warns where it is not.
+    A checkpoint from within an epoch resumes at the start of that epoch, as always with mmengine's epoch loop.
+    Persistent workers keep their own generators, so exactness needs ``persistent_workers=False``; the hook warns
+    otherwise.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Give the sampler the seed of the checkpoint, which is known by now, and warn of persistent workers."""
+        """Give the sampler the seed of the checkpoint and warn of persistent workers."""
         loader = runner.train_dataloader
         sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
         if hasattr(sampler, 'seed') and not runner._randomness_cfg.get('diff_rank_seed', False):
@@ -47,14 +53,14 @@ class EpochSeedHook(Hook):
 
 
 def seed_all(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's generators (CPU and every GPU) with ``seed`` in [0, 2**32)."""
+    """Seed the generators of Python, NumPy and PyTorch (CPU and every GPU) with ``seed`` in [0, 2**32)."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def seed_worker(worker_id: int) -> None:
-    """Seed a data worker from PyTorch's own seed for it: drawn from the parent process, another one for each worker."""
+    """Seed a data worker from its PyTorch seed, which differs between workers and follows that of the parent."""
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
@@ -62,25 +68,26 @@ def seed_worker(worker_id: int) -> None:
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
-    """Stop with an error where mmengine would only warn that a checkpoint has no entry for the model.
+    """Hook that refuses checkpoints of other models, where mmengine would only log the missing entries.
 
-    The model of the run has to contain a ``CLIPDepthBackbone``. That backbone itself refuses a checkpoint of another
-    CLIP; this hook refuses one that was not made for such a model at all.
+    A ``CLIPDepthBackbone`` itself refuses a checkpoint of another CLIP; this hook refuses one that was not made for a
+    model with such a backbone at all. It does nothing for models without one.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the entries of ``checkpoint`` before the model takes its weights from it."""
-        require_clip_checkpoint(checkpoint, str(runner._load_from))
+        """Check the entries of ``checkpoint`` before the model loads them."""
+        if any(isinstance(module, TrainedStateMixin) for module in runner_model(runner).modules()):
+            require_clip_checkpoint(checkpoint, str(runner._load_from))
 
 
 @HOOKS.register_module()
 class SaveResultsHook(Hook):
-    """Write ``results/results.json`` beside the log file of a test: benchmark, model, CLIP, checkpoint and metrics.
+    """Hook that writes ``results/results.json`` next to the log of a test: benchmark, model, checkpoint and metrics.
 
     Args:
-        benchmark: Name of the benchmark. Default: ``benchmark`` in the meta information of the test set, or the
-            name of its class.
-        model: Name of the model. Default: ``OpenDlign`` or what else the config's model is called.
+        benchmark: Name of the benchmark; by default ``benchmark`` in the meta information of the test set, or the name
+            of its class.
+        model: Name of the model; by default the name of its class.
     """
 
     def __init__(self, benchmark: str | None = None, model: str | None = None) -> None:
@@ -88,33 +95,32 @@ class SaveResultsHook(Hook):
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write the file; without metrics or log file there is none."""
+        """Write the file, unless there are no metrics or no log file."""
         folder = results_folder()
         if not metrics or folder is None:
             return
-        dataset = runner.test_dataloader.dataset
+        dataset, model = runner.test_dataloader.dataset, runner_model(runner)
         about = getattr(dataset, 'metainfo', {})
-        clips = [module.clip_name for module in runner.model.modules() if hasattr(module, 'clip_name')]
+        clips = [module.clip_name for module in model.modules() if hasattr(module, 'clip_name')]
         path = save_results(
             folder / RESULTS_NAME,
             benchmark=self.benchmark or about.get('benchmark') or type(getattr(dataset, 'dataset', dataset)).__name__,
-            model=self.model or type(getattr(runner.model, 'module', runner.model)).__name__,
+            model=self.model or type(model).__name__,
             clip=clips[0] if clips else None,
             checkpoint=runner._load_from,
             metrics=metrics)
-        runner.logger.info(f'Results: {path}')
+        runner.logger.info(f'results written to {path}')
 
 
 @HOOKS.register_module()
 class VocabularyFromDatasetHook(Hook):
-    """Before validation and test, sets the model's vocabulary to the classes of the dataset.
+    """Hook that sets the model's vocabulary to the classes of the dataset before validation and test.
 
-    Labels then mean the same to the model, the annotations and the metrics, whichever dataset a config is pointed at:
-    to ``OpenDlign`` for single objects as to ``OpenVocabDetector3D`` for rooms. A dataset without classes leaves the
-    vocabulary as it is.
+    Labels then mean the same to the model, the annotations and the metrics for any dataset. The hook does nothing for
+    models without ``set_vocabulary``, whose classes are fixed, and for datasets without classes.
 
     Args:
-        wording (dict, optional): see :func:`vocabulary_of`.
+        wording: Words for class names in prompts, see :func:`vocabulary_of`.
     """
 
     def __init__(self, wording: dict[str, str] | None = None) -> None:
@@ -129,7 +135,6 @@ class VocabularyFromDatasetHook(Hook):
         self._set_vocabulary(runner, runner.test_dataloader)
 
     def _set_vocabulary(self, runner: Runner, dataloader) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        classes = dataloader.dataset.metainfo.get('classes')
-        if classes:
+        model, classes = runner_model(runner), getattr(dataloader.dataset, 'metainfo', {}).get('classes')
+        if classes and hasattr(model, 'set_vocabulary'):
             model.set_vocabulary(vocabulary_of(classes, self.wording))

@@ -5,13 +5,13 @@ from typing import Any
 from mmdet3d.registry import DATASETS, LOOPS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object, get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
 from ..datasets.generated import DepthAlignDataset
 from ..datasets.readable import ReadableObjects, Unreadable
+from .hooks import runner_model
 
 MOST_NAMED = 20
 
@@ -143,7 +143,7 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
 
     def _check_features(self, dataset: DepthAlignDataset) -> None:
         made_by = dataset.metainfo.get('image_features_clip')
-        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        model = runner_model(self.runner)
         if made_by is not None and made_by != model.backbone.pretrained_branch_identity():
             raise RuntimeError(f'the image features in {dataset.features.root} are of {made_by}, the model is '
                                f'{model.backbone.pretrained_branch_identity()}; run tools/encode_images.py with its config')

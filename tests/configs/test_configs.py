@@ -77,8 +77,10 @@ def test_models_of_the_paper(path):
 @pytest.mark.parametrize('path', BUILT_IN + RELEASED, ids=lambda path: path.stem)
 def test_aligning_configs_train_as_the_paper_says(path):
     config = load(path)
-    if path in BUILT_IN:
-        assert tuple(config.model.zero_shot_head.class_names) == CATEGORIES
+    if path in BUILT_IN:  # the vocabulary is that of the dataset
+        dataset = DATASETS.build(dict(config.test_dataloader.dataset, num_per_category=1, lazy_init=True))
+        assert dataset.metainfo['classes'] == CATEGORIES and 'class_names' not in config.model.zero_shot_head
+        assert 'VocabularyFromDatasetHook' in [hook.type for hook in config.custom_hooks]
     optimizer = config.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW' and tuple(optimizer.betas) == (.9, .98)
     assert (optimizer.eps, optimizer.weight_decay) == (1e-8, .1)

@@ -1,5 +1,6 @@
 """tools/analysis_tools/ablate.py on a CLIP with random weights, and the switches of the paper's ablations."""
 import json
+import os
 import subprocess
 import sys
 
@@ -15,9 +16,9 @@ def test_seven_rows_for_each_seed_and_nothing_done_twice(tmp_path):
     cfg = tiny_config(tmp_path / 'unused', epochs=1, augment=False)
     cfg.projection = PROJECTION
     cfg.dump(str(tmp_path / 'config.py'))
-    command = [sys.executable, REPOSITORY / 'tools/analysis_tools/ablate.py', '--config', tmp_path / 'config.py', '--out',
-               tmp_path / 'out', '--seeds', '0', '1', '--objects', '1']
-    environment = {'PYTHONPATH': str(REPOSITORY / 'tests')}
+    command = [sys.executable, REPOSITORY / 'tools/analysis_tools/ablate.py', '--config', tmp_path / 'config.py',
+               '--out', tmp_path / 'out', '--seeds', '0', '1', '--objects', '1']
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')]))
     finished = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
     assert finished.returncode == 0, finished.stderr[-2000:]
     text = (tmp_path / 'out' / 'ablation.md').read_text()

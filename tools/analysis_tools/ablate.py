@@ -21,6 +21,7 @@ from tqdm import tqdm
 from opendlign_mm.apis import init_model, train_once
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.datasets.procedural import CATEGORIES
 from opendlign_mm.models.prompts import encode_class_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +72,8 @@ def other_projection(projection: dict) -> dict:
 def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templates) -> dict[str, float]:
     """Top-1 accuracy of each row in percent."""
     head, encode_text = model.zero_shot_head, model.backbone.encode_text
-    texts = {False: encode_class_names(encode_text, head.class_names, plain_templates),
-             True: encode_class_names(encode_text, head.class_names, head.templates)}
+    texts = {False: encode_class_names(encode_text, CATEGORIES, plain_templates),
+             True: encode_class_names(encode_text, CATEGORIES, head.templates)}
     hits = {row: [] for row in ROWS}
     for contour_aware in (False, True):
         rows = [row for row in ROWS if row.contour_aware == contour_aware]

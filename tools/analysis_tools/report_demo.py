@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from opendlign_mm.apis import init_model
 from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.datasets.procedural import CATEGORIES
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'opendlign_tiny.py'
@@ -63,6 +64,7 @@ def predict(checkpoint: Path, scan_like: bool, objects: int, categories=None) ->
                                          batch_size=32,
                                          num_workers=2,
                                          collate_fn=pseudo_collate)
+    model.set_vocabulary(CATEGORIES)
     head, classes = model.zero_shot_head, model.class_features()
     correct = {}
     for batch in tqdm(loader, desc=f'{checkpoint.parent.name}, {"scans" if scan_like else "complete"}'):
@@ -129,10 +131,9 @@ def main():
     init_default_scope('mmdet3d')
     args.out.mkdir(parents=True, exist_ok=True)
     report = dict(classification=[], single_view=[], rooms={})
-    categories = Config.fromfile(CONFIG).class_names
     for seed in args.seeds:
         runs = [(f'seed_{seed}', None, (('complete', False, None), ('scan-like', True, None))),
-                (f'seed_{seed}_without_{len(HELD_OUT)}', tuple(c for c in categories if c not in HELD_OUT),
+                (f'seed_{seed}_without_{len(HELD_OUT)}', tuple(c for c in CATEGORIES if c not in HELD_OUT),
                  tuple((f'{data}, {len(HELD_OUT)} classes left out of the alignment', scan_like, HELD_OUT)
                        for data, scan_like in (('complete', False), ('scan-like', True))))]
         for name, trained_on, tests in runs:

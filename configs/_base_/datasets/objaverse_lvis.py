@@ -1,26 +1,10 @@
-"""Objaverse-LVIS, 1,156 categories, from 10,000 points of each object as OpenShape publishes them.
+"""Objaverse-LVIS, 1,156 categories, from 10,000 points of each object as published by OpenShape.
 
-With a part of the archives only: --cfg-options test_dataloader.dataset.skip_missing=True
+If only a part of the archives is there: --cfg-options test_dataloader.dataset.skip_missing=True
 """
-data_root = 'data/openshape'
-# A folder keeps the depth views: --cfg-options test_dataloader.dataset.pipeline.0.cache_dir=work_dirs/cache
-cache_dir = None
+_base_ = 'shape_points.py'
 
-test_pipeline = [
-    dict(
-        type='DiskCache',
-        transforms=[
-            dict(type='LoadShapePoints', num_points=10000),
-            dict(type='ProjectPointsToDepth', projection=dict(resolution=224))],
-        keys=['depth_views'],
-        cache_dir=cache_dir),
-    dict(type='PackShapeInputs')]
-test_dataloader = dict(
-    batch_size=16,
-    num_workers=4,
-    persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='ObjaverseLVIS', data_root=data_root, pipeline=test_pipeline, test_mode=True))
-# Objects that cannot be read are left out, counted and listed at the end, not the end of hours.
+data_root = 'data/openshape'
+test_dataloader = dict(dataset=dict(type='ObjaverseLVIS', data_root=data_root))
+# Unreadable objects are skipped, counted and listed at the end.
 test_cfg = dict(type='SkipBrokenTestLoop')
-test_evaluator = dict(type='ZeroShotAccuracy')

@@ -1,5 +1,8 @@
-"""Scenes in ScanNet's format for an open-vocabulary detector, and what is measured: average precision as ScanNet's
-benchmark has it, then apart from each other how well objects are found and how well those found are recognized."""
+"""Scenes in ScanNet's format for an open-vocabulary detector.
+
+Measured are the average precision of ScanNet's benchmark and, separately, how well objects are found (proposals,
+class-agnostic AP) and how well the found ones are classified.
+"""
 data_root = 'data/scannet'
 
 test_pipeline = [

@@ -1,4 +1,4 @@
-"""3DETR's schedule: AdamW 5e-4, 9 epochs of warm-up from 1e-6, cosine to 1e-6, 1080 epochs, 8 scenes in a batch."""
+"""3DETR's schedule: AdamW 5e-4, 9 epochs of warm-up from 1e-6, cosine to 1e-6, 1080 epochs, batches of 8 scenes."""
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.1),

@@ -1,8 +1,9 @@
-"""The paper's schedule: AdamW and one cycle with peak 3e-4 over 10 epochs, for 128 objects in a batch."""
+"""The paper's schedule: AdamW and one cycle with a peak of 3e-4 over 10 epochs, for 128 objects in a batch."""
 optim_wrapper = dict(
-    type='OptimWrapper',
+    # bfloat16 forward passes, on CPU and CUDA.
+    type='AutocastOptimWrapper',
     optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.1))
-# The cycle spans train_cfg.max_epochs, whatever that is set to, and moves at every iteration.
+# One cycle over train_cfg.max_epochs, with a step in each iteration.
 param_scheduler = [dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)

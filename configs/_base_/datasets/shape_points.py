@@ -1,0 +1,23 @@
+"""Single objects as points, projected on the fly: what the datasets of point clouds share.
+
+Keep the depth views from run to run: --cfg-options cache_dir=work_dirs/cache
+"""
+cache_dir = None
+
+test_pipeline = [
+    dict(
+        type='DiskCache',
+        transforms=[
+            dict(type='LoadShapePoints', num_points=10000),
+            dict(type='ProjectPointsToDepth', projection=dict(resolution=224))],
+        keys=['depth_views'],
+        cache_dir=cache_dir),
+    dict(type='PackShapeInputs')]
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(pipeline=test_pipeline, test_mode=True))
+test_cfg = dict()
+test_evaluator = dict(type='ZeroShotAccuracy')
