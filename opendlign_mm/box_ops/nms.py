@@ -53,3 +53,44 @@ def nms_3d(boxes: BaseInstance3DBoxes,
             if max_num is not None and len(kept) >= max_num:
                 break
     return order[torch.tensor(kept, device=order.device)]
+
+
+def multiclass_nms_3d(boxes: BaseInstance3DBoxes,
+                      scores: Tensor,
+                      iou_threshold: float,
+                      score_threshold: float = -torch.inf,
+                      max_num: int | None = None) -> tuple[Tensor, Tensor]:
+    """Apply :func:`nms_3d` to each class separately, with one IoU matrix for all classes.
+
+    Args:
+        boxes: M boxes, which all classes share.
+        scores: Score of each box for each class, (M, C). Entries that are NaN, ``-inf`` or below ``score_threshold``
+            are no candidates: they are neither kept nor suppress others.
+        iou_threshold: Largest IoU of two boxes that are kept for one class, in [0, 1].
+        score_threshold: Smallest score of a candidate.
+        max_num: Number of detections to keep, the best over all classes; None keeps all.
+
+    Returns:
+        Indices of boxes and their classes, two int64 tensors (K,) on the device of ``scores``, by descending score. Of
+        equal scores the lower class comes first, then the lower index.
+
+    Raises:
+        ValueError: ``scores`` has another shape.
+    """
+    if scores.dim() != 2 or len(scores) != len(boxes):
+        raise ValueError(f'scores must have shape (M, C) with M = {len(boxes)} boxes, got {tuple(scores.shape)}')
+    candidates = (scores >= score_threshold) & (scores > -torch.inf)
+    used = candidates.any(dim=1).nonzero()[:, 0]
+    suppresses = (box_overlaps(boxes[used], boxes[used]) > iou_threshold).cpu()  # the greedy pass is sequential
+    alive = candidates[used].cpu()
+    ranked = torch.where(candidates, scores, -torch.inf)[used].argsort(dim=0, descending=True, stable=True).cpu()
+    classes = torch.arange(scores.shape[1])
+    kept = torch.zeros_like(alive)
+    for indices in ranked:  # one box of each class, the best first
+        keeps = alive[indices, classes]
+        kept[indices[keeps], classes[keeps]] = True
+        alive[:, keeps] &= ~suppresses[:, indices[keeps]]
+    labels, indices = kept.T.nonzero(as_tuple=True)
+    labels, indices = labels.to(scores.device), used[indices.to(scores.device)]
+    order = scores[indices, labels].argsort(descending=True, stable=True)[:max_num]
+    return indices[order], labels[order]
