@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what the tests need and run them; arguments go to pytest, e.g. tools/run_tests.sh tests/test_resume.py -k exact
+# Install what the tests need and run them; arguments go to pytest, e.g. tools/run_tests.sh tests/tools/test_resume.py -k exact
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tools/install.sh
