@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert checkpoints of other releases to this project's, and back.
+"""Convert checkpoints of OpenDlign's and 3DETR's releases to this project's format, and back.
 
     python tools/convert_checkpoint.py opendlign released.pt opendlign_b32.pth --config configs/opendlign_b32.py
     python tools/convert_checkpoint.py opendlign epoch_10.pth released.pt --config configs/opendlign_b32.py --to-release
@@ -14,21 +14,22 @@ from opendlign_mm.command_line.user_errors import user_errors
 
 
 def parse_args() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)
     for name, layout, example in (('opendlign', "OpenDlign's release: {'model_state_dict': ...}", 'opendlign_b32'),
                                   ('3detr', "3DETR's release: {'model': ...}", '3detr_m_scannet')):
         kind = kinds.add_parser(name, help=layout)
-        kind.add_argument('source', help='the checkpoint to read')
-        kind.add_argument('destination', help='the checkpoint to write')
+        kind.add_argument('source', help='checkpoint to read')
+        kind.add_argument('destination', help='checkpoint to write')
         kind.add_argument('--config', required=True, help=f'config of the model, e.g. configs/{example}.py')
         kind.add_argument('--to-release', action='store_true',
                           help="write the release's layout from a checkpoint of this project")
         kind.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
     kinds.choices['opendlign'].add_argument(
         '--trained-only', action='store_true',
-        help='leave the frozen CLIP out; tools/test.py then takes it from the weights that the config names, and '
-        'refuses any that differ')
+        help='leave the frozen CLIP out; tools/test.py then needs the weights that the config names, and refuses '
+        'others')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
 

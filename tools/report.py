@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Our results as a Markdown table beside published ones: ``python tools/report.py RESULTS... --published FIGURES``.
+"""Compare our results with published ones in a table: ``python tools/report.py RESULTS... --published FIGURES``.
 
-RESULTS are files results.json that tools/test.py wrote, or folders, in which all such files count: the work directory
-of a model, or work_dirs itself. Of several tests of one checkpoint on one benchmark the last counts.
+RESULTS are results.json files of tools/test.py, or folders that are searched for such files: the work directory of a
+model, or work_dirs itself. Of several tests of one checkpoint on one benchmark the last one is used.
 """
 import argparse
 import sys
@@ -15,17 +15,18 @@ from opendlign_mm.evaluation.results import RESULTS_NAME, load_results
 
 
 def parse_args() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', nargs='+', type=Path, help=f'files {RESULTS_NAME}, or folders with such files')
-    parser.add_argument('--published', type=Path, help='JSON of published figures (table1_zero_shot_classification)')
-    parser.add_argument('--methods', nargs='+', help='show only published methods whose names begin like this')
-    parser.add_argument('--out', type=Path, help='Markdown file to write; the table is printed in any case')
+    parser.add_argument('results', nargs='+', type=Path, help=f'{RESULTS_NAME} files, or folders with such files')
+    parser.add_argument('--published', type=Path, help='JSON file of published figures, as described in README.md')
+    parser.add_argument('--methods', nargs='+', help='show only published methods whose names start with one of these')
+    parser.add_argument('--out', type=Path, help='Markdown file to write, in addition to printing the table')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
 
 
 def find_results(places: list[Path]) -> list[Path]:
-    """All files of results, those of a folder from the oldest to the newest."""
+    """Return all files of results, those of each folder from the oldest to the newest."""
     found = []
     for place in places:
         if place.is_dir():
@@ -39,7 +40,7 @@ def find_results(places: list[Path]) -> list[Path]:
 
 
 def main() -> None:
-    """Read, arrange, print."""
+    """Read the results, print the table and write it to a file if asked to."""
     args = parse_args()
     with user_errors(args.traceback):
         ours, notes = our_rows([load_results(path) for path in find_results(args.results)])
@@ -48,7 +49,7 @@ def main() -> None:
             published = [row for row in published if row.method.lower().startswith(
                 tuple(name.lower() for name in args.methods))]
         if not ours:
-            raise ValueError('none of the results is of a zero-shot classification')
+            raise ValueError('no result is of a zero-shot classification; give those of tests of OpenDlign models')
         table = benchmark_table(ours, published)
         if args.out:
             with atomic_write(args.out) as unfinished:

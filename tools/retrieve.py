@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Find shapes by text, by image, or by both.
+"""Find shapes by text, by image, or by both: build an index of shapes, then query it.
 
     python tools/retrieve.py build CONFIG CHECKPOINT --data shapes/ --out index/
     python tools/retrieve.py query index/ --text "a chair with arms" --top 5 --save gallery.png
 
---data is a folder with one sub-folder of shape files for each class, or 'test' for the test set of the config. A query
-with --text and --image looks for the normalized mean of both.
+--data is a folder with one sub-folder of shape files per class, or 'test' for the test set of the config. A query with
+both --text and --image searches for their normalized mean.
 """
 import argparse
 from pathlib import Path
@@ -18,27 +18,28 @@ from opendlign_mm.command_line.user_errors import user_errors
 
 
 def parse_args() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
     build = commands.add_parser('build', help='embed shapes and write an index')
     build.add_argument('config', help='config of an OpenDlign model')
-    build.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; may be left out')
-    build.add_argument('--data', default='test', help="a folder of shapes, or 'test': the test set of the config")
+    build.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; default CLIP without alignment')
+    build.add_argument('--data', default='test', help="folder of shapes, or 'test' for the test set of the config")
     build.add_argument('--out', type=Path, required=True, help='folder of the index')
-    build.add_argument('--overwrite', action='store_true', help='replace an index that is there')
-    build.add_argument('--num-points', type=int, default=10000, help='points taken of each file')
-    build.add_argument('--up-axis', choices=['y', 'z'], help="upward axis in the files; default their format's")
-    build.add_argument('--batch-size', type=int, default=32, help='shapes embedded at a time')
-    build.add_argument('--num-workers', type=int, default=2, help='processes that read shapes')
+    build.add_argument('--overwrite', action='store_true', help='replace an existing index')
+    build.add_argument('--num-points', type=int, default=10000, help='number of points taken of each file')
+    build.add_argument('--up-axis', choices=['y', 'z'], help="upward axis of the files; default that of their format")
+    build.add_argument('--batch-size', type=int, default=32, help='number of shapes embedded at a time')
+    build.add_argument('--num-workers', type=int, default=2, help='number of processes that read shapes')
     add_common_options(build)
     query = commands.add_parser('query', help='search an index')
     query.add_argument('index', type=Path, help='folder that build wrote')
-    query.add_argument('--text', help='what to look for, in words')
-    query.add_argument('--image', type=Path, help='picture of what to look for')
-    query.add_argument('--top', type=int, default=5, help='how many shapes to find')
-    query.add_argument('--save', type=Path, help='PNG of what was found')
-    query.add_argument('--templates', default='{}', help="prompts around the text: one with {}, 'depth', 'imagenet' or "
-                       'a JSON file; default the text alone')
+    query.add_argument('--text', help='words to search for')
+    query.add_argument('--image', type=Path, help='image to search for')
+    query.add_argument('--top', type=int, default=5, help='number of shapes to find')
+    query.add_argument('--save', type=Path, help='PNG file of the results')
+    query.add_argument('--templates', default='{}', help="prompt templates: one with {}, 'depth', 'imagenet' or a JSON "
+                       'file; default the text alone')
     query.add_argument('--traceback', action='store_true', help='show where an error was raised')
     for command in (build, query):
         command.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -52,7 +53,7 @@ def build(args: argparse.Namespace) -> None:
     from opendlign_mm.retrieval.shape_index import check_is_index_or_free
     check_is_index_or_free(args.out)
     if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
-        raise ValueError(f'there is an index at {args.out}; --overwrite replaces it')
+        raise ValueError(f'{args.out} already has an index; replace it with --overwrite')
     cfg = load_config(args)
     if args.data == 'test':
         dataset = cfg.test_dataloader.dataset
@@ -67,7 +68,7 @@ def build(args: argparse.Namespace) -> None:
 
 
 def query(args: argparse.Namespace) -> None:
-    """Search the index; print and draw what is found."""
+    """Search the index; print and draw the results."""
     from opendlign_mm.models.prompts import resolve_templates
     from opendlign_mm.retrieval import ShapeIndex, embed_query, model_of_index
     if args.text is None and args.image is None:
@@ -84,19 +85,19 @@ def query(args: argparse.Namespace) -> None:
 
 
 def draw(args: argparse.Namespace, model, thumbnails, cosines, shapes: list) -> None:
-    """Write the gallery."""
+    """Draw the results next to the query."""
     from opendlign_mm.retrieval.query import read_image
     from opendlign_mm.visualization.sheets import draw_gallery
     titles = [f'{rank}. {shape.get("category") or shape.get("sample_id", "")}\n{cosine:.3f}'
               for rank, (cosine, shape) in enumerate(zip(cosines, shapes), 1)]
-    picture = None
+    image = None
     if args.image:
-        picture = read_image(args.image, model.backbone.image_size).permute(1, 2, 0).numpy()
-    print(draw_gallery(thumbnails, titles, args.save, args.text, picture))
+        image = read_image(args.image, model.backbone.image_size).permute(1, 2, 0).numpy()
+    print(draw_gallery(thumbnails, titles, args.save, args.text, image))
 
 
 def main() -> None:
-    """Run the command."""
+    """Run ``build`` or ``query``."""
     args = parse_args()
     with user_errors(args.traceback):
         {'build': build, 'query': query}[args.command](args)

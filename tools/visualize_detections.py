@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Draw what a detector sees and finds: ``python tools/visualize_detections.py CONFIG [CHECKPOINT] --out DIR``.
+"""Draw the input and the output of a detector: ``python tools/visualize_detections.py CONFIG [CHECKPOINT] --out DIR``.
 
-For each scene of the test set:
-  SCENE.html       colored points, predicted and true boxes to turn and zoom in a browser, without a network; below,
-                   each predicted box with its most probable classes and its depth views
-  SCENE_boxes.png  the scene from above with true and predicted boxes
+Files for each scene of the test set:
+  SCENE.html       colored points, predicted and ground-truth boxes to rotate and zoom in a browser, works offline;
+                   below, each predicted box with its most probable classes and its depth views
+  SCENE_boxes.png  the scene from above with ground-truth and predicted boxes
   SCENE_views.png  the depth views of the points in each predicted box with the most probable classes
-With --ground-truth the points in the true boxes are classified.
+With --ground-truth the points in the ground-truth boxes are classified.
 """
 import argparse
 
@@ -20,14 +20,15 @@ from opendlign_mm.command_line.user_errors import user_errors
 
 
 def parse_args() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of an OpenVocabDetector3D')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; may be left out')
-    parser.add_argument('--out', required=True, help='directory for the pictures')
-    parser.add_argument('--num-scenes', type=int, default=4, help='scenes from the start of the test set')
-    parser.add_argument('--max-boxes', type=int, default=30, help='most boxes per picture, best first')
-    parser.add_argument('--num-classes', type=int, default=5, help='most probable classes shown of each box')
-    parser.add_argument('--ground-truth', action='store_true', help='classify the points in the true boxes')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; default CLIP without alignment')
+    parser.add_argument('--out', required=True, help='folder of the files')
+    parser.add_argument('--num-scenes', type=int, default=4, help='number of scenes, from the start of the test set')
+    parser.add_argument('--max-boxes', type=int, default=30, help='maximum number of boxes per scene, best first')
+    parser.add_argument('--num-classes', type=int, default=5, help='number of most probable classes shown for each box')
+    parser.add_argument('--ground-truth', action='store_true', help='classify the points in the ground-truth boxes')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add_common_options(parser)
     return parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
                              'e.g. configs/opendlign_tiny_scannet.py')
         if args.ground_truth:
             cfg.model.proposals = dict(type='GroundTruthProposals')
-        # A picture needs one label per box and no boxes on top of each other; average precision rewards both.
+        # A figure needs one label per box and no overlapping boxes, although average precision rewards both.
         cfg.model.setdefault('bbox_head', dict(type='OpenVocabBBoxHead')).update(
             labels_per_box=1, class_agnostic_nms=True)
         detector = init_model(cfg, args.checkpoint, args.device)

@@ -1,4 +1,4 @@
-"""What a notebook or a script calls."""
+"""Functions for notebooks, scripts and the tools: models, features, detections and checkpoints."""
 from .convert_checkpoint import load_foreign_checkpoint
 from .init_model import init_model, skip_weights_held_by
 from .train_once import train_once

@@ -1,4 +1,7 @@
-"""Convert checkpoints of the released projects to this project's format and back, without running code in them."""
+"""Convert checkpoints of OpenDlign's and 3DETR's releases to this project's format and back.
+
+Checkpoints of other projects are read with PyTorch's restricted unpickler, which runs no code in them.
+"""
 import argparse
 import pickle
 from collections.abc import Sequence
@@ -15,37 +18,38 @@ from ..models.released import from_released, load_whole, to_released, whole_stat
 from ..version import __version__
 from .init_model import init_model
 
-# What published checkpoints hold beside tensors: the arguments of the run, and scalars of NumPy.
-_ALLOWED = [argparse.Namespace, np.dtype, np.core.multiarray.scalar,
+# Published checkpoints hold tensors, the arguments of the run, and scalars of NumPy, which pickle makes by a function
+# whose module differs between NumPy 1 and 2.
+_ALLOWED = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0],
             *(type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool'))]
 
 
 def load_foreign_checkpoint(path: str | Path, key: str) -> dict:
-    """The state dict in a checkpoint file.
+    """Return the state dict in a checkpoint file.
 
     Args:
-        path: A file of ``torch.save``.
-        key: The entry that holds the state dict; a file that is a state dict itself is taken as it is.
+        path: File written by ``torch.save``.
+        key: Entry that holds the state dict; without it the whole file is taken as a state dict.
 
     Returns:
-        dict of tensors, on the CPU.
+        Tensors on the CPU.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, is no checkpoint, or holds objects other than tensors, numbers, texts,
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, is not a checkpoint, or holds objects other than tensors, numbers, strings,
             containers of these and ``argparse.Namespace``.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
-        # On leaving, PyTorch takes back all that it was given, also what others had allowed before.
+        # On exit PyTorch removes all names given here, even those that others had allowed before.
         known = torch.serialization.get_safe_globals()
         with torch.serialization.safe_globals([item for item in _ALLOWED if item not in known]):
             contents = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f'{path} is damaged or no checkpoint that can be read safely: {reason}') from error
+        raise ValueError(f'{path} is damaged or is not a checkpoint that can be read safely: {reason}') from error
     state_dict = contents.get(key, contents) if isinstance(contents, dict) else contents
     if not isinstance(state_dict, dict) or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         found = ', '.join(map(str, contents)) if isinstance(contents, dict) else type(contents).__name__
@@ -57,14 +61,14 @@ def opendlign_from_release(source: str | Path, destination: str | Path, config: 
                            cfg_options: dict | None = None, trained_only: bool = False) -> None:
     """Convert a checkpoint of OpenDlign's release (``{'model_state_dict': ...}``) to this project's format.
 
-    Prints the entries that have no place in the model.
+    Prints the entries of ``source`` that the model does not have.
 
     Args:
         source: Checkpoint to read.
-        destination: Checkpoint to write; it holds the whole CLIP unless ``trained_only``.
+        destination: Checkpoint to write.
         config: Config of the model.
         cfg_options: Changes to the config.
-        trained_only: Leave the frozen CLIP out.
+        trained_only: Whether to leave out the frozen CLIP; by default the checkpoint holds the whole CLIP.
 
     Raises:
         ValueError: An entry of the model is missing from ``source``; nothing is written.
@@ -84,7 +88,14 @@ def opendlign_from_release(source: str | Path, destination: str | Path, config: 
 
 def opendlign_to_release(source: str | Path, destination: str | Path, config: str | Path,
                          cfg_options: dict | None = None) -> None:
-    """Write the layout of OpenDlign's release, CLIP included, from a checkpoint of this project."""
+    """Convert a checkpoint of this project to the layout of OpenDlign's release, CLIP included.
+
+    Args:
+        source: Checkpoint to read.
+        destination: Checkpoint to write.
+        config: Config of the model.
+        cfg_options: Changes to the config.
+    """
     released = to_released(init_model(config, source, cfg_options=cfg_options))
     _save(dict(model_state_dict=released), destination)
     print(f"{len(released)} entries in the release's layout -> {destination}")
@@ -92,12 +103,19 @@ def opendlign_to_release(source: str | Path, destination: str | Path, config: st
 
 def convert_3detr(source: str | Path, destination: str | Path, config: str | Path, cfg_options: dict | None = None,
                   to_release: bool = False) -> None:
-    """Convert a checkpoint of 3DETR's release (``{'model': ...}``), or write its layout with ``to_release``.
+    """Convert a checkpoint of 3DETR's release (``{'model': ...}``) to this project's format, or back.
+
+    Args:
+        source: Checkpoint to read.
+        destination: Checkpoint to write.
+        config: Config of the model.
+        cfg_options: Changes to the config.
+        to_release: Whether to write the release's layout from a checkpoint of this project.
 
     Raises:
-        ValueError: An entry of the model is missing from ``source``, or has another shape; nothing is written.
+        ValueError: An entry of the model is missing from ``source`` or has another shape; nothing is written.
     """
-    # Imports mmdet3d's models (11 seconds), which the other conversions do not need.
+    # Imports mmdet3d's models, which takes 11 seconds and which the other conversions do not need.
     from ..detection.three_detr.released import from_released_3detr, to_released_3detr
     model = MODELS.build(_config(config, cfg_options).model)
     left_out: list[str] = []
@@ -113,6 +131,7 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
 
 
 def _config(path: str | Path, cfg_options: dict | None) -> Config:
+    """Read a config and apply changes to it."""
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(cfg_options or {})
     init_default_scope('mmdet3d')
@@ -120,10 +139,12 @@ def _config(path: str | Path, cfg_options: dict | None) -> Config:
 
 
 def _meta(source: str | Path, config: str | Path) -> dict:
+    """Return the ``meta`` of a converted checkpoint."""
     return dict(opendlign_mm=__version__, source=Path(source).name, config=Path(config).name)
 
 
 def _save(contents: dict, destination: str | Path, left_out: Sequence[str] = ()) -> None:
+    """Write a checkpoint and print the entries of the source that it does not have."""
     for key in left_out:
         print(f'not placed: {key}')
     with atomic_write(destination) as unfinished:

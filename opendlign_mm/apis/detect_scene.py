@@ -1,27 +1,33 @@
-"""What a detector finds in one scene, with what is worth showing of it."""
+"""Detect objects in one scene and collect what a page or a figure shows of them."""
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from mmdet3d.structures import BaseInstance3DBoxes
 
 from ..box_ops.iou import box_overlaps
 from ..datasets.scannet_classes import vocabulary_of
-from ..detection import OpenVocabDetector3D
 from ..structures import SceneDetections
+
+if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
+    from mmdet3d.structures import BaseInstance3DBoxes
+
+    from ..detection import OpenVocabDetector3D
 
 
 @torch.no_grad()
 def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequence[str], max_boxes: int = 30,
                  num_classes: int = 5) -> SceneDetections:
-    """Detect in one scene.
+    """Detect objects in one scene.
 
     Args:
-        detector (OpenVocabDetector3D): in evaluation mode; its vocabulary is set to ``class_names``.
-        batch (dict): a preprocessed batch of one scene.
-        class_names (Sequence[str]): those of the dataset, to which labels refer.
-        max_boxes (int): most predicted boxes, best first.
-        num_classes (int): most probable classes of each box.
+        detector: Detector in evaluation mode; its vocabulary is set to ``class_names``.
+        batch: Preprocessed batch of one scene.
+        class_names: Classes of the dataset, which labels index.
+        max_boxes: Maximum number of predicted boxes, best first.
+        num_classes: Number of most probable classes reported for each box.
     """
     names = vocabulary_of(class_names)
     detector.set_vocabulary(names)
@@ -48,6 +54,7 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
 
 def _matches(boxes: BaseInstance3DBoxes, gt_boxes: BaseInstance3DBoxes | None, gt_labels: list[str]
              ) -> list[str]:
+    """Describe, for each predicted box, the ground-truth box that overlaps it most; '' without ground truth."""
     if gt_boxes is None:
         return [''] * len(boxes)
     if not len(gt_boxes):

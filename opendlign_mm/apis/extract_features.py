@@ -1,4 +1,4 @@
-"""Features of whole datasets, for what is computed on features: few-shot classification and retrieval."""
+"""Extract features of whole datasets, for few-shot classification and retrieval."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +17,12 @@ from ..structures import ShapeDataSample
 
 @dataclass
 class FeatureBatch:
-    """Features of B objects, and what they are of.
+    """Features of B objects, with their depth views and annotations.
 
     Attributes:
         features: branch -> float32 (B, V, D), each view L2-normalized, on the device of the model.
-        depth_views: float32 (B, V, H, W) in [0, 1], likewise.
-        data_samples: B samples with ``gt_label`` and meta information, where the dataset has them.
+        depth_views: float32 (B, V, H, W) in [0, 1], on the device of the model.
+        data_samples: B samples with ``gt_label`` and meta information, if the dataset has them.
         indices: B indices in the dataset.
     """
     features: dict[str, Tensor]
@@ -36,17 +36,17 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
                     skipped: dict[int, str] | None = None, title: str = 'features') -> Iterator[FeatureBatch]:
     """Encode the depth views of a dataset batch by batch, with a progress bar.
 
-    Objects that cannot be read are passed over and listed.
+    Unreadable objects are skipped and listed.
 
     Args:
-        model: In evaluation mode.
-        dataset: A dataset of packed samples (:class:`PackShapeInputs`), or its config.
-        indices: The objects to take; all by default.
-        branches: ``'pretrained'``, ``'tuned'``; all that the model has by default.
-        batch_size: Objects in a batch.
-        num_workers: Processes that read.
+        model: Model in evaluation mode.
+        dataset: Dataset of packed samples (:class:`PackShapeInputs`), or its config.
+        indices: Indices of the objects to encode; all by default.
+        branches: ``'pretrained'``, ``'tuned'``; by default all that the model has.
+        batch_size: Number of objects in a batch.
+        num_workers: Number of processes that read objects.
         skipped: Filled with index -> why the object could not be read.
-        title: Of the progress bar.
+        title: Title of the progress bar.
 
     Raises:
         ValueError: There are objects, but none can be read; the message has the reason of the first.
@@ -78,15 +78,18 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
 
 def extract_features(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,
                      **options) -> dict:
-    """All features of a dataset in memory.
+    """Return the features of a dataset in memory.
 
     Args:
-        model, dataset, indices, options: See :func:`feature_batches`.
+        model: Model in evaluation mode.
+        dataset: Dataset of packed samples, or its config.
+        indices: Indices of the objects to encode; all by default.
+        options: Other arguments of :func:`feature_batches`.
 
     Returns:
-        dict: ``features``: branch -> float32 array (N, V, D); ``labels``: int64 array (N,), -1 where there is none;
-        ``sample_ids`` and ``categories``: lists of N texts, empty ones where there is none; ``indices``: int64 array
-        (N,) in the dataset; ``skipped``: index -> why the object could not be read.
+        ``features``: branch -> float32 array (N, V, D); ``labels``: int64 array (N,), -1 if an object has none;
+        ``sample_ids`` and ``categories``: lists of N strings, empty if an object has none; ``indices``: int64 array
+        (N,), indices in the dataset; ``skipped``: index -> why the object could not be read.
     """
     skipped = options.pop('skipped', {})
     batches = [(({name: values.cpu().numpy() for name, values in batch.features.items()}), batch.data_samples,

@@ -1,6 +1,7 @@
 """Build a model for inference from a config and a checkpoint."""
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
@@ -21,13 +22,14 @@ def init_model(config: str | Path | Config,
     Args:
         config: Path of a config, or the config itself.
         checkpoint: Path of a checkpoint that ``tools/train.py`` or ``tools/convert_checkpoint.py`` wrote for this
-            model and its CLIP; None leaves the weights that the config names. They are not needed where the
+            model and its CLIP; None keeps the weights that the config names. These weights are not needed if the
             checkpoint holds the CLIP.
-        device: Where the model goes.
+        device: Device of the model.
         cfg_options: Changes to the config, e.g. ``{'model.backbone.pretrained': 'path'}``.
 
     Returns:
-        The model; ``model.cfg`` is its config, ``model.dataset_meta`` the checkpoint's dataset information or None.
+        The model; ``model.cfg`` is its config, ``model.dataset_meta`` the dataset information of the checkpoint or
+        None.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -57,11 +59,11 @@ def init_model(config: str | Path | Config,
 def skip_weights_held_by(checkpoint: str | Path | None, cfg: Config) -> bool:
     """Set ``pretrained=None`` on the CLIP backbones of ``cfg.model`` if the checkpoint holds the CLIP.
 
-    Nothing is then downloaded or looked up for weights that the checkpoint replaces.
+    The weights that the checkpoint replaces are then neither downloaded nor looked up.
 
     Args:
-        checkpoint: Path of a checkpoint; anything that is not a local file is left alone.
-        cfg: Changed in place.
+        checkpoint: Path of a checkpoint; anything that is not a local file is ignored.
+        cfg: Config of the model, changed in place.
 
     Returns:
         Whether the checkpoint holds a CLIP.
@@ -74,16 +76,18 @@ def skip_weights_held_by(checkpoint: str | Path | None, cfg: Config) -> bool:
 
 
 def _holds_clip(path: Path) -> bool:
+    """Return whether a checkpoint has entries of a CLIP; False if it cannot be read."""
     try:
-        # Mapped, not read: only the names of the entries are looked at.
+        # Mapped instead of read: only the names of the entries are needed.
         contents = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
     except Exception:
-        return False  # whoever loads it says what is wrong with it
+        return False  # loading it later reports what is wrong with it
     entries = contents.get('state_dict', contents) if isinstance(contents, dict) else {}
     return any('.clip.' in f'.{key}' for key in entries)
 
 
-def _clip_backbones(node) -> Iterator[dict]:
+def _clip_backbones(node: Any) -> Iterator[dict]:
+    """Yield the configs of CLIP backbones anywhere in a config."""
     if isinstance(node, dict):
         if str(node.get('type', '')).endswith('CLIPDepthBackbone'):
             yield node

@@ -1,4 +1,4 @@
-"""Train a model for a measurement, unless an earlier call has done so."""
+"""Train a model for a measurement, unless an earlier call has already trained it."""
 from pathlib import Path
 
 from mmengine.config import Config
@@ -6,11 +6,11 @@ from mmengine.runner import Runner
 
 
 def train_once(config: str | Path, work_dir: str | Path, cfg_options: dict | None = None) -> Path:
-    """Train a config in ``work_dir``; a finished run is kept, a broken one goes on from its last epoch.
+    """Train a config in ``work_dir``; a finished run is kept, an interrupted one resumes from its last epoch.
 
     Args:
         config: Path of the config.
-        work_dir: Directory of this run alone.
+        work_dir: Work directory, used by this run only.
         cfg_options: Changes to the config, e.g. ``{'randomness.seed': 1}``.
 
     Returns:

@@ -1,4 +1,7 @@
-"""Shapes found by text, by image, or by both (OpenDlign, cross-modal retrieval). FAISS is imported when it is used."""
+"""Retrieval of shapes by text, by image, or by both (OpenDlign, cross-modal retrieval).
+
+FAISS, a requirement of retrieval only, is imported on first use.
+"""
 from .build_index import build_index, shape_folder_dataset
 from .query import embed_query, model_of_index
 from .shape_index import ShapeIndex

@@ -1,6 +1,7 @@
-"""From a model and shapes to an index."""
+"""Embed the shapes of a dataset or a folder and put them into an index."""
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,22 +14,23 @@ from torch.utils.data import Dataset
 from ..apis.extract_features import feature_batches
 from ..models import OpenDlign
 from ..models.clip_backbone import BRANCHES
+from ..structures import ShapeDataSample
 from ..version import __version__
 from .shape_index import ShapeIndex
 
-# Where a record says which file a shape is from.
+# Keys of a dataset record that tell which file a shape is from.
 PATH_KEYS = ('points_path', 'points_index', 'depth_path')
 
 
 def shape_folder_dataset(cfg: Config, folder: str | Path, num_points: int | None = 10000,
-                         up_axis: str | None = None) -> dict:
-    """Config of a dataset of the shape files in a folder, projected as the test set of ``cfg`` is.
+                         up_axis: Literal['y', 'z'] | None = None) -> dict:
+    """Return the config of a dataset of shape files, projected like the test set of ``cfg``.
 
     Args:
         cfg: Config of the model.
-        folder: Has one sub-folder for each class; see ``ShapeFolder``.
-        num_points: Points taken of each shape; None takes all.
-        up_axis: 'z' or 'y', where the files' own is another one than their format's usual one.
+        folder: Folder with one sub-folder per class, see ``ShapeFolder``.
+        num_points: Number of points taken of each shape; None takes all.
+        up_axis: Upward axis of the files; None for the usual axis of their format.
 
     Raises:
         ValueError: The test pipeline of ``cfg`` has no ``ProjectPointsToDepth``.
@@ -41,8 +43,8 @@ def shape_folder_dataset(cfg: Config, folder: str | Path, num_points: int | None
                 pipeline=[dict(type='LoadShapePoints', num_points=num_points), project, dict(type='PackShapeInputs')])
 
 
-def _find_transform(node, name: str) -> dict | None:
-    """The first transform of that type in a pipeline, also within others such as ``DiskCache``."""
+def _find_transform(node: Any, name: str) -> dict | None:
+    """Return the first transform of type ``name`` in a pipeline, also inside others such as ``DiskCache``."""
     if isinstance(node, dict):
         if node.get('type') == name:
             return node
@@ -57,14 +59,14 @@ def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | Non
     """Embed all shapes of a dataset.
 
     Args:
-        model: In evaluation mode, with its config as ``model.cfg``, as ``init_model`` gives it.
+        model: Model in evaluation mode, with its config as ``model.cfg``, as returned by ``init_model``.
         dataset: Dataset of packed samples, or its config.
-        checkpoint: Where the model's weights are from, for the index to say.
-        thumbnail_size: Pixels of the pictures' longer side.
-        thumbnail_view: Which depth view is the picture, or the last if there are fewer. The default one looks at the
-            front of shapes that face +y, from the right.
+        checkpoint: Path of the checkpoint of the model, which the index records.
+        thumbnail_size: Longer side of the thumbnails in pixels.
+        thumbnail_view: Depth view used as thumbnail; the last one if there are fewer. The default view shows the front
+            of shapes that face +y, from the right.
         skipped: Filled with index -> why the shape could not be read.
-        options: ``batch_size``, ``num_workers``, of :func:`feature_batches`.
+        options: ``batch_size`` and ``num_workers``, see :func:`feature_batches`.
 
     Raises:
         ValueError: No shape can be read.
@@ -86,14 +88,15 @@ def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | Non
 
 
 def _thumbnails(views: Tensor, size: int) -> np.ndarray:
-    """float (B, H, W) in [0, 1] -> uint8 (B, h, w), not enlarged."""
+    """Shrink views, float (B, H, W) in [0, 1], to uint8 (B, h, w); small ones are not enlarged."""
     factor = min(1., size / max(views.shape[-2:]))
     shape = [max(1, round(factor * pixels)) for pixels in views.shape[-2:]]
     small = F.interpolate(views[:, None], shape, mode='bilinear', antialias=True, align_corners=False)[:, 0]
     return (small.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def _metadata(dataset: Dataset, index: int, sample) -> dict:
+def _metadata(dataset: Dataset, index: int, sample: ShapeDataSample) -> dict:
+    """Return what the index keeps of a shape: its identifier, its class, and its file."""
     about = {key: sample.get(key) for key in ('sample_id', 'category') if key in sample}
     record = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
     return {**about, **{key: record[key] for key in PATH_KEYS if key in record}}

@@ -1,4 +1,4 @@
-"""From a text, an image or both to a query vector."""
+"""Embed a text, an image or both as a query vector."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,39 +16,39 @@ from .shape_index import ShapeIndex
 
 
 def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> OpenDlign:
-    """The model that made an index, for its queries.
+    """Build the model that made an index, for its queries.
 
-    Queries need the CLIP alone, which the checkpoint often does not hold; without the checkpoint the index therefore
-    works as long as the config finds the same CLIP.
+    Queries need only the CLIP, which the checkpoint often does not hold. The index therefore also works without the
+    checkpoint, as long as its config leads to the same CLIP.
 
     Raises:
-        ValueError: It finds another CLIP; the message names both.
+        ValueError: The config and the checkpoint lead to another CLIP; the message names both.
     """
     stored, checkpoint = CLIPIdentity(**index.about['clip']), index.about.get('checkpoint')
     model = init_model(index.config, checkpoint if checkpoint and Path(checkpoint).is_file() else None, device)
     own = model.backbone.clip_identity()
     if own.sha256 != stored.sha256:
         raise ValueError(f'the index was made with {stored}, but its config and checkpoint ({checkpoint}) lead to '
-                         f'{own}. Put the weights back in their place, or build the index again.')
+                         f'{own}. Restore the weights, or build the index again.')
     return model
 
 
 @torch.no_grad()
 def embed_query(model: OpenDlign, text: str | None = None, image: None | str | Path | Image.Image = None,
                 templates: Sequence[str] = ('{}', )) -> np.ndarray:
-    """The vector of a query: of the text, of the image, or the normalized mean of both.
+    """Return the vector of a query: that of the text, that of the image, or the normalized mean of both.
 
     Args:
-        model: In evaluation mode.
-        text: Any words that the CLIP knows.
-        image: A picture or its path; see :func:`read_image`.
-        templates: Prompts with ``{}`` for the text; the mean over them counts.
+        model: Model in evaluation mode.
+        text: Words to look for.
+        image: Image or its path, see :func:`read_image`.
+        templates: Prompts with ``{}`` for the text; their features are averaged.
 
     Returns:
         float32 (1, D), L2-normalized.
 
     Raises:
-        ValueError: Neither a text nor an image, an empty text, or an image that cannot be read.
+        ValueError: There is neither a text nor an image, the text is empty, or the image cannot be read.
     """
     parts = []
     if text is not None:
@@ -64,27 +64,27 @@ def embed_query(model: OpenDlign, text: str | None = None, image: None | str | P
 
 
 def read_image(image: str | Path | Image.Image, size: Sequence[int]) -> Tensor:
-    """An image as CLIP takes it: the shorter side resized (bicubic), the middle cropped, white behind what is clear.
+    """Read an image as CLIP expects it: shorter side resized (bicubic), center cropped, on a white background.
 
     Args:
-        image: A picture or its path.
+        image: Image or its path.
         size: (H, W) in pixels.
 
     Returns:
         float32 (3, H, W) in [0, 1].
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no image, or damaged; the message names it.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not an image or is damaged; the message names it.
     """
     if not isinstance(image, Image.Image):
         path = Path(image)
         if not path.is_file():
-            raise FileNotFoundError(f'there is no image {path}')
+            raise FileNotFoundError(f'image {path} does not exist')
         try:
             with Image.open(path) as file:
                 image = file.copy()
-        except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on broken files
+        except (OSError, SyntaxError, ValueError) as error:  # raised by PIL for damaged files
             raise ValueError(f'{path} cannot be read as an image: {error}') from error
     image = image.convert('RGBA')
     image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

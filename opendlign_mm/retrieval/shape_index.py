@@ -1,4 +1,4 @@
-"""Shape embeddings, what they are of, and the search among them."""
+"""Index of shape embeddings with metadata and thumbnails: search, files on disk."""
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ ABOUT, CONFIG = 'index.json', 'config.py'
 
 
 def _faiss():
-    """The FAISS module, which is a requirement of retrieval alone."""
+    """Import FAISS, which only retrieval requires."""
     try:
         import faiss
     except ImportError as error:
@@ -23,21 +23,22 @@ def _faiss():
 
 
 class ShapeIndex:
-    """An exact index of N shapes by cosine.
+    """Exact index of N shapes, searched by cosine.
 
-    As a folder it holds ``vectors.faiss`` (the embeddings), ``shapes.jsonl`` (a line of metadata for each),
-    ``thumbnails.npy`` (a depth view of each, read only where it is shown), ``config.py`` (the model's config) and
-    ``index.json`` (the checkpoint, the CLIP's identity and how the embeddings were made).
+    The folder of a saved index has ``vectors.faiss`` (embeddings), ``shapes.jsonl`` (a line of metadata per shape),
+    ``thumbnails.npy`` (a depth view of each shape, mapped into memory), ``config.py`` (config of the model) and
+    ``index.json`` (checkpoint, identity of the CLIP, and how the embeddings were made).
 
     Args:
         vectors: float (N, D), finite; L2-normalized here.
         shapes: N dicts of metadata that JSON can hold.
         thumbnails: uint8 (N, h, w), a depth view of each shape.
-        about: What made the vectors; any values that JSON can hold.
+        about: Facts about the model and the dataset, of types that JSON can hold.
         config: Config of the model that made the vectors.
 
     Raises:
-        ValueError: There is no vector, one is not finite or zero, or the numbers differ.
+        ValueError: There are no vectors, one is zero or not finite, or the numbers of vectors, metadata and thumbnails
+            differ.
     """
 
     def __init__(self, vectors: np.ndarray, shapes: list[dict], thumbnails: np.ndarray, about: dict,
@@ -47,7 +48,8 @@ class ShapeIndex:
         if vectors.ndim != 2 or not vectors.size:
             raise ValueError(f'an index needs at least one vector, as an array (N, D), got {vectors.shape}')
         if not len(vectors) == len(shapes) == len(thumbnails):
-            raise ValueError(f'{len(vectors)} vectors, but metadata of {len(shapes)} and pictures of {len(thumbnails)}')
+            raise ValueError(f'{len(vectors)} vectors, but metadata of {len(shapes)} and thumbnails of '
+                             f'{len(thumbnails)}')
         lengths = np.linalg.norm(vectors, axis=1)
         wrong = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
         if len(wrong):
@@ -57,24 +59,26 @@ class ShapeIndex:
         self.shapes, self.thumbnails, self.about, self.config = shapes, thumbnails, about, config
 
     def __len__(self) -> int:
+        """Return N, the number of shapes."""
         return self._faiss.ntotal
 
     @property
     def dimension(self) -> int:
+        """D, the number of dimensions of an embedding."""
         return self._faiss.d
 
     def search(self, queries: np.ndarray, top: int = 5) -> tuple[np.ndarray, np.ndarray]:
-        """The shapes with the highest cosines.
+        """Find the shapes with the highest cosines.
 
         Args:
-            queries: float (Q, D), any length but zero.
-            top: k, shapes for each query; at most N are given.
+            queries: float (Q, D), not zero.
+            top: Number of shapes k for each query; at most N are returned.
 
         Returns:
-            cosines float32 (Q, k), falling, and rows int64 (Q, k) of ``shapes`` and ``thumbnails``.
+            Cosines float32 (Q, k) in descending order, and rows int64 (Q, k) of ``shapes`` and ``thumbnails``.
 
         Raises:
-            ValueError: Another dimension, a query that is zero or not finite, or ``top`` below 1.
+            ValueError: The queries have another dimension, one is zero or not finite, or ``top`` is below 1.
         """
         queries = np.array(queries, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.dimension:
@@ -84,15 +88,15 @@ class ShapeIndex:
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         if not (np.isfinite(lengths) & (lengths > 0)).all():
             raise ValueError('a query is zero or not finite')
-        # One thread reads 400 MB in 20 ms; several on a machine with other work wait for each other far longer.
+        # One thread scans 400 MB in 20 ms; several threads on a busy machine wait for each other much longer.
         with _threads(1 if len(queries) < 8 else None):
             return self._faiss.search(queries / lengths, min(top, len(self)))
 
     def save(self, folder: str | Path) -> Path:
-        """Write the folder, whole or not at all; an index that is there is replaced.
+        """Write the folder, complete or not at all; an existing index is replaced.
 
         Raises:
-            ValueError: ``folder`` exists and is no index.
+            ValueError: ``folder`` exists and is not an index.
         """
         faiss = _faiss()
         check_is_index_or_free(folder)
@@ -108,18 +112,18 @@ class ShapeIndex:
 
     @classmethod
     def load(cls, folder: str | Path) -> 'ShapeIndex':
-        """Read what :meth:`save` wrote.
+        """Read an index that :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: The folder, or a file of it, is missing.
-            ValueError: A file is damaged, or does not belong to the others; the message names it.
+            FileNotFoundError: The folder or one of its files is missing.
+            ValueError: A file is damaged or does not belong to the others; the message names it.
         """
         faiss = _faiss()
         folder = Path(folder)
         missing = [name for name in (ABOUT, VECTORS, SHAPES, THUMBNAILS, CONFIG) if not (folder / name).is_file()]
         if missing:
-            raise FileNotFoundError(f'{folder} is no index of shapes: it has no {", ".join(missing)}. Make one with '
-                                    'tools/retrieve.py build')
+            raise FileNotFoundError(f'{folder} is not an index of shapes: it has no {", ".join(missing)}. Build one '
+                                    'with tools/retrieve.py build')
         index, name = cls.__new__(cls), ABOUT
         try:
             index.about = json.loads((folder / ABOUT).read_text())
@@ -141,7 +145,7 @@ class ShapeIndex:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Let FAISS use ``count`` threads within the block; None leaves it as it is."""
+    """Limit FAISS to ``count`` threads inside the block; None changes nothing."""
     faiss = _faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count or before)
@@ -152,7 +156,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def check_is_index_or_free(folder: str | Path) -> None:
-    """Raise ``ValueError`` unless an index can be written to ``folder`` without losing anything but an index."""
+    """Raise ``ValueError`` if ``folder`` exists and holds anything but an index."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) and not (folder / ABOUT).is_file()):
-        raise ValueError(f'{folder} exists and is no index of shapes; give another place')
+        raise ValueError(f'{folder} exists and is not an index of shapes; give another folder')

@@ -143,12 +143,14 @@ def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
     assert sizes == [4, 4, 12, 12]
 
 
-def test_tool_errors(run, tmp_path):
+def test_tool_errors(run, tmp_path, capsys):
     for arguments, message in ((('--shots', '0'), '--seeds and --shots must be >= 1'),
                                (('--train', 'split=nonsense'), 'split must be one of'),
-                               (('--cfg-options', 'train_dataloader=None'), 'give the settings of the training objects with --train')):
+                               (('--cfg-options', 'train_dataloader=None'),
+                                'give the settings of the training objects with --train')):
         with pytest.raises(SystemExit):
             run(*arguments)
+        assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 

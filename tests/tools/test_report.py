@@ -150,7 +150,7 @@ def test_tool_errors(report, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     detection = save_results(tmp_path / 'd.json', **dict(result(), metrics={'mAP_0.25': .4}))
     for arguments, message in (((tmp_path / 'empty', ), 'has no results/results.json; tools/test.py writes them'),
-                               ((detection, ), 'none of the results is of a zero-shot classification')):
+                               ((detection, ), 'no result is of a zero-shot classification')):
         with pytest.raises(SystemExit):
             report(*arguments)
         assert message in capsys.readouterr().err

@@ -115,7 +115,7 @@ def test_images_are_cropped_in_the_middle_and_stand_on_white(tmp_path):
     (tmp_path / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\nrubbish')
     with pytest.raises(ValueError, match='broken.png cannot be read as an image'):
         read_image(tmp_path / 'broken.png', (8, 8))
-    with pytest.raises(FileNotFoundError, match='there is no image .*absent.png'):
+    with pytest.raises(FileNotFoundError, match='image .*absent.png does not exist'):
         read_image(tmp_path / 'absent.png', (8, 8))
 
 
@@ -133,9 +133,9 @@ def test_tool_on_the_test_set(run, config, checkpoint, picture, tmp_path):
         assert [line[1] for line in lines] == [f'{cosine:.3f}' for cosine in cosines[0]]
         assert Image.open(tmp_path / f'{name}.png').size[0] > 500
     assert run.fails('query', tmp_path / 'index').strip().splitlines()[0] == 'error: give --text, --image or both'
-    assert '--overwrite replaces it' in run.fails('build', config, '--out', tmp_path / 'index')
+    assert 'replace it with --overwrite' in run.fails('build', config, '--out', tmp_path / 'index')
     run('build', config, checkpoint, '--out', tmp_path / 'index', '--overwrite')
-    assert 'is no index of shapes' in run.fails('query', tmp_path, '--text', 'lamp')
+    assert 'is not an index of shapes' in run.fails('query', tmp_path, '--text', 'lamp')
 
 
 def test_tool_on_a_folder_with_a_broken_file(run, config, tmp_path):

@@ -70,7 +70,7 @@ def test_wrong_vectors():
     pictures = np.zeros((2, 4, 4), np.uint8)
     with pytest.raises(ValueError, match='at least one vector'):
         ShapeIndex(np.zeros((0, 4)), [], pictures[:0], {}, Config())
-    with pytest.raises(ValueError, match='2 vectors, but metadata of 1 and pictures of 2'):
+    with pytest.raises(ValueError, match='2 vectors, but metadata of 1 and thumbnails of 2'):
         ShapeIndex(np.ones((2, 4)), [{}], pictures, {}, Config())
     for wrong in (0., np.inf):
         with pytest.raises(ValueError, match="vector of shape {'sample_id': 'b'} is zero or not finite"):
@@ -85,7 +85,7 @@ def test_damaged_or_missing_files_are_named(tmp_path, name):
     with pytest.raises(ValueError, match=f'{name} is damaged, build the index again'):
         ShapeIndex.load(tmp_path / 'index')
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=f'is no index of shapes: it has no {name}.*retrieve.py build'):
+    with pytest.raises(FileNotFoundError, match=f'is not an index of shapes: it has no {name}.*retrieve.py build'):
         ShapeIndex.load(tmp_path / 'index')
 
 
@@ -103,7 +103,7 @@ def test_saving_replaces_an_index_and_nothing_else(tmp_path, monkeypatch):
     assert len(ShapeIndex.load(tmp_path / 'index')) == 6
     (tmp_path / 'photos').mkdir()
     (tmp_path / 'photos/a.jpg').write_text('precious')
-    with pytest.raises(ValueError, match='photos exists and is no index'):
+    with pytest.raises(ValueError, match='photos exists and is not an index'):
         random_index(5)[1].save(tmp_path / 'photos')
     assert (tmp_path / 'photos/a.jpg').read_text() == 'precious'
     # A failure within: the old index stays.
