@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Convert checkpoints of OpenDlign's and 3DETR's releases to this project's format, and back.
 
+Examples:
     python tools/convert_checkpoint.py opendlign released.pt opendlign_b32.pth --config configs/opendlign_b32.py
     python tools/convert_checkpoint.py opendlign epoch_10.pth released.pt --config configs/opendlign_b32.py --to-release
     python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth 3detr_m.pth --config configs/3detr_m_scannet.py

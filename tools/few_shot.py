@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Classify with a few labeled objects per class: ``python tools/few_shot.py CONFIG CHECKPOINT --shots 1 2 4 8 16``.
+r"""Classify with a few labeled objects per class: ``python tools/few_shot.py CONFIG CHECKPOINT --shots 1 2 4 8 16``.
 
 Fits a logistic regression to the view features of a few training objects, drawn anew for each seed, and sums its
 logits over the views of each test object. Writes few_shot.md, few_shot.csv and few_shot.png.
@@ -8,7 +8,7 @@ The test objects are those of test_dataloader. The training objects are those of
 pipeline, or, with --train, those of the test dataset with other settings, e.g. another split of a benchmark:
 
     python tools/few_shot.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth
-    python tools/few_shot.py configs/benchmarks/opendlign_h14_modelnet40_points.py CHECKPOINT \\
+    python tools/few_shot.py configs/benchmarks/opendlign_h14_modelnet40_points.py CHECKPOINT \
         --train ann_file=modelnet40_train.txt
 """
 import argparse

@@ -78,7 +78,7 @@ def query(args: argparse.Namespace) -> None:
     vector = embed_query(model, args.text, args.image, resolve_templates(args.templates))
     (cosines, ), (rows, ) = index.search(vector, args.top)
     shapes = [index.shapes[row] for row in rows]
-    for rank, (cosine, shape) in enumerate(zip(cosines, shapes), 1):
+    for rank, (cosine, shape) in enumerate(zip(cosines, shapes, strict=True), 1):
         print(f'{rank:3d}  {cosine:.3f}  {shape.get("category", ""):20s}  {shape.get("sample_id", "")}')
     if args.save:
         draw(args, model, index.thumbnails[rows], cosines, shapes)
@@ -89,7 +89,7 @@ def draw(args: argparse.Namespace, model, thumbnails, cosines, shapes: list) -> 
     from opendlign_mm.retrieval.query import read_image
     from opendlign_mm.visualization.sheets import draw_gallery
     titles = [f'{rank}. {shape.get("category") or shape.get("sample_id", "")}\n{cosine:.3f}'
-              for rank, (cosine, shape) in enumerate(zip(cosines, shapes), 1)]
+              for rank, (cosine, shape) in enumerate(zip(cosines, shapes, strict=True), 1)]
     image = None
     if args.image:
         image = read_image(args.image, model.backbone.image_size).permute(1, 2, 0).numpy()

@@ -6,6 +6,7 @@ import argparse
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ from .init_model import init_model
 
 # Published checkpoints hold tensors, the arguments of the run, and scalars of NumPy, which pickle makes by a function
 # whose module differs between NumPy 1 and 2.
-_ALLOWED = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0],
-            *(type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool'))]
+_ALLOWED: list[Any] = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0],
+                       *(type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool'))]
 
 
 def load_foreign_checkpoint(path: str | Path, key: str) -> dict:

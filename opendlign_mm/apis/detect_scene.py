@@ -34,7 +34,7 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
     sample = detector.predict(batch['inputs'], batch['data_samples'])[0]
     points = batch['inputs']['points'][0]
     found = sample.pred_instances_3d[:max_boxes]
-    labels = [f'{names[label]} {score:.2f}' for label, score in zip(found.labels_3d, found.scores_3d)]
+    labels = [f'{names[label]} {score:.2f}' for label, score in zip(found.labels_3d, found.scores_3d, strict=True)]
     truth = getattr(sample, 'eval_ann_info', None)
     gt_boxes = truth['gt_bboxes_3d'].to(points.device) if truth else None
     gt_labels = [names[label] if label >= 0 else 'other' for label in truth['gt_labels_3d']] if truth else []
@@ -46,7 +46,7 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
         probabilities = detector.class_probabilities(depth_views)
         for row in probabilities:
             best = row.topk(min(num_classes, len(names)))
-            classes.append([(names[label], float(value)) for value, label in zip(*best)])
+            classes.append([(names[label], float(value)) for value, label in zip(*best, strict=True)])
     return SceneDetections(
         Path(getattr(sample, 'lidar_path', 'scene')).stem, points, found.bboxes_3d, labels, classes,
         _matches(found.bboxes_3d, gt_boxes, gt_labels), depth_views, gt_boxes, gt_labels)

@@ -120,7 +120,7 @@ def _line(row: Row, shown: Sequence[str], reference: Row | None = None) -> str:
                   for each in (row, reference))
     cells = []
     for key in shown:
-        for value, published in zip(own.get(key, [None] * 3), other.get(key, [None] * 3)):
+        for value, published in zip(own.get(key, [None] * 3), other.get(key, [None] * 3), strict=True):
             difference = '' if value is None or published is None else f' ({value - published:+.1f})'
             cells.append('-' if value is None else f'{value:.1f}{difference}')
     if row.source == 'ours':

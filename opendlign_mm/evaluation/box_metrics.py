@@ -236,7 +236,7 @@ class BoxClassificationAccuracy(BaseMetric):
                 groups = [*(labels == label for label in labels.unique()), torch.ones_like(found)]
                 columns.append([f'{int((right & group).sum())} of {int((found & group).sum())}' for group in groups])
         header = ['class', *(f'top-{count}, IoU {threshold:.2f}' for threshold in self.iou_thr for count in self.topk)]
-        table = AsciiTable([header, *zip(*columns)])
+        table = AsciiTable([header, *zip(*columns, strict=True)])
         table.inner_footing_row_border = True
         print_log('\nClasses of the objects found\n' + table.table, logger=MMLogger.get_current_instance())
         return metrics

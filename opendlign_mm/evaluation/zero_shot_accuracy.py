@@ -127,7 +127,7 @@ def _per_class(names: list[str], label: np.ndarray, predicted: np.ndarray) -> li
     """Return a header and a row for each class, with ``-`` for values that a class without objects does not have."""
     per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
     rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
-    for name, precision, recall, f1, count in zip(names, *per_class):
+    for name, precision, recall, f1, count in zip(names, *per_class, strict=True):
         rows.append([name, int(count)] + ([f'{100 * value:.1f}' for value in (recall, precision, f1)] if count else
                                           ['-', f'{100 * precision:.1f}', '-']))
     return rows
@@ -158,4 +158,4 @@ def most_confused_pairs(confusion: np.ndarray, num_pairs: int = 5) -> list[Confu
     rows, columns = np.nonzero(wrong)
     order = np.lexsort((columns, rows, -shares[rows, columns], -wrong[rows, columns]))[:num_pairs]
     return [ConfusedPair(int(row), int(column), int(wrong[row, column]), float(shares[row, column]))
-            for row, column in zip(rows[order], columns[order])]
+            for row, column in zip(rows[order], columns[order], strict=True)]

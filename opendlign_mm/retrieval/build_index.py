@@ -78,7 +78,8 @@ def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | Non
         vectors.append(model.pool_views(batch.features).cpu().numpy())
         thumbnails.append(_thumbnails(batch.depth_views[:, min(thumbnail_view, batch.depth_views.shape[1] - 1)],
                                       thumbnail_size))
-        shapes += [_metadata(dataset, index, sample) for index, sample in zip(batch.indices, batch.data_samples)]
+        shapes += [_metadata(dataset, index, sample)
+                   for index, sample in zip(batch.indices, batch.data_samples, strict=True)]
     if not vectors:
         raise ValueError('the dataset has no shapes')
     about = dict(version=__version__, checkpoint=None if checkpoint is None else str(Path(checkpoint).resolve()),
