@@ -146,7 +146,7 @@ def test_rooms_follow_the_seed_and_differ_between_splits(data_root, tmp_path):
     assert len(contents) == 3
     write_rooms(tmp_path / 'other', num_val=1, num_points=20000, seed=1)
     assert (tmp_path / 'other/points/room_val_0000.bin').read_bytes() not in contents
-    assert not list(tmp_path.rglob('*.tmp'))
+    assert not list(tmp_path.rglob('.*'))
 
 
 def test_write_rooms_refuses_no_rooms(tmp_path):

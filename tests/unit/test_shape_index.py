@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from opendlign_mm.atomic_files import atomic_folder
 from opendlign_mm.retrieval import ShapeIndex
 
 
@@ -119,15 +118,3 @@ def test_without_faiss(monkeypatch):
     monkeypatch.setitem(sys.modules, 'faiss', None)
     with pytest.raises(ImportError, match='retrieval needs FAISS: pip install faiss-cpu'):
         random_index(3)
-
-
-def test_atomic_folder(tmp_path):
-    with pytest.raises(RuntimeError):
-        with atomic_folder(tmp_path / 'a') as unfinished:
-            (unfinished / 'file').write_text('half')
-            raise RuntimeError
-    assert not list(tmp_path.iterdir())
-    with atomic_folder(tmp_path / 'b/a') as unfinished:
-        (unfinished / 'file').write_text('whole')
-        assert not (tmp_path / 'b/a').exists()
-    assert (tmp_path / 'b/a/file').read_text() == 'whole' and len(list((tmp_path / 'b').iterdir())) == 1

@@ -77,5 +77,5 @@ def _read(path: Path, keys: Sequence[str]) -> dict | None:
 
 
 def _write(path: Path, arrays: dict) -> None:
-    with atomic_write(path) as unfinished:
+    with atomic_write(path, durable=False) as unfinished:
         np.savez(unfinished, **arrays)
