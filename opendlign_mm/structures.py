@@ -1,6 +1,7 @@
 """Data structures of the package: the sample of one shape and the detections of one scene."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 class ShapeDataSample(BaseDataElement):
     """Annotations and predictions of one object.
 
-    Meta information: ``sample_id`` and ``category`` (name of the class), both strings.
+    Meta information: ``sample_id`` and ``category`` (name of the class), both strings, and, with predictions,
+    ``class_names``, the C names that ``pred_scores`` and ``pred_label`` index, which may be others than the dataset's.
 
     Data fields, each present once it has been set:
 
@@ -40,14 +42,18 @@ class ShapeDataSample(BaseDataElement):
         self.set_field(label.reshape(1).long(), 'gt_label', dtype=torch.Tensor)
         return self
 
-    def set_pred_scores(self, scores: torch.Tensor) -> ShapeDataSample:
-        """Set the scores (C,) of all classes and the predicted label.
+    def set_pred_scores(self, scores: torch.Tensor, class_names: Sequence[str] | None = None) -> ShapeDataSample:
+        """Set the scores (C,) of all classes, the predicted label, and the names of the classes.
 
         Raises:
-            ValueError: ``scores`` is empty or has another shape.
+            ValueError: ``scores`` is empty or has another shape, or there is another number of names.
         """
         if scores.ndim != 1 or scores.numel() == 0:
             raise ValueError(f'pred_scores must have shape (C,) with C >= 1, got {tuple(scores.shape)}')
+        if class_names is not None:
+            if len(class_names) != len(scores):
+                raise ValueError(f'pred_scores has {len(scores)} classes, class_names has {len(class_names)}')
+            self.set_field(tuple(class_names), 'class_names', field_type='metainfo')
         self.set_field(scores, 'pred_scores', dtype=torch.Tensor)
         self.set_field(scores.argmax().reshape(1), 'pred_label', dtype=torch.Tensor)
         return self

@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Train the model of a config: ``python tools/train.py configs/opendlign_tiny.py``."""
 import argparse
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
@@ -11,6 +10,7 @@ from opendlign_mm.command_line.options import add_common_options, describe_model
 from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.engine import scale_peak_learning_rate, select_autocast
+from opendlign_mm.models.checkpoints import read_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,8 +41,8 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    if cfg.get('load_from') and not Path(cfg.load_from).is_file():
-        raise FileNotFoundError(f'checkpoint {cfg.load_from} does not exist')
+    if cfg.get('load_from'):
+        read_checkpoint(cfg.load_from, mmap=True)  # a damaged file is refused before anything is built
 
 
 def main() -> None:

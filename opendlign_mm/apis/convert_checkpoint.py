@@ -3,7 +3,6 @@
 Checkpoints of other projects are read with PyTorch's restricted unpickler, which runs no code in them.
 """
 import argparse
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..atomic_files import atomic_write
+from ..models.checkpoints import read_checkpoint
 from ..models.released import from_released, load_whole, to_released, whole_state_dict
 from ..version import __version__
 from .init_model import init_model
@@ -40,21 +40,10 @@ def load_foreign_checkpoint(path: str | Path, key: str) -> dict:
         ValueError: The file is damaged, is not a checkpoint, or holds objects other than tensors, numbers, strings,
             containers of these and ``argparse.Namespace``.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'checkpoint {path} does not exist')
-    try:
-        # On exit PyTorch removes all names given here, even those that others had allowed before.
-        known = torch.serialization.get_safe_globals()
-        with torch.serialization.safe_globals([item for item in _ALLOWED if item not in known]):
-            contents = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f'{path} is damaged or is not a checkpoint that can be read safely: {reason}') from error
-    state_dict = contents.get(key, contents) if isinstance(contents, dict) else contents
+    contents = read_checkpoint(path, allowed=_ALLOWED)
+    state_dict = contents.get(key, contents)
     if not isinstance(state_dict, dict) or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
-        found = ', '.join(map(str, contents)) if isinstance(contents, dict) else type(contents).__name__
-        raise ValueError(f"{path} has no state dict under '{key}' (it has: {found})")
+        raise ValueError(f"{path} has no state dict under '{key}' (it has: {', '.join(map(str, contents))})")
     return state_dict
 
 

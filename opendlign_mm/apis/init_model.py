@@ -7,9 +7,9 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_to_model
 from torch import nn
 
+from ..models.checkpoints import load_checkpoint, read_checkpoint
 from ..models.trained_state import require_clip_checkpoint
 
 
@@ -33,7 +33,9 @@ def init_model(config: str | Path | Config,
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
-        RuntimeError: The checkpoint belongs to another CLIP (the message names both) or to another model.
+        ValueError: The checkpoint is damaged or holds Python objects.
+        RuntimeError: The checkpoint belongs to another CLIP (the message names both) or to another model, or entries
+            of it are missing.
     """
     if not isinstance(config, Config):
         if not Path(config).is_file():
@@ -43,14 +45,15 @@ def init_model(config: str | Path | Config,
         config.merge_from_dict(cfg_options)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {checkpoint} does not exist; train one with tools/train.py')
-    skip_weights_held_by(checkpoint, config)
+    contents = None if checkpoint is None else read_checkpoint(checkpoint)
+    if contents is not None:
+        _skip_weights_held_by(contents, config)
     init_default_scope(config.get('default_scope', 'mmdet3d'))
     model = MODELS.build(config.model)
     model.dataset_meta = None
-    if checkpoint is not None:
-        contents = _load_checkpoint(str(checkpoint), map_location='cpu')
+    if contents is not None:
         require_clip_checkpoint(contents, str(checkpoint))
-        _load_checkpoint_to_model(model, contents)
+        load_checkpoint(model, contents, checkpoint)
         model.dataset_meta = contents.get('meta', {}).get('dataset_meta')
     model.cfg = config
     return model.to(device).eval()
@@ -67,23 +70,22 @@ def skip_weights_held_by(checkpoint: str | Path | None, cfg: Config) -> bool:
 
     Returns:
         Whether the checkpoint holds a CLIP.
+
+    Raises:
+        ValueError: The checkpoint is damaged or holds Python objects.
     """
-    if checkpoint is None or not Path(checkpoint).is_file() or not _holds_clip(Path(checkpoint)):
+    if checkpoint is None or not Path(checkpoint).is_file():
+        return False
+    # Mapped instead of kept in memory: only the names of the entries are needed.
+    return _skip_weights_held_by(read_checkpoint(checkpoint, mmap=True), cfg)
+
+
+def _skip_weights_held_by(contents: dict, cfg: Config) -> bool:
+    if not any('.clip.' in f'.{key}' for key in contents.get('state_dict', contents)):
         return False
     for backbone in _clip_backbones(cfg.model):
         backbone['pretrained'] = None
     return True
-
-
-def _holds_clip(path: Path) -> bool:
-    """Return whether a checkpoint has entries of a CLIP; False if it cannot be read."""
-    try:
-        # Mapped instead of read: only the names of the entries are needed.
-        contents = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
-    except Exception:
-        return False  # loading it later reports what is wrong with it
-    entries = contents.get('state_dict', contents) if isinstance(contents, dict) else {}
-    return any('.clip.' in f'.{key}' for key in entries)
 
 
 def _clip_backbones(node: Any) -> Iterator[dict]:

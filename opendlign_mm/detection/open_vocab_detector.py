@@ -174,7 +174,8 @@ class OpenVocabDetector3D(Base3DDetector):
         Returns:
             The samples with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and ``proposals_3d``
             (``bboxes_3d``, ``objectness``, and ``class_probabilities`` (K, C), whose rows sum to 1 minus the share of
-            the background). Both are empty if nothing is proposed.
+            the background). Both are empty if nothing is proposed. ``class_names`` in the meta information are the
+            names that labels and probabilities index.
 
         Raises:
             BrokenSceneError: A scene has no points, non-finite ones or no usable boxes, and ``broken_scenes`` is
@@ -198,7 +199,8 @@ class OpenVocabDetector3D(Base3DDetector):
             proposals.class_probabilities = self._classify(crops, points)
             detections.append(self.bbox_head.predict(proposals, proposals.class_probabilities))
             sample.proposals_3d = proposals
-            sample.set_metainfo(dict(num_dropped_proposals=len(proposed) - len(proposals)))
+            sample.set_metainfo(dict(class_names=self.class_names,
+                                     num_dropped_proposals=len(proposed) - len(proposals)))
         return self.add_pred_to_datasample(samples, detections)
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:

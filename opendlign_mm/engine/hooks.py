@@ -7,11 +7,12 @@ from mmdet3d.registry import HOOKS
 from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from ..datasets.scannet_classes import vocabulary_of
 from ..evaluation.results import RESULTS_NAME, results_folder, save_results
+from ..models.checkpoints import load_checkpoint
 from ..models.trained_state import TrainedStateMixin, require_clip_checkpoint
 
 
@@ -68,16 +69,20 @@ def seed_worker(worker_id: int) -> None:
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
-    """Hook that refuses checkpoints of other models, where mmengine would only log the missing entries.
+    """Hook that refuses checkpoints that do not fit the model, where mmengine would only log the differing entries.
 
-    A ``CLIPDepthBackbone`` itself refuses a checkpoint of another CLIP; this hook refuses one that was not made for a
-    model with such a backbone at all. It does nothing for models without one.
+    A test and a resumed training need all entries; a training that starts from the weights of ``load_from`` needs those
+    of its CLIP backbones, see :func:`opendlign_mm.models.checkpoints.load_checkpoint`.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the entries of ``checkpoint`` before the model loads them."""
-        if any(isinstance(module, TrainedStateMixin) for module in runner_model(runner).modules()):
-            require_clip_checkpoint(checkpoint, str(runner._load_from))
+        """Check the entries of ``checkpoint`` before the Runner loads them."""
+        model, source = runner_model(runner), str(runner._load_from or 'the checkpoint')
+        if any(isinstance(module, TrainedStateMixin) for module in model.modules()):
+            require_clip_checkpoint(checkpoint, source)
+        is_training = isinstance(runner._train_loop, BaseLoop)  # a test leaves the loop of training unbuilt
+        purpose = 'resume' if runner._resume else 'initialization' if is_training else 'inference'
+        load_checkpoint(model, checkpoint, source, purpose)
 
 
 @HOOKS.register_module()

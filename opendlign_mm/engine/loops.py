@@ -146,4 +146,5 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
         model = runner_model(self.runner)
         if made_by is not None and made_by != model.backbone.pretrained_branch_identity():
             raise RuntimeError(f'the image features in {dataset.features.root} are of {made_by}, the model is '
-                               f'{model.backbone.pretrained_branch_identity()}; run tools/encode_images.py with its config')
+                               f'{model.backbone.pretrained_branch_identity()}; run tools/encode_images.py with its '
+                               'config')

@@ -79,7 +79,8 @@ class OpenDlign(BaseModel):
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Returns:
-            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,) and ``pred_label``.
+            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,), ``pred_label`` and
+            the ``class_names`` that both index.
             ``'tensor'``: dict branch -> (B, V, D), L2-normalized.
 
         Raises:
@@ -123,8 +124,9 @@ class OpenDlign(BaseModel):
             if 'images' in inputs:
                 predicted['image_embedding'] = self.embed_images(inputs['images'])
         data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]
+        class_names = self._require(self.zero_shot_head, 'zero_shot_head', 'a vocabulary').class_names
         for index, sample in enumerate(data_samples):
-            sample.set_pred_scores(predicted['pred_scores'][index])
+            sample.set_pred_scores(predicted['pred_scores'][index], class_names)
             for name in predicted.keys() - {'pred_scores'}:
                 sample.set_field(predicted[name][index], name, dtype=torch.Tensor)
         return data_samples

@@ -177,7 +177,7 @@ def test_vocabulary_at_run_time():
     detector = tiny_detector('GroundTruthProposals')
     detector.set_vocabulary(['sofa', 'bathtub'])
     sample, = detector.predict(dict(points=[points]), [annotated(truth)])
-    assert detector.class_names == ('sofa', 'bathtub') and set(sample.pred_instances_3d.labels_3d.tolist()) <= {0, 1}
+    assert detector.class_names == sample.class_names == ('sofa', 'bathtub') and set(sample.pred_instances_3d.labels_3d.tolist()) <= {0, 1}
     with pytest.raises(ValueError, match='empty'):
         detector.set_vocabulary([])
     with pytest.raises(ValueError, match='sofa'):

@@ -183,6 +183,7 @@ def test_predict_fills_the_data_samples(model):
     frozen = model.zero_shot_head.scores(model.class_features(), pretrained=pretrained, branches='pretrained')
     for index, sample in enumerate(predicted):
         assert sample is samples[index] and sample.gt_label.tolist() == [index]
+        assert sample.class_names == tuple(NAMES)
         torch.testing.assert_close(sample.pred_scores, scores[index], atol=1e-5, rtol=1e-5)
         assert sample.pred_label.tolist() == [scores[index].argmax().item()]
         torch.testing.assert_close(sample.pred_scores_pretrained, frozen[index].detach(), atol=1e-5, rtol=1e-5)
@@ -260,6 +261,10 @@ def test_shape_data_sample():
     assert sample.gt_label.dtype == torch.int64 and sample.gt_label.shape == (1, )
     assert sample.pred_label.tolist() == [1] and sample.sample_id == '7'
     assert set(sample.to_dict()) == {'sample_id', 'category', 'gt_label', 'pred_scores', 'pred_label'}
+    sample.set_pred_scores(torch.tensor([0.1, 0.7]), ['bed', 'sofa'])
+    assert sample.class_names == ('bed', 'sofa') and 'class_names' in sample.metainfo_keys()
+    with pytest.raises(ValueError, match='pred_scores has 2 classes, class_names has 1'):
+        sample.set_pred_scores(torch.ones(2), ['bed'])
     for label in (-1, 1.5, torch.tensor([1, 2])):
         with pytest.raises(ValueError, match='gt_label must be one class index'):
             sample.set_gt_label(label)

@@ -8,8 +8,9 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
+
+from ...models.checkpoints import read_checkpoint
 
 TOOLBOX_PREFIX = 'mmdet3d::'
 
@@ -29,6 +30,7 @@ class FrozenDetector(nn.Module):
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
         ImportError: The detector needs a package that is not installed; the message names it.
+        ValueError: The checkpoint is damaged or holds Python objects.
         RuntimeError: The checkpoint belongs to another model.
     """
 
@@ -99,7 +101,7 @@ def _build(model: dict, name: str) -> nn.Module:
 
 
 def _load(detector: nn.Module, checkpoint: Path, name: str) -> None:
-    contents = _load_checkpoint(str(checkpoint), map_location='cpu')
+    contents = read_checkpoint(checkpoint)
     state = contents.get('state_dict', contents)
     metadata = getattr(state, '_metadata', None)
     state = OrderedDict((key.removeprefix('module.'), value) for key, value in state.items())
