@@ -5,9 +5,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .checks import checked_angles, checked_clouds, number_between, odd_number, whole_number
 from .numba_backend import project_numba
 from .torch_backends import project_batched, project_dense
-from .views import checked_clouds, view_axes, voxelize
+from .views import view_axes, voxelize
 
 Backend = Literal['auto', 'dense', 'numba', 'cuda']
 
@@ -49,20 +50,16 @@ class ContourAwareProjection:
                  object_ratio: float = .8,
                  depth_bias: float = .2,
                  backend: Backend = 'auto') -> None:
-        self.resolution = _whole('resolution', resolution, 1)
-        self.depth_bins = _whole('depth_bins', depth_bins, 1)
-        self.densify_kernel = _odd('densify_kernel', densify_kernel)
-        self.smooth_kernel = _odd('smooth_kernel', smooth_kernel)
-        self.sigma_space = _between('sigma_space', sigma_space, 0, float('inf'))
-        self.sigma_intensity = _between('sigma_intensity', sigma_intensity, 0, float('inf'))
-        self.view_angles = tuple(float(angle) for angle in view_angles)
-        if not self.view_angles:
-            raise ValueError('view_angles is empty; give at least one azimuth in degrees')
-        self.elevation = _between('elevation', elevation, -90, 90)
-        self.object_ratio = _between('object_ratio', object_ratio, 0, 1, include_high=True)
-        if not 0 <= depth_bias < float('inf'):
-            raise ValueError(f'depth_bias must be >= 0, got {depth_bias}')
-        self.depth_bias = float(depth_bias)
+        self.resolution = whole_number('resolution', resolution, 1)
+        self.depth_bins = whole_number('depth_bins', depth_bins, 1)
+        self.densify_kernel = odd_number('densify_kernel', densify_kernel)
+        self.smooth_kernel = odd_number('smooth_kernel', smooth_kernel)
+        self.sigma_space = number_between('sigma_space', sigma_space, 0, float('inf'))
+        self.sigma_intensity = number_between('sigma_intensity', sigma_intensity, 0, float('inf'))
+        self.view_angles = checked_angles(view_angles)
+        self.elevation = number_between('elevation', elevation, -90, 90)
+        self.object_ratio = number_between('object_ratio', object_ratio, 0, 1, include_high=True)
+        self.depth_bias = number_between('depth_bias', depth_bias, 0, float('inf'), include_low=True)
         if backend not in get_args(Backend):
             raise ValueError(f'backend must be one of {get_args(Backend)}, got {backend!r}')
         self.backend = backend
@@ -76,16 +73,16 @@ class ContourAwareProjection:
         """Project a batch of clouds.
 
         Args:
-            points: (B, N, 3) float tensor, z up, any scale, or a list of B tensors (N_i, 3). An empty cloud has white
-                views.
+            points: (B, N, 3) float tensor, z up, or a list of B tensors (N_i, 3), at any place and scale: clouds in map
+                coordinates are centered in the precision in which they are given. An empty cloud has white views.
 
         Returns:
             (B, V, H, W) float32 in [0, 1] on the device of the input: background 1.0, the nearest surface 0.0.
 
         Raises:
             TypeError: ``points`` is not a tensor or a list of tensors.
-            ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts; or
-                the backend does not support the device of the points.
+            ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts; the
+                clouds are on several devices, or the backend does not support their device.
         """
         clouds = checked_clouds(points)
         if not clouds:
@@ -113,21 +110,3 @@ class ContourAwareProjection:
     def __repr__(self) -> str:
         arguments = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
         return f'{type(self).__name__}({arguments})'
-
-
-def _whole(name: str, value: int, low: int) -> int:
-    if int(value) != value or value < low:
-        raise ValueError(f'{name} must be a whole number >= {low}, got {value}')
-    return int(value)
-
-
-def _odd(name: str, value: int) -> int:
-    if _whole(name, value, 1) % 2 == 0:
-        raise ValueError(f'{name} must be odd, got {value}')
-    return int(value)
-
-
-def _between(name: str, value: float, low: float, high: float, include_high: bool = False) -> float:
-    if not (low < value < high or include_high and value == high):
-        raise ValueError(f'{name} must lie in ({low}, {high}{"]" if include_high else ")"}, got {value}')
-    return float(value)

@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .views import checked_clouds, view_axes
+from .checks import checked_angles, checked_clouds, number_between, odd_number, whole_number
+from .views import normalized_if_needed, view_axes
 
-# PointCLIP V2's ten views: four oblique and four straight ones around the object, and two from above and below, as
+# PointCLIP V2's views are those of a cloud with y up: (x, y, z) with z up becomes (x, z, -y).
+_Y_UP_FROM_Z_UP = torch.tensor([[1., 0, 0], [0, 0, 1], [0, -1, 0]], dtype=torch.float64)
+# Its ten views: four oblique and four straight ones around the object, and two from above and below, as
 # rotations about x, y, z; each is then tilted a little to show more surface.
 _QUARTER = math.pi / 4
 _ROTATIONS = [(k * _QUARTER, 0., 2 * _QUARTER) for k in (1, 3, 5, 7, 0, 2, 4, 6)] + [
@@ -23,25 +26,25 @@ class RealisticProjection:
     depth to few bins.
 
     Args:
-        resolution: Height and width of the voxel grid.
+        resolution: Height and width of a depth map in pixels. As in the released code the voxel grid is larger, by
+            ``densify_kernel - 5`` pixels if that is positive, because densifying pads it by two pixels only.
         depth_bins: Voxels along the viewing direction; two of them stay empty.
-        densify_kernel: Odd side of the square over which a voxel takes the maximum. The padding is two pixels, so the
-            map shrinks by ``densify_kernel - 5`` pixels.
+        densify_kernel: Odd side of the square over which a voxel takes the maximum.
         smooth_kernel: Odd side of the Gaussian filter.
         sigma: Standard deviation of the Gaussian in pixels.
         object_ratio: Share of the frame that the longest side fills, in (0, 1].
         depth_bias: Offset b >= 0 of the depth values: nearness z in [0, 1] becomes (z + b) / (1 + b).
-        view_angles: None for PointCLIP V2's own ten views of a cloud with y up, or the azimuths in degrees of views
-            around a cloud with z up, as in :class:`ContourAwareProjection`.
+        view_angles: Azimuth of each view about the vertical axis in degrees, as in :class:`ContourAwareProjection`;
+            None for PointCLIP V2's own ten views.
         elevation: Height above the horizon, in degrees, of the cameras at ``view_angles``.
         output_resolution: Resize the maps bilinearly to this height and width; None leaves them as they are.
 
     Raises:
-        ValueError: An argument is outside its range.
+        ValueError: An argument is outside its range; the message names it.
     """
 
     def __init__(self,
-                 resolution: int = 112,
+                 resolution: int = 110,
                  depth_bins: int = 8,
                  densify_kernel: int = 7,
                  smooth_kernel: int = 3,
@@ -51,17 +54,18 @@ class RealisticProjection:
                  view_angles: Sequence[float] | None = None,
                  elevation: float = 20.,
                  output_resolution: int | None = None) -> None:
-        if resolution < 8 or depth_bins < 3 or densify_kernel % 2 == 0 or smooth_kernel % 2 == 0:
-            raise ValueError('RealisticProjection needs resolution >= 8, depth_bins >= 3 and odd kernels, got '
-                             f'{resolution}, {depth_bins}, {densify_kernel} and {smooth_kernel}')
-        if not 0 < object_ratio <= 1 or depth_bias < 0 or sigma <= 0:
-            raise ValueError('RealisticProjection needs object_ratio in (0, 1], depth_bias >= 0 and sigma > 0, got '
-                             f'{object_ratio}, {depth_bias} and {sigma}')
-        self.resolution, self.depth_bins = resolution, depth_bins
-        self.densify_kernel, self.smooth_kernel, self.sigma = densify_kernel, smooth_kernel, sigma
-        self.object_ratio, self.depth_bias = object_ratio, depth_bias
-        self.view_angles = None if view_angles is None else tuple(float(angle) for angle in view_angles)
-        self.elevation, self.output_resolution = elevation, output_resolution
+        self.resolution = whole_number('resolution', resolution, 8)
+        self.depth_bins = whole_number('depth_bins', depth_bins, 3)
+        self.densify_kernel = odd_number('densify_kernel', densify_kernel)
+        self.smooth_kernel = odd_number('smooth_kernel', smooth_kernel)
+        self.sigma = number_between('sigma', sigma, 0, float('inf'))
+        self.object_ratio = number_between('object_ratio', object_ratio, 0, 1, include_high=True)
+        self.depth_bias = number_between('depth_bias', depth_bias, 0, float('inf'), include_low=True)
+        self.view_angles = None if view_angles is None else checked_angles(view_angles)
+        self.elevation = number_between('elevation', elevation, -90, 90)
+        self.output_resolution = None
+        if output_resolution is not None:
+            self.output_resolution = whole_number('output_resolution', output_resolution, 1)
 
     @property
     def num_views(self) -> int:
@@ -72,8 +76,8 @@ class RealisticProjection:
         """Project a batch of clouds.
 
         Args:
-            points: (B, N, 3) float tensor, any scale, or a list of B tensors (N_i, 3). An empty cloud has white
-                views.
+            points: (B, N, 3) float tensor, z up, or a list of B tensors (N_i, 3), at any place and scale. An empty
+                cloud has white views.
 
         Returns:
             (B, V, H, W) float32 in [0, 1] on the device of the input, white background 1.0, near is dark.
@@ -83,12 +87,13 @@ class RealisticProjection:
             ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts.
         """
         clouds = checked_clouds(points)
-        maps = torch.stack([self._depth_maps(cloud) for cloud in clouds]) if clouds else torch.ones(
-            0, self.num_views, self.resolution, self.resolution)
-        if self.output_resolution is not None and len(clouds):
-            size = (self.output_resolution, ) * 2
-            maps = F.interpolate(maps, size, mode='bilinear', align_corners=False)
-        return maps
+        size = (self.output_resolution or self.resolution,) * 2
+        if not clouds:
+            return torch.ones(0, self.num_views, *size, device=points.device if isinstance(points, Tensor) else None)
+        depth_views = torch.stack([self._depth_maps(cloud) for cloud in clouds])
+        if self.output_resolution is not None:
+            depth_views = F.interpolate(depth_views, size, mode='bilinear', align_corners=False)
+        return depth_views
 
     def _axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Return the down, right and toward-the-viewer axes, each (V, 3)."""
@@ -97,15 +102,17 @@ class RealisticProjection:
             return -up, right, toward
         rotations = torch.stack([_rotation(0., tilt, 0.) @ _rotation(*angles)
                                  for angles, tilt in zip(_ROTATIONS, _TILTS, strict=True)])
-        down, right, toward = rotations.to(device, torch.float32).unbind(1)
+        down, right, toward = (rotations @ _Y_UP_FROM_Z_UP).to(device, torch.float32).unbind(1)
         return down, right, toward
 
     def _depth_maps(self, cloud: Tensor) -> Tensor:
         """Project one cloud (N, 3) to (V, H, W)."""
-        size, bins = self.resolution, self.depth_bins
+        pad = min(2, self.densify_kernel // 2)
+        size, bins = self.resolution + self.densify_kernel - 1 - 2 * pad, self.depth_bins
         grid = cloud.new_zeros(self.num_views, bins * size * size, dtype=torch.float32)
         if len(cloud):
-            inside = torch.stack([axis @ cloud.float().T for axis in self._axes(cloud.device)])  # (3, V, N)
+            cloud = normalized_if_needed(cloud)
+            inside = torch.stack([axis @ cloud.T for axis in self._axes(cloud.device)])  # (3, V, N)
             low, high = inside.amin(-1, True), inside.amax(-1, True)
             longest = (high - low).amax(0, True)
             unit = torch.where(longest > 0, longest, torch.ones_like(longest))
@@ -116,7 +123,7 @@ class RealisticProjection:
             index = (depth.ceil().clamp(0, bins - 1) * size + row) * size + column
             grid.scatter_reduce_(1, index.long(), depth.clamp(1, bins - 2), 'amax')
         grid = grid.view(self.num_views, 1, bins, size, size)
-        grid = F.max_pool3d(grid, (1, self.densify_kernel, self.densify_kernel), 1, (0, 2, 2))
+        grid = F.max_pool3d(grid, (1, self.densify_kernel, self.densify_kernel), 1, (0, pad, pad))
         nearness = F.conv3d(grid, self._gaussian(grid), padding=(0, self.smooth_kernel // 2, self.smooth_kernel // 2))
         nearness = nearness.squeeze(1).amax(1)
         return 1 - nearness / nearness.amax((1, 2), True).clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""Geometry of the depth views: batches of clouds, camera axes, and the voxels that a cloud hits in each view."""
+"""Geometry of the depth views: camera axes, the cloud along them, and the voxels that it hits in each view."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,36 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-def checked_clouds(points: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """Return a batch of clouds as a list, after checking it.
-
-    Args:
-        points: (B, N, 3) float tensor, or a list of B float tensors (N_i, 3).
-
-    Raises:
-        TypeError: ``points`` is not a float tensor or a list of float tensors.
-        ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts.
-    """
-    if isinstance(points, Tensor):
-        if points.dim() != 3 or points.shape[-1] != 3:
-            raise ValueError(f'points must have shape (B, N, 3), got {tuple(points.shape)}; '
-                             'use points[None, :, :3] for one cloud')
-        clouds = list(points)
-    elif isinstance(points, (list, tuple)) and all(isinstance(cloud, Tensor) for cloud in points):
-        clouds = list(points)
-    else:
-        raise TypeError(f'points must be a (B, N, 3) tensor or a list of (N_i, 3) tensors, got {type(points).__name__}')
-    for index, cloud in enumerate(clouds):
-        if cloud.dim() != 2 or cloud.shape[1] != 3:
-            raise ValueError(f'cloud {index} must have shape (N, 3), got {tuple(cloud.shape)}')
-        if not cloud.is_floating_point():
-            raise TypeError(f'cloud {index} must be a float tensor, got {cloud.dtype}')
-        bad = int((~torch.isfinite(cloud).all(1)).sum())
-        if bad:
-            raise ValueError(f'cloud {index} has {bad} of {len(cloud)} points with NaN or infinite coordinates; '
-                             'remove them before the projection')
-    return clouds
+# Distance from the origin, in units of half the size of a cloud, up to which float32 keeps it to 1e-5 of its size.
+FAR = 200
+# Half sizes whose squares are far from overflow and underflow in float32.
+NORMAL_SIZES = (1e-15, 1e15)
 
 
 def view_axes(angles: Sequence[float], elevation: float, device: torch.device | str | None,
@@ -63,11 +37,35 @@ def view_axes(angles: Sequence[float], elevation: float, device: torch.device | 
     return right, up, toward
 
 
+def normalized_if_needed(points: Tensor) -> Tensor:
+    """Return a cloud as float32, centered and divided by its size where float32 would lose its shape otherwise.
+
+    float32 has 24 bits. A cloud in map coordinates, a million meters from the origin, would be rounded to 6 cm, and
+    numbers beyond 1e38 would become infinite. Views do not depend on position and scale, so such clouds are normalized
+    in the precision in which they are given. All others keep their coordinates.
+
+    Args:
+        points: (N, 3) float, N >= 1, finite.
+
+    Returns:
+        (N, 3) float32.
+    """
+    if points.dtype not in (torch.float32, torch.float64):
+        points = points.float()
+    low, high = points.amin(0).tolist(), points.amax(0).tolist()
+    half_size = max(upper / 2 - lower / 2 for lower, upper in zip(low, high, strict=True))
+    reach = max(map(abs, low + high))
+    if reach <= FAR * half_size and NORMAL_SIZES[0] < half_size < NORMAL_SIZES[1]:
+        return points.float()
+    middle = points.new_tensor([lower / 2 + upper / 2 for lower, upper in zip(low, high, strict=True)])
+    return ((points - middle) / (half_size or 1.)).float()
+
+
 class PointsInViews(NamedTuple):
     """The points of one cloud along the axes of V views, and their extent.
 
     Attributes:
-        coordinates: Coordinates along the right, up and toward axes, three float32 (V, N).
+        coordinates: Coordinates along the right, up and toward axes, three (V, N).
         low: Smallest coordinate on each axis, three (V, 1).
         high: Largest coordinate on each axis, three (V, 1).
         unit: Longest side of the cloud in each view, (V, 1), > 0; 1 where all points coincide.
@@ -79,8 +77,8 @@ class PointsInViews(NamedTuple):
 
 
 def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
-    """Transform a cloud (N, 3), N >= 1, to the camera axes of :func:`view_axes`."""
-    points = points.float()
+    """Transform a cloud (N, 3), N >= 1, to the camera axes of :func:`view_axes`, in the precision of the axes."""
+    points = points.to(axes[0].dtype)
     x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
     coordinates = [x * axis[:, 0:1] + y * axis[:, 1:2] + z * axis[:, 2:3] for axis in axes]
     low, high = [c.amin(1, True) for c in coordinates], [c.amax(1, True) for c in coordinates]
@@ -116,14 +114,14 @@ def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: in
     side, so a flat object stays flat.
 
     Args:
-        points: (N, 3) float, N >= 1, finite, z up, any unit.
+        points: (N, 3) float, N >= 1, finite, z up, at any place and scale.
         axes: Result of :func:`view_axes`.
         resolution: Height and width of the image in pixels.
         depth_bins: Number of bins along the viewing direction.
         object_ratio: Share of the frame that the longest side fills, in (0, 1].
         depth_bias: Offset of the depth values: nearness z in [0, 1] is stored as (z + depth_bias) / (1 + depth_bias).
     """
-    (u, v, t), (u_low, v_low, _), (u_high, v_high, t_high), unit = points_in_views(points, axes)
+    (u, v, t), (u_low, v_low, _), (u_high, v_high, t_high), unit = points_in_views(normalized_if_needed(points), axes)
     span = object_ratio * (resolution - 1)
     middle = .5 * (resolution - 1)
     column = torch.floor(((u - u_low) - .5 * (u_high - u_low)) / unit * span + middle + .5)

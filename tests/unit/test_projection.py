@@ -124,6 +124,25 @@ def test_scale_and_position_do_not_matter():
     assert torch.equal(project(points[None] * 4), expected), 'a power of two is exact'
 
 
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize('shift', [(1e6, -2e6, 5e2), (-4e7, 0, 0)])
+def test_clouds_far_from_the_origin_have_the_views_of_the_centered_cloud(dtype, shift):
+    """Map coordinates: what the given precision still holds of the cloud is what the views show."""
+    project, shift = ContourAwareProjection(**SMALL), torch.tensor(shift, dtype=torch.float64)
+    size = 1 if dtype == torch.float64 else 1e4  # float32 holds a shape that far away only if it is large
+    far = (cloud().double() * size + shift).to(dtype)
+    expected = project((far.double() - shift)[None])
+    assert share_of_different_pixels(expected, project(cloud()[None])) < (.002 if size == 1 else .02)
+    assert share_of_different_pixels(project(far[None]), expected) < .002
+
+
+@pytest.mark.parametrize('scale', [1e-35, 1e-20, 1e20, 1e35, 1e200])
+def test_extreme_scales_do_not_matter(scale):
+    project, points = ContourAwareProjection(**SMALL), cloud().double() * scale
+    for cloud_of in ((points.float(), points) if 1e-36 < scale < 1e37 else (points,)):
+        assert share_of_different_pixels(project(cloud_of[None]), project(cloud()[None])) < .01
+
+
 def test_rotating_the_object_shifts_the_views():
     angle = torch.deg2rad(torch.tensor(30.))
     rotation = torch.tensor(((angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0), (0, 0, 1)))
@@ -176,12 +195,17 @@ def test_wrong_types(points):
         ContourAwareProjection()(points)
 
 
+def test_points_that_require_gradients_are_projected():
+    points = cloud()[None].requires_grad_()
+    assert torch.equal(ContourAwareProjection(**SMALL)(points), ContourAwareProjection(**SMALL)(points.detach()))
+
+
 @pytest.mark.parametrize('name, value', [
     ('resolution', 0), ('depth_bins', 0), ('densify_kernel', 4), ('smooth_kernel', 0), ('sigma_space', 0.),
-    ('sigma_intensity', -1.), ('view_angles', ()), ('elevation', 90.), ('object_ratio', 1.5), ('depth_bias', -.1),
-    ('backend', 'numpy')])
+    ('sigma_intensity', -1.), ('view_angles', ()), ('view_angles', (float('nan'),)), ('elevation', 90.),
+    ('object_ratio', 1.5), ('depth_bias', -.1), ('backend', 'numpy')])
 def test_arguments_are_checked(name, value):
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=f'{name} must'):
         ContourAwareProjection(**{name: value})
 
 

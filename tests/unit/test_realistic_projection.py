@@ -14,8 +14,48 @@ def cloud(category='chair', n=800, seed=0):
 
 def test_equals_the_released_projection(shared_dir):
     data = np.load(shared_dir / 'parity' / 'released' / 'projections.npz')
-    depth_views = RealisticProjection()(torch.from_numpy(data['points'])[None])[0]
+    x, y, z = torch.from_numpy(data['points']).T  # the released code takes y as up
+    depth_views = RealisticProjection()(torch.stack((x, -z, y), dim=1)[None])[0]
     np.testing.assert_allclose(depth_views.numpy(), data['pointclip_v2'], atol=1e-5)
+
+
+def test_own_views_show_a_cloud_with_z_up_upright():
+    """A post on a wide foot: in the eight views around it the foot is below the post, in the last two around it."""
+    generator = torch.Generator().manual_seed(0)
+    foot, post = (torch.rand(1500, 3, generator=generator) - .5 for _ in range(2))
+    points = torch.cat((foot * torch.tensor([1., 1, .1]), post * torch.tensor([.1, .1, 1]) + torch.tensor([0, 0, .5])))
+    views = RealisticProjection()([points])[0] < .99
+    for view in views[:8]:
+        seen = view.any(1).nonzero()[:, 0]
+        width = view[seen.min():seen.max() + 1].float().sum(1)
+        top, bottom = width[:len(width) // 4].mean(), width[-len(width) // 4:].mean()
+        assert bottom > 2 * top, (top, bottom)
+    for view in views[8:]:
+        rows, columns = view.nonzero().float().T
+        assert abs(rows.mean() - columns.mean()) < 15 and view.float().mean() > .2
+
+
+@pytest.mark.parametrize('densify_kernel', [1, 3, 5, 7, 11])
+@pytest.mark.parametrize('view_angles', [None, (0, 90)])
+def test_depth_maps_have_the_resolution_that_is_asked_for(densify_kernel, view_angles):
+    for resolution in (64, 110, 224):
+        project = RealisticProjection(resolution, densify_kernel=densify_kernel, view_angles=view_angles)
+        views = project([cloud()])
+        assert views.shape == (1, project.num_views, resolution, resolution)
+        assert torch.equal(views.amin((2, 3)), torch.zeros(1, project.num_views)) and views.max() == 1
+        # The longest side fills four fifths of the frame, and densifying adds half its kernel on each side.
+        dark = (views[0] < 1).nonzero()[:, 1:]
+        side = (dark.amax(0) - dark.amin(0)).max() + 1
+        assert side == pytest.approx(.8 * resolution + densify_kernel + 2, abs=.07 * resolution)
+
+
+def test_far_clouds_have_the_views_of_the_centered_cloud():
+    points = cloud().double()
+    for view_angles in (None, (0, 60)):
+        project = RealisticProjection(view_angles=view_angles)
+        expected = project([points])
+        far = project([points + torch.tensor([4.5e5, 5.4e6, 300], dtype=torch.float64)])
+        assert ((far - expected).abs() > 1 / 255).float().mean() < .002
 
 
 def test_invariances_and_range():
@@ -41,12 +81,17 @@ def test_empty_cloud_and_single_point():
     project = RealisticProjection(view_angles=(0, ))
     assert (project([torch.zeros(0, 3)]) == 1).all()
     assert (project([torch.ones(1, 3)]) < 1).any()
+    assert project([]).shape == (0, 1, 110, 110)
+    assert RealisticProjection(output_resolution=32)(torch.zeros(0, 9, 3)).shape == (0, 10, 32, 32)
 
 
-@pytest.mark.parametrize('kwargs', [dict(depth_bins=2), dict(densify_kernel=4), dict(object_ratio=0.), dict(sigma=0.)])
-def test_refuses(kwargs):
-    with pytest.raises(ValueError, match='RealisticProjection needs'):
-        RealisticProjection(**kwargs)
+@pytest.mark.parametrize('name, value', [
+    ('resolution', 7), ('depth_bins', 2), ('densify_kernel', 4), ('smooth_kernel', 2), ('sigma', 0.),
+    ('object_ratio', 0.), ('object_ratio', float('nan')), ('depth_bias', -.1), ('view_angles', ()),
+    ('view_angles', (0, float('inf'))), ('elevation', 90.), ('output_resolution', 0)])
+def test_arguments_are_checked(name, value):
+    with pytest.raises(ValueError, match=f'{name} must'):
+        RealisticProjection(**{name: value})
 
 
 def test_config_names_the_projection():

@@ -81,6 +81,16 @@ def test_matrices_take_points_to_their_pixels(points):
             assert (silhouette ^ (view < 1)).sum() <= .05 * (view < 1).sum()
 
 
+def test_map_coordinates_are_not_rounded(points):
+    """float64 points 5,000 km from the origin have the views of the cloud at the origin, which float32 would lose."""
+    at_home = ProjectPointsToDepth(PROJECTION)(dict(points=points))['depth_views']
+    points = points.astype(np.float64) + [4.5e5, 5.4e6, 300]
+    far = ProjectPointsToDepth(PROJECTION)(dict(points=points))['depth_views']
+    assert (np.abs(far - at_home) > 1 / 255).mean() < .002
+    with pytest.raises(ValueError, match='too far from the origin.*center them'):
+        ProjectPointsToDepth(PROJECTION, with_matrices=True)(dict(points=points))
+
+
 def test_depth_view_becomes_an_image(points):
     results = ProjectPointsToDepth(PROJECTION, with_matrices=True)(dict(points=points))
     results = TRANSFORMS.build(dict(type='DepthViewToImage', view=1))(results)

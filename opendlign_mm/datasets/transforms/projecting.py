@@ -10,6 +10,8 @@ from torch import Tensor
 from ...projection import ContourAwareProjection, build_projection, view_axes
 from ...projection.views import points_in_views
 
+MAX_PIXEL_OFFSET = 1e6  # float32 has 24 bits: beyond it a matrix is wrong by more than a tenth of a pixel
+
 
 @TRANSFORMS.register_module()
 class ProjectPointsToDepth(BaseTransform):
@@ -119,19 +121,22 @@ def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
         (V, 4, 4) float32 on the device of ``points``. Row 0 gives the column, row 1 the image row, both in pixels with
         (0, 0) the center of the upper left pixel. An empty cloud has the matrices of a cloud at the origin.
     """
-    axes = view_axes(projection.view_angles, projection.elevation, points.device)
+    axes = view_axes(projection.view_angles, projection.elevation, points.device, torch.float64)
     right, up, _ = axes
     seen = points_in_views(points if len(points) else points.new_zeros(1, 3), axes)
     pixels_per_unit = projection.object_ratio * (projection.resolution - 1) / seen.unit[:, 0]
     middle = [(low + high)[:, 0] / 2 for low, high in zip(seen.low, seen.high)]
 
-    matrices = points.new_zeros(len(right), 4, 4)
+    matrices = right.new_zeros(len(right), 4, 4)
     matrices[:, 0, :3] = right * pixels_per_unit[:, None]
     matrices[:, 1, :3] = -up * pixels_per_unit[:, None]
     matrices[:, 0, 3] = .5 * (projection.resolution - 1) - middle[0] * pixels_per_unit
     matrices[:, 1, 3] = .5 * (projection.resolution - 1) + middle[1] * pixels_per_unit
     matrices[:, 2:, 3] = 1
-    return matrices
+    if matrices[:, :2, 3].abs().max() > MAX_PIXEL_OFFSET:
+        raise ValueError('the points are too far from the origin, compared with their size, for matrices to their '
+                         'pixels; center them before')
+    return matrices.float()
 
 
 def point_coordinates(results: dict, key: str = 'points') -> Tensor:
@@ -142,7 +147,8 @@ def point_coordinates(results: dict, key: str = 'points') -> Tensor:
         key: Where the points are.
 
     Returns:
-        (N, 3) float32 tensor.
+        (N, 3) tensor, float64 if the points are, float32 otherwise: the projection centers clouds in map coordinates,
+        which float32 would round.
 
     Raises:
         ValueError: There are no points, or their shape is another one.
@@ -157,4 +163,4 @@ def point_coordinates(results: dict, key: str = 'points') -> Tensor:
     if not isinstance(points, Tensor) or points.ndim != 2 or points.shape[1] < 3:
         shape = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
         raise ValueError(f"'{key}' must be (N, >=3) with x, y, z first, got {shape}")
-    return points[:, :3].float()
+    return points[:, :3] if points.dtype == torch.float64 else points[:, :3].float()
