@@ -26,7 +26,7 @@ load_points = dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, us
 sample_points = dict(type='PointSample', num_points=10000)
 train_pipeline = [
     load_points,
-    dict(type='CheckScenePoints', broken='skip'),
+    dict(type='CheckScenePoints'),
     dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     dict(type='GlobalAlignment', rotation_axis=2),
     dict(type='RandomCuboid', min_points=15000),
@@ -40,7 +40,7 @@ test_pipeline = [
     dict(type='GlobalAlignment', rotation_axis=2),
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]
-rooms = dict(type='OpenVocabScanNetDataset', data_root=data_root)
+rooms = dict(data_root=data_root)
 
 train_dataloader = dict(
     batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline, **rooms)))

@@ -30,7 +30,7 @@ train_dataloader = dict(
         data_root=data_root,
         pipeline=train_pipeline,
         # One unreadable image of half a million should not end a training.
-        skip_broken=True))
+        on_unreadable='skip'))
 
 test_pipeline = [dict(type='LoadDepthViews'), dict(type='PackShapeInputs')]
 test_dataloader = dict(
@@ -44,5 +44,5 @@ test_dataloader = dict(
         dataset='modelnet40',
         pipeline=test_pipeline,
         test_mode=True))
-test_cfg = dict()
+test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -42,5 +42,5 @@ test_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='BuiltInShapes', split='test', num_per_category=20, num_points=10000, pipeline=test_pipeline))
-test_cfg = dict()
+test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -9,7 +9,7 @@ CHECKPOINT is that of an aligned opendlign_h14. Boxes from other sources, after
 --cfg-options model.proposals._delete_=True:
     model.proposals.type=GroundTruthProposals
     model.proposals.type=ClusterProposals
-    model.proposals.type=FileProposals model.proposals.folder=boxes
+    model.proposals.type=FileProposals model.proposals.folder=boxes model.proposals.on_unreadable=skip
     model.proposals.type=DetectorProposals model.proposals.config=mmdet3d::votenet/votenet_8xb8_scannet-3d.py \
         model.proposals.checkpoint=votenet.pth
 """
@@ -35,7 +35,6 @@ model = dict(
     max_proposals=256,
     box_margin=0.,
     min_points=5,
-    broken_scenes='empty',
     bbox_head=dict(
         type='OpenVocabBBoxHead',
         temperature=0.01,

@@ -13,12 +13,14 @@ model = dict(proposals=dict(
 
 test_pipeline = [
     dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
+    dict(type='CheckScenePoints'),
     dict(type='Pack3DDetInputs', keys=['points'])]
 test_dataloader = dict(dataset=dict(
     _delete_=True,
-    type='SUNRGBDDataset',
+    type='OpenVocabSUNRGBDDataset',
     data_root=data_root,
     ann_file='sunrgbd_infos_val.pkl',
     pipeline=test_pipeline,
     test_mode=True,
-    box_type_3d='Depth'))
+    box_type_3d='Depth',
+    on_unreadable='skip'))

@@ -59,5 +59,5 @@ test_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='BuiltInShapes', split='test', num_per_category=100, scan_like=0., pipeline=test_pipeline))
-test_cfg = dict()
+test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

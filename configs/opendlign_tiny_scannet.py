@@ -24,7 +24,6 @@ model = dict(
         type='OpenDlign',
         backbone=_base_.clip_backbone,
         zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum')),
-    broken_scenes='empty',
     # A small CLIP is overconfident: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
     # rewards. Chosen on the rooms of make_rooms.py --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.05))

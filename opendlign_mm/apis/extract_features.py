@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from ..datasets.readable import ReadableObjects, Unreadable
+from ..datasets.unreadable import Unreadable, UnreadableRecords
 from ..models import OpenDlign
 from ..structures import ShapeDataSample
 
@@ -55,14 +55,14 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
     indices = range(len(dataset)) if indices is None else list(indices)
     skipped = {} if skipped is None else skipped
     branches = tuple(branches or model.backbone.branches)
-    loader = DataLoader(ReadableObjects(Subset(dataset, indices)), batch_size, num_workers=num_workers, collate_fn=list)
+    loader = DataLoader(Subset(UnreadableRecords(dataset), indices), batch_size, num_workers=num_workers, collate_fn=list)
     broken, remaining = 0, iter(indices)
     with tqdm(total=len(indices), desc=title, unit='shape', leave=False) as progress:
         for batch in loader:
             progress.update(len(batch))
             batch = [(index, sample) for sample, index in zip(batch, remaining)]
             readable = [(int(index), sample) for index, sample in batch if not isinstance(sample, Unreadable)]
-            failed = {int(index): sample.problem for index, sample in batch if isinstance(sample, Unreadable)}
+            failed = {int(index): str(sample) for index, sample in batch if isinstance(sample, Unreadable)}
             broken += len(failed)
             skipped.update(failed)
             if not readable:

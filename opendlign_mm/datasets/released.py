@@ -1,4 +1,5 @@
 """Datasets in the layout that the authors of OpenDlign released: depth maps, and depth-aligned images."""
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -77,7 +78,7 @@ class DepthAlignedShapes(ShapeDataset):
     """``<data_root>/<dataset>/depth_map/<id>_dm.npy`` and ``<data_root>/<dataset>/depth_align_img/<id>/{0..9}.png``.
 
     Put ``LoadDepthViews`` and ``LoadDepthAlignedImages`` first in the pipeline. The objects have no class: alignment
-    uses none. Objects with one half only are left out and counted in the log.
+    uses none.
 
     Args:
         data_root: Folder of the released data.
@@ -88,7 +89,8 @@ class DepthAlignedShapes(ShapeDataset):
         kwargs: See :class:`ShapeDataset`.
 
     Raises:
-        FileNotFoundError: A folder is missing; the message says how to get it.
+        FileNotFoundError: A folder is missing, or with ``on_unreadable='error'`` objects lack one of both; the message
+            says how to get it.
         ValueError: No object has both depth map and images.
     """
 
@@ -117,8 +119,13 @@ class DepthAlignedShapes(ShapeDataset):
                              f'objects, but none of the {len(wanted)} objects to train on has both. {self.remedy}')
         if len(complete) < len(wanted):
             missing = sorted(wanted - set(complete))
-            print_log(f'{len(missing)} of {len(wanted)} objects lack depth map or images and are left out: '
-                      f'{", ".join(missing[:3])}{", ..." * (len(missing) > 3)}', 'current')
+            problem = (f'{len(missing)} of {len(wanted)} objects lack a depth map or images: {", ".join(missing[:3])}'
+                       f'{", ..." * (len(missing) > 3)}')
+            if self.on_unreadable == 'error':
+                raise FileNotFoundError(f"{problem}. {self.remedy} on_unreadable='skip' takes the others.")
+            print_log(f'skipping unreadable samples: {problem}', 'current', logging.WARNING)
+            if self.test_mode:  # which counts them
+                complete = sorted(wanted)
         return None, [dict(sample_id=f'{self.dataset}/{name}', depth_path=os.path.join(depth, f'{name}{DEPTH_SUFFIX}'),
                            image_paths=[os.path.join(images, name, f'{view}.png') for view in range(self.num_views)])
                       for name in complete]

@@ -2,15 +2,12 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from .source_files import required
-
-# Of all objects: more than that is no accident of single files.
-MOST_BROKEN = .01
+from .unreadable import OnUnreadable, UnreadablePolicy
 
 
 def spoken(name: str) -> str:
@@ -18,7 +15,7 @@ def spoken(name: str) -> str:
     return name.replace('_', ' ').strip()
 
 
-class ShapeDataset(BaseDataset):
+class ShapeDataset(UnreadablePolicy, BaseDataset):
     """Base of the datasets of single objects.
 
     A subclass says in :meth:`read_records` which objects there are and what the dataset itself calls their classes.
@@ -32,11 +29,10 @@ class ShapeDataset(BaseDataset):
             follow it, and objects of other classes are left out. Spaces and underscores in names are the same.
         data_prefix: Folders relative to ``data_root``.
         pipeline: Transforms, as in any mmengine dataset.
-        skip_missing: Leave out listed objects whose file is not there, and count them in the log, where only a part of
-            the data was fetched.
-        skip_broken: In training, take another object in the place of one whose files cannot be read, and log which. It
-            is an error once more than one in a hundred is broken. A test (``test_mode``) never does so: its figures
-            would be those of other objects.
+        on_unreadable: 'error', or 'skip' samples whose files are missing or cannot be read; see
+            :mod:`opendlign_mm.datasets.unreadable`. A training leaves out listed objects without a file, and takes
+            another object in the place of one whose file cannot be read; more than one in a hundred of the latter is
+            an error.
         kwargs: Further arguments of mmengine's ``BaseDataset``: indices, test_mode, lazy_init, serialize_data, ...
 
     Raises:
@@ -47,6 +43,8 @@ class ShapeDataset(BaseDataset):
     # The benchmark's name in tables of results, kept in ``metainfo``.
     benchmark: str | None = None
     remedy = 'Point to the dataset with --cfg-options data_root=DIR.'
+    # More than that is no accident of single files.
+    most_unreadable = .01
 
     def __init__(self,
                  data_root: str,
@@ -54,14 +52,12 @@ class ShapeDataset(BaseDataset):
                  metainfo: dict | None = None,
                  data_prefix: dict | None = None,
                  pipeline: Sequence = (),
-                 skip_missing: bool = False,
-                 skip_broken: bool = False,
+                 on_unreadable: OnUnreadable = 'error',
                  **kwargs) -> None:
-        self.skip_missing, self.skip_broken = skip_missing, skip_broken
-        self._broken: dict[int, str] = {}
         self.check_files(data_root=data_root, ann_file=ann_file, **(data_prefix or {}))
         super().__init__(ann_file=ann_file, metainfo=metainfo, data_root=str(data_root),
-                         data_prefix=dict(data_prefix or dict(pts='')), pipeline=list(pipeline), **kwargs)
+                         data_prefix=dict(data_prefix or dict(pts='')), pipeline=list(pipeline),
+                         on_unreadable=on_unreadable, **kwargs)
 
     def check_files(self, data_root: str, ann_file: str = '', **folders: str) -> None:
         """Raise ``FileNotFoundError`` if a file or folder is missing without which there is no dataset."""
@@ -77,37 +73,23 @@ class ShapeDataset(BaseDataset):
         raise NotImplementedError
 
     def with_file(self, records: list[dict]) -> list[dict]:
-        """Records of a list whose ``points_path`` is there: all, or with ``skip_missing`` those that are.
+        """Return the records of a list whose ``points_path`` exists.
+
+        With ``on_unreadable='skip'`` a training gets those that exist, with a line in the log; a test gets all, so that
+        the missing ones are counted as unreadable.
 
         Raises:
-            FileNotFoundError: Files are missing; the message counts them.
+            FileNotFoundError: Files are missing and not to be skipped, or all are; the message counts them.
         """
-        there = [record for record in records if Path(record['points_path']).is_file()]
-        if len(there) == len(records):
+        existing = [record for record in records if Path(record['points_path']).is_file()]
+        if len(existing) == len(records):
             return records
-        missing = f'{len(records) - len(there)} of {len(records)} objects have no file below {self.data_root}'
-        if self.skip_missing and there:
-            print_log(f'{type(self).__name__}: {missing} and are left out', 'current')
-            return there
+        missing = f'{len(records) - len(existing)} of {len(records)} objects have no file below {self.data_root}'
+        if self.on_unreadable == 'skip' and existing:
+            print_log(f'{type(self).__name__}: {missing} and are skipped', 'current', logging.WARNING)
+            return records if self.test_mode else existing
         first = next(record['points_path'] for record in records if not Path(record['points_path']).is_file())
-        raise FileNotFoundError(f'{missing}, the first is {first}. {self.remedy} With skip_missing=True the others are '
-                                'taken.')
-
-    def prepare_data(self, idx: int) -> Any:
-        """Pass an object through the pipeline; None, for which mmengine takes another one, if it is skipped."""
-        if self.test_mode or not self.skip_broken:
-            return super().prepare_data(idx)
-        try:
-            return super().prepare_data(idx)
-        except (OSError, ValueError) as error:
-            problem = str(error)
-        if idx not in self._broken:
-            self._broken[idx] = problem
-            print_log(f'Skipped, the {len(self._broken)}. object that this process cannot read: {problem}', 'current',
-                      logging.WARNING)
-        if len(self._broken) > max(MOST_BROKEN * len(self), 1):
-            raise ValueError(f'{len(self._broken)} of {len(self)} objects cannot be read, the last: {problem}')
-        return None
+        raise FileNotFoundError(f"{missing}, the first is {first}. {self.remedy} on_unreadable='skip' takes the others.")
 
     def load_data_list(self) -> list[dict]:
         """One record an object."""

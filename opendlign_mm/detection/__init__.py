@@ -1,6 +1,5 @@
 """Open-vocabulary 3D detection: class-agnostic boxes, the depth views of their points, and classes from prompts."""
 from ..box_ops.points_in_boxes import crop_points, points_in_boxes
-from ..point_ops.checks import BrokenSceneError
 from .open_vocab_bbox_head import OpenVocabBBoxHead
 from .open_vocab_detector import OpenVocabDetector3D
 from .proposals import (
@@ -13,6 +12,6 @@ from .proposals import (
 from .three_detr import ThreeDETR
 
 __all__ = [
-    'BrokenSceneError', 'ClusterProposals', 'DetectorProposals', 'FileProposals', 'GroundTruthProposals',
+    'ClusterProposals', 'DetectorProposals', 'FileProposals', 'GroundTruthProposals',
     'OpenVocabBBoxHead', 'OpenVocabDetector3D', 'ThreeDETR', 'ThreeDETRProposals', 'crop_points', 'points_in_boxes'
 ]

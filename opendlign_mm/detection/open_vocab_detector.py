@@ -1,21 +1,18 @@
 """Open-vocabulary 3D detection: class-agnostic boxes and classes from prompts (OpenDlign, section 4.4)."""
-import logging
 from collections.abc import Sequence
 
 import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
-from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..box_ops.points_in_boxes import crop_points
 from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
-from ..point_ops.checks import BrokenSceneError, check_points
+from ..point_ops.checks import check_points
 from ..projection import build_projection
-from .proposals.base import no_proposals
 
 
 @MODELS.register_module()
@@ -42,9 +39,6 @@ class OpenVocabDetector3D(Base3DDetector):
         box_margin: Distance in meters by which boxes are extended on each side before their points are cropped.
         min_points: Smallest number of points of a box; other boxes are dropped and counted in the result's
             metainfo ``num_dropped_proposals``.
-        broken_scenes: What :meth:`predict` does with a scene without points, with non-finite ones or without
-            usable boxes: 'raise' an error, or give an 'empty' result with a warning that names the scene, so that one
-            file does not end a test of thousands.
         data_preprocessor: mmdet3d's ``Det3DDataPreprocessor`` by default.
         init_cfg: Initialization config of mmengine.
     """
@@ -59,7 +53,6 @@ class OpenVocabDetector3D(Base3DDetector):
                  max_proposals: int | None = None,
                  box_margin: float = 0.,
                  min_points: int = 5,
-                 broken_scenes: str = 'raise',
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
@@ -76,9 +69,7 @@ class OpenVocabDetector3D(Base3DDetector):
             raise ValueError(f'max_proposals must be None or >= 1, got {max_proposals}')
         if box_margin < 0:
             raise ValueError(f'box_margin must be >= 0, got {box_margin}')
-        if broken_scenes not in ('raise', 'empty'):
-            raise ValueError(f"broken_scenes must be 'raise' or 'empty', got {broken_scenes!r}")
-        self.box_margin, self.min_points, self.broken_scenes = box_margin, min_points, broken_scenes
+        self.box_margin, self.min_points = box_margin, min_points
         self.objectness_threshold, self.max_proposals = objectness_threshold, max_proposals
         self.background = checked_class_names(background) if len(background) else ()
         self._num_background = 0
@@ -115,7 +106,7 @@ class OpenVocabDetector3D(Base3DDetector):
             data_sample: Sample of the scene.
 
         Raises:
-            BrokenSceneError: The scene has no points, non-finite ones, or no usable boxes.
+            ValueError: The scene has no points, non-finite ones, or no usable boxes.
         """
         check_points(points)
         proposals = self.proposals(points, data_sample)
@@ -178,23 +169,15 @@ class OpenVocabDetector3D(Base3DDetector):
             names that labels and probabilities index.
 
         Raises:
-            BrokenSceneError: A scene has no points, non-finite ones or no usable boxes, and ``broken_scenes`` is
-                'raise'.
+            ValueError: A scene has no points, non-finite ones or no usable boxes.
             RuntimeError: No vocabulary is set.
         """
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
         samples = batch_data_samples or [Det3DDataSample() for _ in points_of_scenes]
         detections = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
-            try:
-                check_points(points, _name_of_scene(sample, index))
-                proposed = self.propose(points, sample)
-            except BrokenSceneError as error:
-                if self.broken_scenes == 'raise':
-                    raise
-                print_log(f'nothing is detected in {_name_of_scene(sample, index)}: {error}', 'current',
-                          logging.WARNING)
-                proposed = no_proposals(points)
+            check_points(points, _name_of_scene(sample, index))
+            proposed = self.propose(points, sample)
             proposals, crops = self.crop_proposals(points, proposed)
             proposals.class_probabilities = self._classify(crops, points)
             detections.append(self.bbox_head.predict(proposals, proposals.class_probabilities))

@@ -1,9 +1,9 @@
 """What the Runner needs beyond mmengine: autocast on any device and runs that resume exactly."""
 from ..models.trained_state import require_clip_checkpoint
 from .hooks import CheckpointGuardHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
-from .loops import SkipBrokenTestLoop, SkipBrokenValLoop, StreamingTrainLoop
+from .loops import ReportingTestLoop, ReportingValLoop, StreamingTrainLoop
 from .optimization import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
-__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook', 'SkipBrokenTestLoop',
-           'SkipBrokenValLoop', 'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'require_clip_checkpoint',
+__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook', 'ReportingTestLoop',
+           'ReportingValLoop', 'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'require_clip_checkpoint',
            'scale_peak_learning_rate', 'select_autocast']

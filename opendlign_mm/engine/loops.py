@@ -1,86 +1,220 @@
-"""Test and validation loops that skip unreadable samples, and a training loop over a stream."""
+"""Test and validation loops that report unreadable samples, and a training loop over a stream."""
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import torch
 from mmdet3d.registry import DATASETS, LOOPS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object, get_world_size
+from mmengine.evaluator import Evaluator
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
+from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from ..datasets.generated import DepthAlignDataset
-from ..datasets.readable import ReadableObjects, Unreadable
+from ..datasets.unreadable import Unreadable, UnreadableRecords, policy_of
 from .hooks import runner_model
 
 MOST_NAMED = 20
 
 
-def _collate(samples: Sequence[Any]) -> dict[str, Any]:
+class _Placeholder:
+    """Result of an unreadable sample, which keeps the results of several processes in the order of the dataset."""
+
+
+class ReportingEvaluator(Evaluator):
+    """mmengine's ``Evaluator`` for datasets some of whose samples cannot be read.
+
+    Metrics see the readable samples alone, and of an unreadable scene a sample without detections, whose annotated
+    objects are missed. Each metric is followed by ``unreadable``, the number of unreadable samples. Of several
+    processes each sample counts once, also one that ``DefaultSampler`` repeats to give all processes the same number.
+
+    Args:
+        metrics: Configs of the metrics.
+        always_count: Report ``unreadable`` also where it is 0.
+
+    Attributes:
+        unreadable: Records of the samples of the whole dataset that could not be read, after :meth:`evaluate`.
+    """
+
+    def __init__(self, metrics, always_count: bool = True) -> None:
+        super().__init__(metrics)
+        self.always_count = always_count
+        self.unreadable: list[Unreadable] = []
+        self.at: dict[int, Unreadable] = {}
+
+    def process(self, data_samples: Sequence, data_batch: Any = None) -> None:
+        """Give a batch to the metrics.
+
+        Args:
+            data_samples: Results of the readable samples; ``unreadable`` in the meta information of one is the reason
+                why the model could not use what belongs to it, such as a file of boxes.
+            data_batch: The batch of the readable samples.
+        """
+        samples: list = list(data_samples)
+        for place, record in sorted(self.at.items()):
+            samples.insert(place, record)
+        self.unreadable += self.at.values()
+        for sample in samples:
+            if isinstance(sample, BaseDataElement) and sample.get('unreadable'):
+                name = sample.get('lidar_path') or sample.get('sample_id') or '?'
+                self.unreadable.append(Unreadable(str(name), sample.get('unreadable')))
+        samples = [_missed_scene(sample) if isinstance(sample, Unreadable) and sample.annotations is not None else
+                   sample.to_dict() if isinstance(sample, BaseDataElement) else sample for sample in samples]
+        readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
+        for metric in self.metrics:
+            before = len(metric.results)
+            if readable:
+                metric.process(data_batch, readable)
+            if len(readable) < len(samples):
+                self._insert_placeholders(metric, before, samples)
+
+    @staticmethod
+    def _insert_placeholders(metric, before: int, samples: Sequence) -> None:
+        new = len(metric.results) - before
+        if new != sum(not isinstance(sample, Unreadable) for sample in samples):
+            raise ValueError(f'{type(metric).__name__} does not keep one result for each sample, so that unreadable '
+                             "samples cannot be skipped: set on_unreadable='error' in the dataset or remove the metric")
+        for place, sample in enumerate(samples, before):
+            if isinstance(sample, Unreadable):
+                metric.results.insert(place, _Placeholder())
+
+    def evaluate(self, size: int) -> dict:
+        """Compute the metrics of a dataset of ``size`` samples.
+
+        Raises:
+            ValueError: No sample can be read; the message has the reason of the first.
+        """
+        records = [record._replace(annotations=None) for record in self.unreadable]
+        self.unreadable = list(dict.fromkeys(chain.from_iterable(all_gather_object(records))))
+        if len(self.unreadable) >= size:
+            raise ValueError(f'none of the {size} samples can be read; the first: {self.unreadable[0]}')
+        metrics = {}
+        for metric in self.metrics:
+            compute = metric.compute_metrics
+            metric.compute_metrics = partial(_compute_readable, compute)
+            try:
+                values = metric.evaluate(size)
+            finally:
+                del metric.compute_metrics
+            if self.unreadable or self.always_count:
+                values[f'{metric.prefix}/unreadable' if metric.prefix else 'unreadable'] = len(self.unreadable)
+            repeated = sorted((metrics.keys() & values.keys()) - {'unreadable'})
+            if repeated:
+                raise ValueError(f'two metrics report {", ".join(repeated)}: give one of them another prefix')
+            metrics.update(values)
+        return metrics
+
+
+def _compute_readable(compute, results: Sequence) -> dict:
+    return compute([result for result in results if not isinstance(result, _Placeholder)])
+
+
+def _missed_scene(record: Unreadable) -> dict:
+    """Return the result of a scene of which nothing is detected."""
+    no_boxes = record.annotations['gt_bboxes_3d'][:0]
+    return dict(
+        lidar_path=record.sample_id, unreadable=record.reason, eval_ann_info=record.annotations,
+        pred_instances_3d=dict(bboxes_3d=no_boxes, scores_3d=torch.zeros(0), labels_3d=torch.zeros(0).long()),
+        proposals_3d=dict(bboxes_3d=no_boxes, objectness=torch.zeros(0), class_probabilities=torch.zeros(0, 0)))
+
+
+def collate_readable(samples: Sequence[Any], collate=pseudo_collate) -> dict[str, Any]:
+    """Collate the samples that can be read.
+
+    Returns:
+        dict: ``batch``, the collated samples, None without any; ``unreadable``, place in the batch -> record.
+    """
     readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
-    return dict(batch=pseudo_collate(readable) if readable else None,
-                problems=[sample.problem for sample in samples if isinstance(sample, Unreadable)])
+    return dict(batch=collate(readable) if readable else None,
+                unreadable={place: sample for place, sample in enumerate(samples) if isinstance(sample, Unreadable)})
 
 
-class _SkipBroken:
+class _Reporting:
     """What the loops below add to mmengine's.
+
+    Samples are skipped where the dataset has ``on_unreadable='skip'``. A ready-made data loader or evaluator behaves as
+    in mmengine's loop.
 
     Args:
         runner: The Runner.
-        dataloader: Config of the data loader, or the loader; a ready-made one and one with a ``collate_fn`` of its own
-            behave as in mmengine's loop.
-        kwargs: See mmengine's loop.
+        dataloader: Config of the data loader, or the loader.
+        evaluator: Config of the metrics, or an evaluator.
+        kwargs: Arguments of mmengine's loop.
 
     Raises:
-        ValueError: Not one object can be read; the message has the reason of the first.
+        ValueError: No sample can be read; the message has the reason of the first.
     """
 
-    def __init__(self, runner, dataloader: DataLoader | dict, **kwargs) -> None:
-        if isinstance(dataloader, dict) and 'collate_fn' not in dataloader:
+    def __init__(self, runner, dataloader: DataLoader | dict, evaluator: Evaluator | dict | list, **kwargs) -> None:
+        if isinstance(dataloader, dict):
             dataset = dataloader['dataset']
             dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-            dataloader = dict(dataloader, dataset=ReadableObjects(dataset), collate_fn=dict(type='collate_readable'))
-        super().__init__(runner, dataloader, **kwargs)
-        self.problems: list[str] = []
+            dataloader = dict(dataloader, dataset=dataset)
+            if isinstance(evaluator, (dict, list)):
+                skip = policy_of(dataset) == 'skip'
+                evaluator = ReportingEvaluator(evaluator, always_count=skip)
+                if skip:
+                    collate = _built_collate(dataloader.get('collate_fn'))
+                    dataloader.update(dataset=UnreadableRecords(dataset),
+                                      collate_fn=dict(type='collate_readable', collate=collate))
+        super().__init__(runner, dataloader, evaluator, **kwargs)
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """Records of the samples that the last run skipped, of all processes."""
+        return getattr(self.evaluator, 'unreadable', [])
 
     def run(self) -> dict:
-        """Run over what can be read, then say what was left out."""
-        self.problems.clear()
+        """Run over what can be read, then list what was skipped."""
+        self.unreadable.clear()
         metrics = super().run()
-        problems = sum(all_gather_object(self.problems), [])
-        if problems:
-            more = [f'... and {len(problems) - MOST_NAMED} more'] * (len(problems) > MOST_NAMED)
+        if self.unreadable:
+            more = [f'... and {len(self.unreadable) - MOST_NAMED} more'] * (len(self.unreadable) > MOST_NAMED)
             self.runner.logger.warning(
-                f'{len(problems)} of {len(self.dataloader.dataset)} objects could not be read and are not in the '
-                'results:\n  ' + '\n  '.join(problems[:MOST_NAMED] + more))
+                f'{len(self.unreadable)} of {len(self.dataloader.dataset)} samples could not be read; single objects '
+                'are not in the results, objects of scenes count as missed:\n  '
+                + '\n  '.join([*map(str, self.unreadable[:MOST_NAMED]), *more]))
         return metrics
 
     def run_iter(self, idx: int, data_batch: dict[str, Any]) -> None:
         """Run on what could be read of a batch."""
-        if 'problems' in data_batch:
-            self.problems += data_batch['problems']
-            data_batch = data_batch['batch']
-        if data_batch is not None:
-            super().run_iter(idx, data_batch)
-        elif idx + 1 == len(self.dataloader) and len(self.problems) >= len(self.dataloader.sampler):
-            raise ValueError(f'not one of {len(self.problems)} objects can be read, the first: {self.problems[0]}')
+        if 'unreadable' in data_batch:
+            self.evaluator.at, data_batch = data_batch['unreadable'], data_batch['batch']
+            if data_batch is None:
+                self.evaluator.process([])
+                return
+        super().run_iter(idx, data_batch)
+
+
+def _built_collate(config):
+    """Return the collate function of a data loader's ``collate_fn``, as the Runner builds it."""
+    if config is None:
+        return pseudo_collate
+    if not isinstance(config, dict):
+        return config
+    options = dict(config)
+    kind = options.pop('type')
+    return partial(FUNCTIONS.get(kind) if isinstance(kind, str) else kind, **options)
 
 
 @LOOPS.register_module()
-class SkipBrokenTestLoop(_SkipBroken, TestLoop):
-    """mmengine's ``TestLoop`` that leaves out objects whose files cannot be read and lists them at the end.
+class ReportingTestLoop(_Reporting, TestLoop):
+    """mmengine's ``TestLoop`` for datasets that may have ``on_unreadable='skip'``; see :class:`ReportingEvaluator`.
 
-    The metrics are those of the others: compare ``num_samples`` before you compare accuracies. Arguments and errors:
-    see :class:`_SkipBroken`.
+    Arguments and errors: see :class:`_Reporting`.
     """
 
 
 @LOOPS.register_module()
-class SkipBrokenValLoop(_SkipBroken, ValLoop):
+class ReportingValLoop(_Reporting, ValLoop):
     """The same for mmengine's ``ValLoop``: hours of training do not end at a file of the validation set."""
 
 
-FUNCTIONS.register_module(name='collate_readable', module=_collate)
+FUNCTIONS.register_module(name='collate_readable', module=collate_readable)
 _LAYOUT = 'streaming_layout'
 
 

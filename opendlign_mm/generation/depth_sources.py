@@ -1,19 +1,14 @@
 """Sources of the image stage: depth views and texts, from a store or from a folder of released depth maps."""
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.folder_layout import read_depth_map
 from ..datasets.store.packed_shape import sample_id_of
-
-
-class Broken(NamedTuple):
-    """Placeholder of an object that cannot be read, with the reason."""
-    sample_id: str
-    problem: str
+from ..datasets.unreadable import Unreadable
 
 
 class StoredDepthViews:
@@ -34,7 +29,7 @@ class StoredDepthViews:
         return {row['sample_id']: row['text'] for shard in range(self.store.num_shards)
                 for row in self.store.rows(shard) if not row['problem']}
 
-    def read(self, shard: int) -> Iterator[PackedShape | Broken]:
+    def read(self, shard: int) -> Iterator[PackedShape | Unreadable]:
         """Stream the objects of a shard."""
         expected = [row['sample_id'] for row in self.store.rows(shard) if not row['problem']]
         shapes, problem = self.store.read(shard), ''
@@ -49,7 +44,7 @@ class StoredDepthViews:
                 yield shape
                 continue
             # A generator that raised an error yields nothing more.
-            yield from (Broken(later, problem) for later in expected[position:])
+            yield from (Unreadable(later, problem) for later in expected[position:])
             return
 
     def settings(self) -> dict:
@@ -80,14 +75,14 @@ class ReleasedDepthFolder:
         """Return sample_id -> category of files named ``<id>+<category>_dm.npy``; '' for other files."""
         return {sample_id_of(key): sample_id_of(key.rpartition('+')[2]) if '+' in key else '' for key in self.keys}
 
-    def read(self, shard: int) -> Iterator[PackedShape | Broken]:
+    def read(self, shard: int) -> Iterator[PackedShape | Unreadable]:
         """Stream the objects of a shard."""
         begin = shard * self.shapes_per_shard
         for key in self.keys[begin:begin + self.shapes_per_shard]:
             try:
                 gray = read_depth_map(self.folder / f'{key}{DEPTH_SUFFIX}')
             except (OSError, ValueError) as error:
-                yield Broken(sample_id_of(key), str(error))
+                yield Unreadable(sample_id_of(key), str(error))
             else:
                 yield PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
 

@@ -7,10 +7,10 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets.readable import ReadableObjects, Unreadable
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.shape_store import Layout
+from ..datasets.unreadable import Unreadable, UnreadableRecords
 from .processes import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
 
 
@@ -94,7 +94,7 @@ def project_depth(dataset: dict | Dataset, out_dir: str | Path, num_views: int =
     with only_run(out_dir):
         store = on_first_process(
             lambda: ShapeStore.create(out_dir, layout, len(dataset), shapes_per_shard, settings))
-        views = ReadableObjects(_DepthViews(dataset))
+        views = UnreadableRecords(_DepthViews(dataset))
         own = own_share(missing_shards(store, lambda shard: any(row['problem'] for row in store.rows(shard))))
         say(f'{store.num_shapes} objects in {store.num_shards} shards of {out_dir}; this process makes {len(own)}')
         indices = [index for shard in own for index in store.indices(shard)]
@@ -107,7 +107,7 @@ def project_depth(dataset: dict | Dataset, out_dir: str | Path, num_views: int =
                     shape = next(made)
                     bar.update()
                     if isinstance(shape, Unreadable):
-                        broken[dataset.get_data_info(index)['sample_id']] = shape.problem
+                        broken[dataset.get_data_info(index)['sample_id']] = shape.reason
                     else:
                         shapes.append(shape)
                 store.write(shard, shapes, broken)

@@ -15,7 +15,8 @@ from mmengine.config import Config
 
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.packed_shape import ImageFormat
-from .depth_sources import Broken, DepthSource, open_depth_source, texts_of
+from ..datasets.unreadable import Unreadable
+from .depth_sources import DepthSource, open_depth_source, texts_of
 from .image_prompts import PromptStyle
 from .processes import (
     missing_shards,
@@ -168,8 +169,8 @@ class ImageStage:
     def _read(self, shard: int) -> tuple[list[PackedShape], list[torch.Tensor], dict[str, str]]:
         shapes, views, problems = [], [], {}
         for shape in self.source.read(shard):
-            if isinstance(shape, Broken):
-                problems[shape.sample_id] = shape.problem
+            if isinstance(shape, Unreadable):
+                problems[shape.sample_id] = shape.reason
                 continue
             try:
                 views.append(self._checked_views(shape))

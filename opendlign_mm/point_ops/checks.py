@@ -3,10 +3,6 @@ import torch
 from torch import Tensor
 
 
-class BrokenSceneError(ValueError):
-    """Error for a scene whose points or boxes cannot be used, while other scenes of the dataset can."""
-
-
 def check_points(points: Tensor, name: str = 'scene') -> None:
     """Check that ``points`` is a usable point cloud: float (N, >=3), N > 0, finite coordinates.
 
@@ -18,6 +14,8 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
         TypeError: ``points`` is not a floating point tensor.
         ValueError: ``points`` has another shape.
         BrokenSceneError: There are no points, or some have non-finite coordinates; the message counts them.
+        TypeError: ``points`` is not a floating point tensor.
+        ValueError: ``points`` has another shape, no points, or non-finite coordinates; the message counts them.
     """
     if not isinstance(points, Tensor) or not points.is_floating_point():
         raise TypeError(f'{name}: points must be a floating point tensor, got '
@@ -25,11 +23,11 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
     if points.dim() != 2 or points.shape[1] < 3:
         raise ValueError(f'{name}: points must have shape (N, >=3), got {tuple(points.shape)}')
     if len(points) == 0:
-        raise BrokenSceneError(f'{name}: there are no points; check the file and the filters of the pipeline')
+        raise ValueError(f'{name}: there are no points; check the file and the filters of the pipeline')
     bad = int((~torch.isfinite(points[:, :3])).any(dim=1).sum())
     if bad:
-        raise BrokenSceneError(f'{name}: {bad} of {len(points)} points have non-finite coordinates; remove them from '
-                               'the file or in the pipeline')
+        raise ValueError(f'{name}: {bad} of {len(points)} points have non-finite coordinates; remove them from the '
+                         "file or in the pipeline, or check them at loading (CheckScenePoints)")
 
 
 def check_xyz(xyz: Tensor, name: str = 'xyz') -> None:

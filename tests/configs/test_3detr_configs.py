@@ -111,17 +111,18 @@ def test_unreadable_scenes_end_neither_an_epoch_nor_a_test(tmp_path):
     log, = (tmp_path / 'run').rglob('*.log')
     log = log.read_text()
     for problem in ('room_train_0000.bin: there are no points', 'room_train_0001.bin: 3000 of 3000 points have',
-                    '3 of 5 objects could not be read'):
+                    '3 of 5 samples could not be read'):
         assert problem in log
     for loop in (runner.val_loop, runner.test_loop):
-        for problem, wanted in zip(loop.problems, ('0.bin: there are no', '1.bin: 3000 of 3000', '2.bin: cannot resh')):
-            assert f'room_val_000{wanted}' in problem
-        assert len(loop.problems) == 3
+        wanted = ('0.bin: there are no', '1.bin: 3000 of 3000', '2.bin: cannot resh')
+        for record, beginning in zip(loop.unreadable, wanted, strict=True):
+            assert f'room_val_000{beginning}' in str(record)
+    assert metrics['unreadable'] == metrics['proposals/unreadable'] == 3
 
 
 def test_a_test_of_unreadable_scenes_alone_is_an_error(tmp_path):
     write_rooms(tmp_path / 'rooms', num_train=1, num_val=1, num_points=3000)
     (tmp_path / 'rooms/points/room_val_0000.bin').write_bytes(b'')
     runner = Runner.from_cfg(small_config('3detr_m_scannet', tmp_path / 'rooms', tmp_path / 'run'))
-    with pytest.raises(ValueError, match='not one of 1 objects can be read.*room_val_0000.bin: there are no points'):
+    with pytest.raises(ValueError, match='none of the 1 samples can be read.*room_val_0000.bin: there are no points'):
         runner.test()

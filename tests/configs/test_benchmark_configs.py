@@ -152,13 +152,14 @@ def test_broken_files_among_thousands_are_skipped_and_listed(tools, capfd, worke
     config = str(CONFIGS / 'benchmarks/opendlign_h14_shape_folder.py')
     tools.run('test', config, '--work-dir', str(tools.folder / 'run'), options=options)
     log = ''.join(capfd.readouterr())
-    assert '2 of 8 objects could not be read' in log and all(str(path) in log for path in broken)
+    assert '2 of 8 samples could not be read' in log and all(str(path) in log for path in broken)
     results = json.loads(next((tools.folder / 'run').rglob('results.json')).read_text())
     assert results['metrics']['zero_shot/num_samples'] == 6
+    assert results['metrics']['zero_shot/unreadable'] == 2
     for path in (tools.folder / 'data').rglob('*.off'):
         path.write_text('OFF')
     with pytest.raises(SystemExit):
         tools.run('test', config, '--work-dir', str(tools.folder / 'none'), options=options)
     errors = capfd.readouterr().err
-    assert 'not one of 8 objects can be read' in errors and 'airplane_0627.off' in errors
+    assert 'none of the 8 samples can be read' in errors and 'airplane_0627.off' in errors
     assert not list((tools.folder / 'none').rglob('results.json'))

@@ -91,7 +91,7 @@ def test_sunrgbd(tmp_path):
 
 
 @pytest.mark.parametrize('source', ['ClusterProposals', 'GroundTruthProposals', 'FileProposals', None])
-def test_an_epoch_with_unreadable_scenes_ends(tmp_path, source):
+def test_a_test_with_unreadable_scenes_ends_and_counts_their_objects_as_missed(tmp_path, source):
     points, boxes = (tensor.numpy() for tensor in furnished_room())
     with_nan = points.copy()
     with_nan[7, 1] = np.nan
@@ -106,11 +106,12 @@ def test_an_epoch_with_unreadable_scenes_ends(tmp_path, source):
         for name in ('truncated', 'good', 'empty', 'nan', 'outside', 'single'):
             (tmp_path / 'boxes' / f'{name}.json').write_text(json.dumps(dict(boxes=boxes.tolist())))
         (tmp_path / 'boxes/single.json').write_text('{"boxes": [[')
-        proposals['folder'] = str(tmp_path / 'boxes')
+        proposals.update(folder=str(tmp_path / 'boxes'), on_unreadable='skip')
     metrics = run('opendlign_h14_scannet', tmp_path / 'data', tmp_path / 'run', proposals)
     assert is_complete(metrics)
-    if source == 'GroundTruthProposals':  # of 20 objects 4 hold points of a readable scene
-        assert metrics['proposals/recall_0.50'] == pytest.approx(4 / 20)
+    assert metrics['unreadable'] == metrics['proposals/unreadable'] == (5 if source == 'FileProposals' else 3)
+    if source == 'GroundTruthProposals':  # of 24 objects, those of unreadable scenes included, 4 can be found
+        assert metrics['proposals/recall_0.50'] == pytest.approx(4 / 24)
 
 
 def test_no_proposal_in_any_scene_is_a_result_of_zero(tmp_path):

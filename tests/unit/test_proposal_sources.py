@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.detection import BrokenSceneError, DetectorProposals, FileProposals, ThreeDETRProposals
+from opendlign_mm.detection import DetectorProposals, FileProposals, ThreeDETRProposals
 
 THREE_DETR = dict(model=dict(
     type='ThreeDETR', num_classes=1, class_agnostic=True, num_queries=16,
@@ -224,7 +224,7 @@ def test_boxes_of_files(tmp_path, ending):
 def test_broken_files_are_named(tmp_path, content, message):
     (tmp_path / 'scene0000_00.json').write_text(content)
     points, _ = furnished_room()
-    with pytest.raises(BrokenSceneError, match=r'scene0000_00\.json.*' + message):
+    with pytest.raises(ValueError, match=r'scene0000_00\.json.*' + message):
         FileProposals(tmp_path)(points, scene_named())
 
 
@@ -235,9 +235,9 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / 'scene0000_00.json').write_text('{"boxes": []}')
     source = FileProposals(tmp_path)
     assert len(source(points, scene_named())) == 0
-    with pytest.raises(BrokenSceneError, match='scene0001_00.json'):
+    with pytest.raises(ValueError, match='scene0001_00.json'):
         source(points, scene_named('scene0001_00.bin'))
-    with pytest.raises(BrokenSceneError, match='lidar_path'):
+    with pytest.raises(ValueError, match='lidar_path'):
         source(points)
 
 
@@ -288,7 +288,7 @@ def test_background_absorbs_its_share(tmp_path):
         tiny_detector(source, background=['floor', 'floor'])
 
 
-@pytest.mark.parametrize('wrong', [dict(max_proposals=0), dict(box_margin=-1), dict(broken_scenes='skip')])
+@pytest.mark.parametrize('wrong', [dict(max_proposals=0), dict(box_margin=-1)])
 def test_wrong_options_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         tiny_detector(**wrong)
@@ -302,25 +302,37 @@ def bad_scenes():
 
 
 @pytest.mark.parametrize('kind', bad_scenes())
-def test_a_broken_scene_is_an_error_or_an_empty_result(kind, tmp_path):
+def test_a_scene_with_unusable_points_is_an_error(kind, tmp_path):
+    points, truth = furnished_room()
+    scenes = dict(points=[bad_scenes()[kind], points])
+    with pytest.raises(ValueError, match='scene0000_00.bin'):
+        tiny_detector(boxes_in(tmp_path, truth.tolist())).predict(scenes, [scene_named(), scene_named()])
+
+
+def test_a_scene_without_usable_boxes_is_an_error_or_an_empty_result_with_its_reason(tmp_path):
     points, truth = furnished_room()
     source = boxes_in(tmp_path, truth.tolist())
-    scenes = dict(points=[bad_scenes()[kind], points])
-    with pytest.raises(BrokenSceneError, match='scene0000_00.bin'):
-        tiny_detector(source).predict(scenes, [scene_named(), scene_named()])
+    (tmp_path / 'scene0001_00.json').write_text('{"boxes": [[')
+    scenes, names = dict(points=[points, points]), ('scene0001_00', 'scene0000_00')
+    with pytest.raises(ValueError, match='scene0001_00.json cannot be read'):
+        tiny_detector(source).predict(scenes, [scene_named(name) for name in names])
     records = []
     handler = logging.Handler()
     handler.emit = records.append
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)
     try:
-        broken, whole = tiny_detector(source, broken_scenes='empty').predict(scenes, [scene_named(), scene_named()])
+        detector = tiny_detector(dict(source, on_unreadable='skip'))
+        damaged, whole = detector.predict(scenes, [scene_named(name) for name in names])
     finally:
         logger.removeHandler(handler)
-    assert len(broken.pred_instances_3d) == len(broken.proposals_3d) == 0 and len(whole.proposals_3d) == 4
-    assert broken.pred_instances_3d.labels_3d.dtype == torch.int64
-    assert broken.proposals_3d.class_probabilities.shape == (0, 3)
-    assert any('scene0000_00.bin' in record.getMessage() for record in records)
+    assert len(damaged.pred_instances_3d) == len(damaged.proposals_3d) == 0 and len(whole.proposals_3d) == 4
+    assert damaged.pred_instances_3d.labels_3d.dtype == torch.int64
+    assert damaged.proposals_3d.class_probabilities.shape == (0, 3)
+    assert any('scene0001_00.json' in record.getMessage() for record in records)
+    assert 'scene0001_00.json' in damaged.metainfo['unreadable'] and 'unreadable' not in whole.metainfo
+    with pytest.raises(ValueError, match="on_unreadable must be one of .*'skip'.*, got 'ignore'"):
+        FileProposals(tmp_path, on_unreadable='ignore')
 
 
 @pytest.mark.parametrize('source', ['ClusterProposals', 'ThreeDETRProposals', 'DetectorProposals', 'FileProposals'])

@@ -12,7 +12,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import opendlign_mm.datasets.open_vocab_scannet  # noqa: F401
+import opendlign_mm.datasets.scene_datasets  # noqa: F401
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.procedural.room_layout import lay_out_room
 from opendlign_mm.datasets.procedural.room_writer import write_rooms

@@ -118,9 +118,9 @@ def test_objaverse_lvis_wherever_its_archives_were_unpacked(tmp_path, place):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / 'Objaverse').rename(tmp_path / place / 'Objaverse')
     shutil.rmtree(tmp_path / place / 'Objaverse/000-032')  # a part only: the first objects are missing
-    dataset = build('ObjaverseLVIS', tmp_path, skip_missing=True, pipeline=LOAD)
+    dataset = build('ObjaverseLVIS', tmp_path, on_unreadable='skip', pipeline=LOAD)
     assert [item['category'] for item in dataset] == ['apple'] and len(dataset.metainfo['classes']) == 3
-    with pytest.raises(FileNotFoundError, match='2 of 3 objects have no file.*000-032.*skip_missing=True'):
+    with pytest.raises(FileNotFoundError, match='2 of 3 objects have no file.*000-032.*on_unreadable=.skip'):
         build('ObjaverseLVIS', tmp_path)
     shutil.rmtree(tmp_path / place / 'Objaverse')
     with pytest.raises(FileNotFoundError, match='none of the 3 objects.*OpenShape'):
@@ -333,11 +333,11 @@ def test_listed_files_that_are_missing(tmp_path, kind, write, name):
     (tmp_path / 'data' / name).unlink()
     with pytest.raises(FileNotFoundError, match=f'1 of {len(complete)} objects have no file.*{name}'):
         build(kind, tmp_path / 'data')
-    rest = build(kind, tmp_path / 'data', skip_missing=True)
+    rest = build(kind, tmp_path / 'data', on_unreadable='skip')
     assert len(rest) == len(complete) - 1 and rest.metainfo == complete.metainfo
 
 
-def test_broken_objects_are_skipped_in_training_only(tmp_path):
+def test_unreadable_objects_are_replaced_in_training_only(tmp_path):
     fixtures.write_released_training_set(tmp_path, names=[f'm{index:03d}' for index in range(150)], size=2)
     images = tmp_path / 'shapenet/depth_align_img'
     (images / 'm003/4.png').write_bytes(b'')
@@ -345,8 +345,8 @@ def test_broken_objects_are_skipped_in_training_only(tmp_path):
     with pytest.raises(ValueError, match='m003/4.png'):
         build('DepthAlignedShapes', tmp_path, pipeline=pipeline)[3]
     with pytest.raises(ValueError, match='m003/4.png'):
-        build('DepthAlignedShapes', tmp_path, pipeline=pipeline, skip_broken=True, test_mode=True)[3]
-    training = build('DepthAlignedShapes', tmp_path, pipeline=pipeline, skip_broken=True)
+        build('DepthAlignedShapes', tmp_path, pipeline=pipeline, on_unreadable='skip', test_mode=True)[3]
+    training = build('DepthAlignedShapes', tmp_path, pipeline=pipeline, on_unreadable='skip')
     assert training[3]['sample_id'] != 'shapenet/m003' and training[4]['sample_id'] == 'shapenet/m004'
     for index in (20, 21):
         (images / f'm{index:03d}/0.png').unlink()

@@ -13,5 +13,5 @@ test_dataloader = dict(
         dataset='modelnet40',
         pipeline=test_pipeline,
         test_mode=True))
-test_cfg = dict()
+test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -5,7 +5,7 @@ load_points = dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, us
 sample_points = dict(type='PointSample', num_points=40000)
 train_pipeline = [
     load_points,
-    dict(type='CheckScenePoints', broken='skip'),
+    dict(type='CheckScenePoints'),
     dict(type='LoadAnnotations3D', with_bbox_3d=True, with_label_3d=True),
     dict(type='GlobalAlignment', rotation_axis=2),
     dict(type='RandomCuboid', min_points=30000, min_crop=0.5, max_crop=1.0, min_aspect=0.8),
@@ -20,9 +20,10 @@ test_pipeline = [
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]
 
+scenes = dict(type='OpenVocabScanNetDataset', on_unreadable='skip')
 train_dataloader = dict(
-    batch_size=8, persistent_workers=True, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline)))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+    batch_size=8, persistent_workers=True, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline, **scenes)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **scenes))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **scenes))
 val_evaluator = [dict(type='OpenVocabIndoorMetric'), dict(type='ProposalRecall', max_proposals=(16, 64, 128, 256))]
 test_evaluator = val_evaluator

@@ -7,6 +7,7 @@ data_root = 'data/scannet'
 
 test_pipeline = [
     dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
+    dict(type='CheckScenePoints'),
     dict(type='GlobalAlignment', rotation_axis=2),
     dict(type='Pack3DDetInputs', keys=['points'])]
 test_dataloader = dict(
@@ -20,8 +21,9 @@ test_dataloader = dict(
         data_prefix=dict(pts='points', pts_instance_mask='instance_mask', pts_semantic_mask='semantic_mask'),
         pipeline=test_pipeline,
         test_mode=True,
-        box_type_3d='Depth'))
-test_cfg = dict(type='SkipBrokenTestLoop')
+        box_type_3d='Depth',
+        on_unreadable='skip'))
+test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = [
     dict(type='OpenVocabIndoorMetric'),
     dict(type='ProposalRecall', max_proposals=(16, 64, 128, 256)),

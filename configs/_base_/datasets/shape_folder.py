@@ -2,6 +2,4 @@
 _base_ = 'shape_points.py'
 
 data_root = 'data/shapes'
-test_dataloader = dict(dataset=dict(type='ShapeFolder', data_root=data_root))
-# Unreadable files are skipped, counted and listed at the end.
-test_cfg = dict(type='SkipBrokenTestLoop')
+test_dataloader = dict(dataset=dict(type='ShapeFolder', data_root=data_root, on_unreadable='skip'))

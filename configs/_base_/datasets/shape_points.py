@@ -19,5 +19,5 @@ test_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(pipeline=test_pipeline, test_mode=True))
-test_cfg = dict()
+test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

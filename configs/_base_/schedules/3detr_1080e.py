@@ -9,6 +9,6 @@ param_scheduler = [
          convert_to_iter_based=True)]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1080, val_interval=10)
-val_cfg = dict(type='SkipBrokenValLoop')
-test_cfg = dict(type='SkipBrokenTestLoop')
+val_cfg = dict(type='ReportingValLoop')
+test_cfg = dict(type='ReportingTestLoop')
 auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -1,47 +1,36 @@
 """Transforms of whole scenes: check their points, and crop a random cuboid."""
-import logging
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
-from mmengine.logging import print_log
 
 
 @TRANSFORMS.register_module()
 class CheckScenePoints(BaseTransform):
-    """Stop scenes without points or with non-finite coordinates, which sampling and networks would choke on.
+    """Check that a scene has points and that their coordinates are finite.
 
-    Required keys: ``points`` (mmdet3d points); ``lidar_path`` names the scene.
+    The dataset's ``on_unreadable`` decides what happens with a scene that fails.
 
-    Args:
-        broken (str): 'raise' an error, which ``SkipBrokenTestLoop`` and ``SkipBrokenValLoop`` turn into an entry of
-            their list; or, for training, 'skip' the scene with a warning: mmengine's datasets then take another one at
-            random.
+    Required keys:
+        points: mmdet3d's points.
+        lidar_path: Path of the file, for the message.
 
     Raises:
-        ValueError: such a scene, if ``broken`` is 'raise'; the message names it.
+        ValueError: There are no points, or some are not finite; the message names the scene.
     """
 
-    def __init__(self, broken: str = 'raise') -> None:
-        if broken not in ('raise', 'skip'):
-            raise ValueError(f"broken must be 'raise' or 'skip', got {broken!r}")
-        self.broken = broken
-
-    def transform(self, results: dict):
-        """The scene as it is; None for a broken one that is to be skipped."""
+    def transform(self, results: dict) -> dict:
+        """Return the scene as it is."""
         coordinates, name = results['points'].coord, results.get('lidar_path', 'scene')
+        if not len(coordinates):
+            raise ValueError(f'{name}: there are no points')
         bad = int((~torch.isfinite(coordinates)).any(dim=1).sum())
-        if len(coordinates) and not bad:
-            return results
-        problem = f'{bad} of {len(coordinates)} points have non-finite coordinates' if bad else 'there are no points'
-        if self.broken == 'raise':
-            raise ValueError(f'{name}: {problem}')
-        print_log(f'left out of training: {name}: {problem}', 'current', logging.WARNING)
-        return None
+        if bad:
+            raise ValueError(f'{name}: {bad} of {len(coordinates)} points have non-finite coordinates')
+        return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(broken={self.broken!r})'
+        return f'{type(self).__name__}()'
 
 
 @TRANSFORMS.register_module()

@@ -1,5 +1,6 @@
 """Proposals that exist already: boxes from files, and the annotated boxes of a scene."""
 import json
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -7,11 +8,13 @@ import numpy as np
 import torch
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import BaseInstance3DBoxes, DepthInstance3DBoxes, Det3DDataSample
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ...point_ops.checks import BrokenSceneError, check_points
-from .base import make_proposals
+from ...datasets.unreadable import OnUnreadable, check_on_unreadable
+from ...point_ops.checks import check_points
+from .base import make_proposals, no_proposals
 
 FILE_SUFFIXES = ('.json', '.npz')
 BOX_ORIGINS = dict(gravity_center=(.5, .5, .5), bottom_center=(.5, .5, 0))
@@ -30,19 +33,23 @@ class FileProposals(nn.Module):
         folder: Directory of the files.
         origin: Meaning of x, y, z: 'gravity_center' (as in ScanNet's annotations and the results of this project) or
             'bottom_center' (as in the tensors of mmdet3d).
+        on_unreadable: 'error', or 'skip': a scene without a usable file gets no boxes, with a warning, and the reason
+            as ``unreadable`` in the meta information of its data sample, by which ``ReportingTestLoop`` counts it.
 
     Raises:
         FileNotFoundError: The directory does not exist or holds no such file.
-        ValueError: ``origin`` is none of the two.
+        ValueError: ``origin`` or ``on_unreadable`` has another value.
     """
 
     def __init__(self,
                  folder: str | Path,
-                 origin: Literal['gravity_center', 'bottom_center'] = 'gravity_center') -> None:
+                 origin: Literal['gravity_center', 'bottom_center'] = 'gravity_center',
+                 on_unreadable: OnUnreadable = 'error') -> None:
         super().__init__()
         if origin not in BOX_ORIGINS:
             raise ValueError(f"origin must be 'gravity_center' or 'bottom_center', got {origin!r}")
-        self.folder, self.origin = Path(folder).expanduser(), origin
+        check_on_unreadable(on_unreadable)
+        self.folder, self.origin, self.on_unreadable = Path(folder).expanduser(), origin, on_unreadable
         if not self.folder.is_dir() or not any(path.suffix in FILE_SUFFIXES for path in self.folder.iterdir()):
             raise FileNotFoundError(f'FileProposals: there is no folder {self.folder} with a .json or .npz file of '
                                     'boxes for each scene; set model.proposals.folder to the right one')
@@ -58,14 +65,22 @@ class FileProposals(nn.Module):
             ``bboxes_3d`` (DepthInstance3DBoxes) and ``objectness`` (K,), descending; K may be 0.
 
         Raises:
-            BrokenSceneError: The scene has no file, or its file holds no usable boxes; the message names the file.
+            ValueError: The data sample does not name the scene; or the scene has no file, or one without usable boxes, and
+                ``on_unreadable`` is 'error'. The message names the file.
         """
         check_points(points)
         name = getattr(data_sample, 'lidar_path', None)
         if not name:
-            raise BrokenSceneError('FileProposals: the data sample has no lidar_path, which names the file of boxes; '
-                                   'the pipeline needs LoadPointsFromFile and Pack3DDetInputs')
-        boxes, scores = read_boxes(self._find_file(Path(name).stem))
+            raise ValueError('FileProposals: the data sample has no lidar_path, which names the file of boxes; '
+                             'the pipeline needs LoadPointsFromFile and Pack3DDetInputs')
+        try:
+            boxes, scores = read_boxes(self._find_file(Path(name).stem))
+        except ValueError as error:
+            if self.on_unreadable == 'error':
+                raise
+            print_log(f'no boxes for {name}: {error}', 'current', logging.WARNING)
+            data_sample.set_metainfo(dict(unreadable=str(error)))
+            return no_proposals(points)
         boxes, scores = torch.from_numpy(boxes).to(points.device), torch.from_numpy(scores).to(points.device)
         order = scores.argsort(descending=True, stable=True)
         with_yaw = boxes.shape[1] == 7
@@ -78,7 +93,7 @@ class FileProposals(nn.Module):
             path = self.folder / f'{scene}{suffix}'
             if path.is_file():
                 return path
-        raise BrokenSceneError(f'there is no {self.folder / scene}.json or .npz with the boxes of the scene')
+        raise ValueError(f'there is no {self.folder / scene}.json or .npz with the boxes of the scene')
 
 
 def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +103,7 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
         Boxes float32 (K, 6) or (K, 7), and scores float32 (K,).
 
     Raises:
-        BrokenSceneError: The file is unreadable or its boxes or scores are invalid; the message says what is wrong.
+        ValueError: The file is unreadable or its boxes or scores are invalid; the message says what is wrong.
     """
     try:
         if path.suffix == '.json':
@@ -100,18 +115,18 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
         scores = contents.get('scores')
         scores = np.ones(len(boxes), np.float32) if scores is None else np.array(scores, dtype=np.float32)
     except KeyError as error:
-        raise BrokenSceneError(f'{path} has no {error}, only {", ".join(contents) or "nothing"}') from error
+        raise ValueError(f'{path} has no {error}, only {", ".join(contents) or "nothing"}') from error
     except Exception as error:  # a truncated zip, array or JSON raises many types of exceptions
-        raise BrokenSceneError(f'{path} cannot be read as boxes: {error}') from error
+        raise ValueError(f'{path} cannot be read as boxes: {error}') from error
     if boxes.size == 0:
         return np.zeros((0, 7), np.float32), np.zeros(0, np.float32)
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7) or scores.shape != boxes.shape[:1]:
-        raise BrokenSceneError(f'{path}: boxes must have shape (K, 6) or (K, 7) and scores (K,), '
-                               f'got {boxes.shape} and {scores.shape}')
+        raise ValueError(f'{path}: boxes must have shape (K, 6) or (K, 7) and scores (K,), '
+                         f'got {boxes.shape} and {scores.shape}')
     if not np.isfinite(boxes).all() or not np.isfinite(scores).all() or (boxes[:, 3:6] < 0).any():
-        raise BrokenSceneError(f'{path} has values that are not finite or boxes of negative size')
+        raise ValueError(f'{path} has values that are not finite or boxes of negative size')
     if (scores < 0).any() or (scores > 1).any():
-        raise BrokenSceneError(f'{path}: scores must lie in [0, 1], got {scores.min():g} to {scores.max():g}')
+        raise ValueError(f'{path}: scores must lie in [0, 1], got {scores.min():g} to {scores.max():g}')
     return boxes, scores
 
 

@@ -1,15 +1,16 @@
-"""ScanNet's format for detectors with an open vocabulary."""
+"""Scenes in the formats of ScanNet and SUN RGB-D: mmdet3d's datasets with this package's options."""
 from pathlib import Path
 
 import mmengine
-from mmdet3d.datasets import ScanNetDataset
+from mmdet3d.datasets import ScanNetDataset, SUNRGBDDataset
 from mmdet3d.registry import DATASETS
 
 from .scannet_classes import OV3DET_NYU40_IDS
+from .unreadable import UnreadablePolicy
 
 
 @DATASETS.register_module()
-class OpenVocabScanNetDataset(ScanNetDataset):
+class OpenVocabScanNetDataset(UnreadablePolicy, ScanNetDataset):
     """``ScanNetDataset`` whose classes are those that the info file is annotated with.
 
     mmdet3d's info files (version 2) may list their ``categories``; a file without that list is taken to have ScanNet's
@@ -17,15 +18,15 @@ class OpenVocabScanNetDataset(ScanNetDataset):
     one error that says what to do.
 
     Args:
-        data_root (str): directory of the dataset.
-        ann_file (str): info file in it.
-        metainfo (dict, optional): ``classes`` here overrule those of the info file; boxes of other classes get the
-            label -1, which ``OpenVocabIndoorMetric`` leaves out.
-        kwargs: see ``ScanNetDataset``.
+        data_root: Folder of the dataset.
+        ann_file: Info file in it.
+        metainfo: ``classes`` here overrule those of the info file; boxes of other classes get the label -1, which
+            ``OpenVocabIndoorMetric`` ignores.
+        kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; further arguments of ``ScanNetDataset``.
 
     Raises:
-        FileNotFoundError: there is no such info file.
-        ValueError: classes that ScanNet does not have, or none.
+        FileNotFoundError: There is no such info file.
+        ValueError: There are classes that ScanNet does not have, or none.
     """
 
     def __init__(self, data_root: str, ann_file: str, metainfo: dict | None = None, **kwargs) -> None:
@@ -53,3 +54,12 @@ class OpenVocabScanNet20Dataset(OpenVocabScanNetDataset):
     """
     METAINFO = dict(ScanNetDataset.METAINFO, classes=tuple(OV3DET_NYU40_IDS),
                     valid_class_ids=tuple(OV3DET_NYU40_IDS.values()))
+
+
+@DATASETS.register_module()
+class OpenVocabSUNRGBDDataset(UnreadablePolicy, SUNRGBDDataset):
+    """``SUNRGBDDataset`` with the option ``on_unreadable``.
+
+    Args:
+        kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; further arguments of ``SUNRGBDDataset``.
+    """
