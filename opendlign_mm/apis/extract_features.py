@@ -62,7 +62,7 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
             progress.update(len(batch))
             batch = [(index, sample) for sample, index in zip(batch, remaining)]
             readable = [(int(index), sample) for index, sample in batch if not isinstance(sample, Unreadable)]
-            failed = {int(index): str(sample) for index, sample in batch if isinstance(sample, Unreadable)}
+            failed = {int(index): sample.reason for index, sample in batch if isinstance(sample, Unreadable)}
             broken += len(failed)
             skipped.update(failed)
             if not readable:

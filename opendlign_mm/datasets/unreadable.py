@@ -33,6 +33,7 @@ class Unreadable(NamedTuple):
     annotations: dict | None = None
 
     def __str__(self) -> str:
+        """Return the reason, which most readers begin with the path, or else the sample and the reason."""
         return self.reason if Path(self.sample_id).name in self.reason else f'{self.sample_id}: {self.reason}'
 
 

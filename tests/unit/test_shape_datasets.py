@@ -196,7 +196,9 @@ def test_released_training_set(tmp_path):
     assert [kept.get_data_info(index)['sample_id'] for index in range(2)] == ['shapenet/1a04e3ea', 'shapenet/3d1b9e8d']
     shutil.rmtree(tmp_path / 'shapenet/depth_align_img/1a04e3ea')
     (tmp_path / 'shapenet/depth_map/1a6f615e_dm.npy').unlink()
-    assert len(build('DepthAlignedShapes', tmp_path)) == 1
+    with pytest.raises(FileNotFoundError, match='2 of 3 objects lack a depth map or images: 1a04e3ea, 1a6f615e'):
+        build('DepthAlignedShapes', tmp_path)
+    assert len(build('DepthAlignedShapes', tmp_path, on_unreadable='skip')) == 1
 
 
 def test_any_folder(tmp_path):
@@ -350,7 +352,7 @@ def test_unreadable_objects_are_replaced_in_training_only(tmp_path):
     assert training[3]['sample_id'] != 'shapenet/m003' and training[4]['sample_id'] == 'shapenet/m004'
     for index in (20, 21):
         (images / f'm{index:03d}/0.png').unlink()
-    with pytest.raises(ValueError, match='of 150 objects cannot be read.*m02[01]/0.png'):
+    with pytest.raises(ValueError, match='of 150 samples cannot be read.*m02[01]/0.png'):
         for index in (3, 20, 21):
             training[index]
 
