@@ -12,10 +12,8 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
 
     Raises:
         TypeError: ``points`` is not a floating point tensor.
-        ValueError: ``points`` has another shape.
-        BrokenSceneError: There are no points, or some have non-finite coordinates; the message counts them.
-        TypeError: ``points`` is not a floating point tensor.
-        ValueError: ``points`` has another shape, no points, or non-finite coordinates; the message counts them.
+        ValueError: ``points`` has another shape or no points, or some have non-finite coordinates; the message counts
+            them.
     """
     if not isinstance(points, Tensor) or not points.is_floating_point():
         raise TypeError(f'{name}: points must be a floating point tensor, got '
