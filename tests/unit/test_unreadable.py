@@ -2,7 +2,6 @@
 import numpy as np
 import pytest
 import torch
-from helpers.gloo_processes import run_in_processes
 from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -11,6 +10,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
+from helpers.gloo_processes import run_in_processes
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.datasets.unreadable import Unreadable, UnreadablePolicy, UnreadableRecords, policy_of
 from opendlign_mm.structures import ShapeDataSample
