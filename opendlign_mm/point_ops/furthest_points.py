@@ -5,6 +5,8 @@ neighbors. A block keeps its bounding box and the largest distance of its points
 distance to the box is larger than that cannot change any of them, so the block is skipped; after the first hundred
 samples nearly all blocks are. On CUDA, mmcv's kernel is used where it does the same, PyTorch elsewhere.
 """
+from collections.abc import Callable
+
 import numba as nb
 import numpy as np
 import torch
@@ -46,27 +48,50 @@ def furthest_point_sample(xyz: Tensor, num_samples: int, skip_near_origin: bool 
     if not xyz.is_cuda:
         near_origin = NEAR_ORIGIN if skip_near_origin else -1.
         return torch.from_numpy(np.stack([sample_furthest(points, num_samples, near_origin) for points in xyz.numpy()]))
-    skipped = (xyz**2).sum(dim=2) <= NEAR_ORIGIN if skip_near_origin else None
-    if mmcv_has_cuda() and num_samples <= xyz.shape[1] and (skipped is None or not skipped.any()):
+    return sample_on_gpu(xyz, num_samples, (xyz**2).sum(dim=2) <= NEAR_ORIGIN if skip_near_origin else None)
+
+
+def sample_on_gpu(xyz: Tensor, num_samples: int, skipped: Tensor | None = None) -> Tensor:
+    """Sample all sets at once, with mmcv's kernel where mmcv has one.
+
+    The kernels know no points to skip, and a loop in Python would launch 30,000 of them. Instead skipped points are
+    moved to the first sample: at distance 0 from it they are never the furthest, unless all points are.
+
+    Args:
+        xyz: Point sets, float32 (B, N, 3).
+        num_samples: Number M of samples.
+        skipped: Points never to choose, except as the first sample, bool (B, N).
+
+    Returns:
+        int64 (B, M), as :func:`furthest_point_sample`.
+    """
+    sample: Callable[[Tensor, int], Tensor] = sample_by_torch
+    if mmcv_has_cuda() and num_samples <= xyz.shape[1]:
         from mmcv.ops import furthest_point_sample as mmcv_sample
-        return mmcv_sample(xyz, num_samples).long()
-    return sample_by_torch(xyz, num_samples, skipped)
+        sample = mmcv_sample
+    if skipped is None:
+        return sample(xyz, num_samples).long()
+    chosen = sample(torch.where(skipped[..., None], xyz[:, :1], xyz), num_samples).long()
+    # Where all usable points are exhausted, samples repeat the usable one of the lowest index.
+    num_points = xyz.shape[1]
+    usable = torch.where(skipped, num_points, torch.arange(num_points, device=xyz.device)).amin(dim=1, keepdim=True)
+    usable = usable.where(usable < num_points, 0)
+    repeats = skipped.gather(1, chosen)
+    repeats[:, 0] = False
+    return torch.where(repeats, usable, chosen)
 
 
-def sample_by_torch(xyz: Tensor, num_samples: int, skipped: Tensor | None = None) -> Tensor:
+def sample_by_torch(xyz: Tensor, num_samples: int) -> Tensor:
     """Sample in plain PyTorch on any device: a few kernels per sample, all sets at once.
 
     Args:
         xyz: Point sets, float32 (B, N, 3).
         num_samples: Number M of samples.
-        skipped: Points never to choose, bool (B, N).
 
     Returns:
         int64 (B, M), as :func:`furthest_point_sample`.
     """
     distance = xyz.new_full(xyz.shape[:2], torch.inf)
-    if skipped is not None:
-        distance[skipped] = -1
     chosen = torch.zeros(len(xyz), num_samples, dtype=torch.long, device=xyz.device)
     indices = torch.arange(xyz.shape[1], device=xyz.device)
     x, y, z = xyz.unbind(dim=2)

@@ -12,7 +12,7 @@ from opendlign_mm.point_ops import (
     three_nn,
 )
 from opendlign_mm.point_ops.ball_query import query_by_torch
-from opendlign_mm.point_ops.furthest_points import NEAR_ORIGIN, sample_by_torch
+from opendlign_mm.point_ops.furthest_points import NEAR_ORIGIN, sample_by_torch, sample_on_gpu
 
 
 def clouds():
@@ -67,7 +67,40 @@ def test_furthest_points(name, skip, device):
     expected = furthest_by_loop(xyz, 60, skip)
     assert torch.equal(furthest_point_sample(xyz[None].to(device), 60, skip)[0].cpu(), expected)
     skipped = (xyz**2).sum(dim=1)[None] <= NEAR_ORIGIN if skip else None
-    assert torch.equal(sample_by_torch(xyz[None], 60, skipped)[0], expected)
+    assert torch.equal(sample_on_gpu(xyz[None], 60, skipped)[0], expected)
+
+
+@pytest.mark.parametrize('first_is_near', [False, True])
+def test_points_near_the_origin_are_skipped_in_the_sets_that_have_some(first_is_near):
+    """Sets without, with a few and with only such points, by the ways of CPU and GPU, until points repeat."""
+    xyz = torch.rand(4, 50, 3, generator=torch.Generator().manual_seed(2)) + .1
+    xyz[1, [7, 20, 49]] *= .01
+    xyz[2, 5:] *= .01
+    xyz[3, 1:] *= .01
+    if first_is_near:
+        xyz[:, 0] *= .01
+    skipped = (xyz**2).sum(dim=2) <= NEAR_ORIGIN
+    assert skipped.sum(dim=1).tolist() == [first_is_near + count for count in (0, 3, 45, 49)]
+    expected = torch.stack([furthest_by_loop(points, 60, True) for points in xyz])
+    assert torch.equal(sample_on_gpu(xyz, 60, skipped), expected)
+    assert torch.equal(furthest_point_sample(xyz, 60, skip_near_origin=True), expected)
+
+
+def test_one_kernel_samples_a_batch_with_points_near_the_origin(monkeypatch):
+    """No loop in Python over samples: mmcv's kernel is called once, with all sets."""
+    ops = pytest.importorskip('mmcv.ops')
+    calls = []
+
+    def kernel(xyz, num_samples):
+        calls.append(xyz.shape)
+        return sample_by_torch(xyz, num_samples).int()
+
+    monkeypatch.setattr('opendlign_mm.point_ops.furthest_points.mmcv_has_cuda', lambda: True)
+    monkeypatch.setattr(ops, 'furthest_point_sample', kernel)
+    xyz = CLOUDS['near_origin'][None].repeat(3, 1, 1)
+    chosen = sample_on_gpu(xyz, 60, (xyz**2).sum(dim=2) <= NEAR_ORIGIN)
+    assert calls == [xyz.shape] and chosen.dtype == torch.int64
+    assert torch.equal(chosen[2], furthest_by_loop(xyz[2], 60, True))
 
 
 @pytest.mark.parametrize('radius, num_samples', [(.25, 8), (.5, 64), (9., 400)])
