@@ -59,6 +59,14 @@ def allow_checkpoint_contents() -> None:
 
 # --- distributed runs without CUDA, mmengine <= 0.10.7 ----------------------------------------------------------------
 
+def detected_launcher() -> str:
+    """Return 'pytorch' in a process of torchrun, otherwise 'none'.
+
+    Slurm has to be named, since it sets its variables in interactive shells as well.
+    """
+    return 'pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none'
+
+
 def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None:
     """Make ``launcher`` work where there is no CUDA device; do nothing where there is one or without a launcher.
 

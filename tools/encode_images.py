@@ -8,10 +8,8 @@ After an interruption run it again: it encodes only what is missing.
 """
 import argparse
 
-from mmengine.config import DictAction
-
 from opendlign_mm.apis import init_model
-from opendlign_mm.command_line.options import add_run_options
+from opendlign_mm.command_line.options import add_config_options, add_run_options
 from opendlign_mm.command_line.user_errors import user_errors
 
 
@@ -20,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of an OpenDlign model')
     parser.add_argument('store', help='folder of tools/generate_images.py')
     parser.add_argument('out', help='folder of the features')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
+    add_config_options(parser, 'model.backbone.pretrained=FILE')
     add_run_options(parser)
     return parser.parse_args()
 

@@ -14,6 +14,7 @@ from opendlign_mm.command_line.user_errors import user_errors
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config of configs/generation/')
     add_config_options(parser, 'filter.max_rank=1 out_dir=data/my_images')
     parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
                         help='draw the objects with the lowest and the highest scores')
@@ -28,7 +29,7 @@ def main() -> None:
         from opendlign_mm.datasets.store import ShapeStore
         from opendlign_mm.generation.filter_stage import contact_sheet, filter_store, summary
         from opendlign_mm.generation.processes import join_processes, leave_processes, on_first_process, say
-        cfg = load_generation_config(args.config, args.cfg_options)
+        cfg = load_generation_config(args)
         if cfg.get('filter') is None:
             raise ValueError(f'{args.config} has no `filter`; configs/_base_/generation_defaults.py shows one')
         device = join_processes(args.launcher)

@@ -16,6 +16,7 @@ from opendlign_mm.generation.processes import finish
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config of configs/generation/')
     add_config_options(parser, 'source=data/my_depth')
     parser.add_argument('--layout', choices=['shards', 'folder'],
                         help="WebDataset shards or the released dataset's folders; default: the config's")
@@ -29,7 +30,7 @@ def main() -> None:
     with user_errors(args.traceback):
         from opendlign_mm.generation.image_stage import generate_images
         from opendlign_mm.generation.processes import join_processes
-        cfg = load_generation_config(args.config, args.cfg_options)
+        cfg = load_generation_config(args)
         if args.layout:
             cfg.layout = args.layout
         finish(generate_images(cfg, join_processes(args.launcher)), 'objects have no images',

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..atomic_files import atomic_write
+from ..config_options import read_config
 from ..models.checkpoints import read_checkpoint
 from ..models.released import from_released, load_whole, to_released, whole_state_dict
 from ..version import __version__
@@ -122,8 +123,7 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
 
 def _config(path: str | Path, cfg_options: dict | None) -> Config:
     """Read a config and apply changes to it."""
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(cfg_options or {})
+    cfg = read_config(path, cfg_options)
     init_default_scope('mmdet3d')
     return cfg
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from ..config_options import apply_options, read_config
 from ..models.checkpoints import load_checkpoint, read_checkpoint
 from ..models.trained_state import require_clip_checkpoint
 
@@ -38,11 +39,9 @@ def init_model(config: str | Path | Config,
             of it are missing.
     """
     if not isinstance(config, Config):
-        if not Path(config).is_file():
-            raise FileNotFoundError(f'config {config} does not exist')
-        config = Config.fromfile(config)
-    if cfg_options:
-        config.merge_from_dict(cfg_options)
+        config = read_config(config, cfg_options)
+    elif cfg_options:
+        apply_options(config, cfg_options)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {checkpoint} does not exist; train one with tools/train.py')
     contents = None if checkpoint is None else read_checkpoint(checkpoint)

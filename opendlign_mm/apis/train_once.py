@@ -1,8 +1,9 @@
 """Train a model for a measurement, unless an earlier call has already trained it."""
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.runner import Runner
+
+from ..config_options import read_config
 
 
 def train_once(config: str | Path, work_dir: str | Path, cfg_options: dict | None = None) -> Path:
@@ -16,8 +17,7 @@ def train_once(config: str | Path, work_dir: str | Path, cfg_options: dict | Non
     Returns:
         Path of the checkpoint of the last epoch.
     """
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(cfg_options or {})
+    cfg = read_config(config, cfg_options)
     checkpoint = Path(work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
     if not checkpoint.exists():
         cfg.work_dir, cfg.resume = str(work_dir), True

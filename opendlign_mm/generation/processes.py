@@ -15,14 +15,14 @@ from mmengine import dist
 from mmengine.config import Config
 from tqdm import tqdm
 
-from ..compat import prepare_cpu_distributed
+from ..compat import detected_launcher, prepare_cpu_distributed
 from ..datasets.store import ShapeStore
 
 # Processes finish hours apart, and the first ones wait for the last.
 _PATIENCE = datetime.timedelta(days=60)
 
 
-def join_processes(launcher: Literal['none', 'pytorch', 'slurm'] | None = None) -> torch.device:
+def join_processes(launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None = None) -> torch.device:
     """Join the processes that a launcher started.
 
     They exchange only small Python objects, on the CPU (gloo), even if they compute on GPUs.
@@ -34,8 +34,7 @@ def join_processes(launcher: Literal['none', 'pytorch', 'slurm'] | None = None) 
     Returns:
         The device of this process.
     """
-    if launcher is None:
-        launcher = 'pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none'
+    launcher = launcher or detected_launcher()
     if launcher != 'none' and not dist.is_distributed():
         if torch.cuda.is_available():
             dist.init_dist(launcher, backend='gloo', timeout=_PATIENCE.total_seconds())

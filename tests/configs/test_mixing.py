@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from helpers.tiny_clip import TINY_BACKBONE, TINY_CLIP
 from helpers.tiny_runs import scalars
 from helpers.tool_modules import REPOSITORY
-from opendlign_mm.command_line.options import move_path
+from opendlign_mm.config_options import move_path
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 
 CONFIG = REPOSITORY / 'configs/mixing/pillars_clip_depth_view_scannet-3d.py'

@@ -10,7 +10,6 @@ from helpers.small_tools import CONFIG, SmallTools
 from helpers.tiny_runs import scalars
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model
-from opendlign_mm.command_line.options import move_path
 
 
 @pytest.fixture
@@ -78,21 +77,6 @@ def test_depth_views_are_made_once(tools):
     assert len(files) == 8
     tools.run('train', CONFIG, '--work-dir', str(work_dir))
     assert files == {path: path.stat().st_mtime_ns for path in tools.cache_dir.rglob('*.npz')}
-
-
-def test_a_moved_path_reaches_what_was_made_from_it():
-    cfg = Config(dict(
-        data_root='data/rooms/', other_root='data/rooms2/', log_level='data/rooms',
-        loader=dict(dataset=dict(
-            data_root='data/rooms/', pipeline=[dict(file='data/rooms/a.pkl'), ('data/rooms2/b', 3)])),
-        cache_dir='cache', pipeline=[dict(cache_dir='cache')]))
-    move_path(cfg, 'data_root', '../elsewhere')
-    move_path(cfg, 'cache_dir', None)
-    move_path(cfg, 'loader.dataset', 'x')  # not a top-level path
-    assert cfg.data_root == '../elsewhere/' == cfg.loader.dataset.data_root
-    assert cfg.loader.dataset.pipeline[0].file == '../elsewhere/a.pkl'
-    assert cfg.other_root == 'data/rooms2/' and tuple(cfg.loader.dataset.pipeline[1]) == ('data/rooms2/b', 3)
-    assert cfg.pipeline[0].cache_dir is None
 
 
 def test_from_another_folder(tmp_path):
