@@ -3,11 +3,11 @@
 On the CPU points are sorted into cubic cells as wide as the radius, so that the 27 cells around a center hold all
 candidates. On CUDA, mmcv's kernel is used where mmcv has one, PyTorch elsewhere.
 """
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import compiled
 from .checks import check_xyz, mmcv_has_cuda
 
 # Distances computed at once by query_by_torch: bounds its temporaries to a few times 64 MB.
@@ -119,7 +119,7 @@ def query_by_cells(xyz: np.ndarray, centers: np.ndarray, squared_radius: float, 
     return _first_in_balls(xyz, centers, np.float32(squared_radius), num_samples, origin, width, shape, order, starts)
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled()
 def _first_in_balls(xyz, centers, squared_radius, num_samples, origin, width, shape, order, starts):
     """Return the result of :func:`query_by_cells` for points sorted into cells.
 

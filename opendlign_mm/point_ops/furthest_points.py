@@ -7,11 +7,11 @@ samples nearly all blocks are. On CUDA, mmcv's kernel is used where it does the 
 """
 from collections.abc import Callable
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import compiled
 from .checks import check_xyz, mmcv_has_cuda
 
 # Squared norm up to which pointnet2's CUDA kernel treats a point as padding.
@@ -134,7 +134,7 @@ def _spatial_order(xyz: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled()
 def _sample(xyz, order, first, num_samples, near_origin):
     """Sample from ``xyz`` (3, N), which is sorted by ``order``; return indices of the original points."""
     count = xyz.shape[1]

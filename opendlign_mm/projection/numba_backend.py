@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import compiled
 from .torch_backends import smoothing_weights
 from .views import VoxelizedPoints
 
@@ -57,7 +58,7 @@ def project_numba(voxels: VoxelizedPoints, resolution: int, depth_bins: int, den
     return torch.from_numpy(out)
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled()
 def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weights, stride, precision, exhaustive,
                   out):
     """Write one view into ``out`` (H, W), which is white (1) at the start: all four steps of the projection."""
@@ -100,7 +101,7 @@ def _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, weig
             out[i - pad, j - pad] = nb.float32(1) - best
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled()
 def _splat(row, column, depth_bin, nearness, reach, grid, pad):
     """Raise the neighborhood of each point's voxel in the padded ``grid`` (H, W, B) to its value: steps 1 and 2."""
     height, width, depth = grid.shape[0] - 2 * pad, grid.shape[1] - 2 * pad, grid.shape[2] - 2 * pad
@@ -113,7 +114,7 @@ def _splat(row, column, depth_bin, nearness, reach, grid, pad):
                     grid[i, j, k] = max(grid[i, j, k], value)
 
 
-@nb.njit(nogil=True, cache=True, fastmath=True, error_model='numpy')
+@compiled(fastmath=True, error_model='numpy')
 def _filter_block(grid, i, j, k0, k_end, pad, weights, precision, near):
     """Return the largest filtered value (step 3) of column (i, j) at depths k0 .. min(k0 + LANES, k_end) - 1.
 
