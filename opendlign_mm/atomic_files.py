@@ -5,12 +5,13 @@ equal process numbers. They begin with a dot and contain ``.part`` or end with `
 processes can be recognized.
 """
 import errno
+import fcntl
 import os
 import shutil
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 MAX_NAME_BYTES = 255  # of most file systems
@@ -68,6 +69,39 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _flush_folder_to_disk(path.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def exclusive_lock(path: str | Path, busy: str) -> Iterator[None]:
+    """Hold a lock file during the block, so that no other process or thread enters a block with the same file.
+
+    The file is removed in the end. The lock of a process that dies ends with it. A file system without locks, or a
+    folder that cannot be written, counts as free.
+
+    Args:
+        path: Lock file.
+        busy: Message of the error.
+
+    Raises:
+        RuntimeError: Another process or thread holds the lock.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(path.open('a+'))
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have removed the file between opening and locking: another process may hold a new one.
+            is_free = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+            if is_free:
+                stack.callback(path.unlink, missing_ok=True)
+        except (BlockingIOError, FileNotFoundError):
+            is_free = False
+        except OSError:
+            is_free = True
+        if not is_free:
+            raise RuntimeError(busy)
+        yield
 
 
 def temporary_name(path: Path, ending: str) -> Path:

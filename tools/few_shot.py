@@ -5,36 +5,40 @@ Fits a logistic regression to the view features of a few training objects, drawn
 logits over the views of each test object. Writes few_shot.md, few_shot.csv and few_shot.png.
 
 The test objects are those of test_dataloader. The training objects are those of train_dataloader, read with the test
-pipeline, or, with --train, those of the test dataset with other settings, e.g. another split of a benchmark:
+pipeline, or, with --train, those of the test dataset with other settings, e.g. another split of a benchmark. An object
+in both is an error. With --holdout the training objects are drawn among the test objects, for benchmarks without a
+training split, and each draw is tested on the objects that it leaves:
 
     python tools/few_shot.py configs/opendlign_tiny.py work_dirs/opendlign_tiny/epoch_10.pth
     python tools/few_shot.py configs/benchmarks/opendlign_h14_modelnet40_points.py CHECKPOINT \
         --train ann_file=modelnet40_train.txt
+    python tools/few_shot.py configs/benchmarks/opendlign_h14_omniobject3d.py CHECKPOINT --holdout
 """
 import argparse
-import csv
+import sys
 from pathlib import Path
 
 import torch
 from mmdet3d.registry import DATASETS
 from mmengine.config import DictAction
-from tqdm import tqdm
 
 from opendlign_mm.apis import init_model
 from opendlign_mm.apis.extract_features import describe_skipped, extract_features
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.options import add_common_options, load_config
+from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.evaluation.few_shot import (
-    FewShotResult,
-    check_classes,
-    classify_few_shot,
+from opendlign_mm.evaluation.few_shot import FewShotResult, classify_draws, summarize
+from opendlign_mm.evaluation.few_shot_objects import (
+    check_disjoint,
+    draws_of_test_set,
     extract_draws,
-    summarize,
+    labels_in_test_set,
     training_set,
     view_features,
     zero_shot_accuracy,
 )
+from opendlign_mm.evaluation.results import write_csv
 from opendlign_mm.visualization.plots import draw_few_shot_plot
 
 
@@ -45,8 +49,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; default CLIP without alignment')
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 4, 8, 16], help='training objects per class')
     parser.add_argument('--seeds', type=int, default=10, help='number of draws of the training objects')
-    parser.add_argument('--train', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--train', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='settings that turn the test dataset into the training dataset, e.g. split=train')
+    source.add_argument('--holdout', action='store_true',
+                        help='draw the training objects among the test objects and leave each draw out of its test')
     parser.add_argument('--inverse-regularization', type=float, default=1., metavar='C',
                         help="C of scikit-learn's LogisticRegression")
     parser.add_argument('--out', type=Path, help='folder of the files; default few_shot in the work directory')
@@ -57,22 +64,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write(folder: Path, name: str, num_seeds: int, results: list[FewShotResult], baseline: float) -> None:
-    """Write the files and print the table."""
+def write(folder: Path, name: str, results: list[FewShotResult], baseline: float, note: str) -> None:
+    """Print the table and write the files."""
     rows = summarize(results)
     header = ['0 (zero-shot)', *(str(row['shots']) for row in rows)]
     cells = [f'{baseline:.1f}'] + [f'{row["mean"]:.1f}' + ('' if row['std'] is None else f' ± {row["std"]:.1f}')
                                    for row in rows]
     table = '\n'.join(['| shots per class | ' + ' | '.join(header) + ' |', '|---' * (1 + len(header)) + '|',
                        f'| {name}, top-1 in % | ' + ' | '.join(cells) + ' |'])
+    print(table)
     with atomic_write(folder / 'few_shot.md') as unfinished:
-        unfinished.write_text(f'{table}\n\nMean ± standard deviation over {num_seeds} draws of training objects.\n')
-    with atomic_write(folder / 'few_shot.csv') as unfinished, unfinished.open('w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(['shots', 'seed', 'top1'])
-        writer.writerows([[0, '', baseline]] + [[each.shots, each.seed, each.top1] for each in results])
-    draw_few_shot_plot(rows, folder / 'few_shot.png', baseline, name)
-    print(f'{table}\n\nwritten to {folder}: few_shot.md, few_shot.csv, few_shot.png')
+        unfinished.write_text(f'{table}\n\n{note}\n')
+    write_csv(folder / 'few_shot.csv', [['shots', 'seed', 'top1'], [0, '', baseline],
+                                        *([each.shots, each.seed, each.top1] for each in results)])
+    written = 'few_shot.md, few_shot.csv'
+    try:
+        written += f', {draw_few_shot_plot(rows, folder / "few_shot.png", baseline, name).name}'
+    except Exception as error:  # the numbers are more than the figure
+        print(f'warning: few_shot.png could not be drawn: {type(error).__name__} {error}', file=sys.stderr)
+    print(f'\nwritten to {folder}: {written}')
 
 
 def main() -> None:
@@ -82,21 +92,26 @@ def main() -> None:
         if args.seeds < 1 or min(args.shots) < 1 or args.inverse_regularization <= 0:
             raise ValueError('--seeds and --shots must be >= 1 and --inverse-regularization > 0')
         cfg = load_config(args)
+        require_inputs(cfg, 'test_dataloader')
+        test = DATASETS.build(cfg.test_dataloader.dataset)
+        if not args.holdout:
+            train = training_set(cfg, args.train)
+            labels = labels_in_test_set(train, test)
+            check_disjoint(train, test)
         model = init_model(cfg, args.checkpoint, args.device)
-        train, test = training_set(cfg, args.train), DATASETS.build(cfg.test_dataloader.dataset)
-        check_classes(train, test)
         loading = dict(batch_size=args.batch_size, num_workers=args.num_workers)
-        drawn = extract_draws(model, train, args.shots, args.seeds, **loading)
-        print(describe_skipped(drawn.skipped), end='\n' * bool(drawn.skipped))
         tested = extract_features(model, test, title='test objects', **loading)
         print(describe_skipped(tested['skipped']), end='\n' * bool(tested['skipped']))
-        test_features, results = view_features(model, tested), []
-        for (shots, seed), chosen in tqdm(drawn.draws.items(), desc='draws'):
-            predicted = classify_few_shot(drawn.features[chosen], drawn.labels[chosen], test_features,
-                                          args.inverse_regularization)
-            results.append(FewShotResult(shots, seed, float((predicted == tested['labels']).mean() * 100)))
+        if args.holdout:
+            drawn = draws_of_test_set(model, tested, args.shots, args.seeds)
+        else:
+            drawn = extract_draws(model, train, labels, args.shots, args.seeds, **loading)
+            print(describe_skipped(drawn.skipped), end='\n' * bool(drawn.skipped))
+        results = classify_draws(drawn, view_features(model, tested), tested['labels'], args.inverse_regularization)
+        note = f'Mean ± standard deviation over {args.seeds} draws of training objects.' + (
+            ' Each draw is tested on the test objects that it leaves, zero-shot on all.' if args.holdout else '')
         write(args.out or Path(cfg.work_dir) / 'few_shot', test.metainfo.get('benchmark', type(test).__name__),
-              args.seeds, results, zero_shot_accuracy(model, tested, test.metainfo['classes']))
+              results, zero_shot_accuracy(model, tested, test.metainfo['classes']), note)
 
 
 if __name__ == '__main__':

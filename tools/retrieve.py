@@ -11,9 +11,12 @@ import argparse
 from pathlib import Path
 
 import torch
+from mmdet3d.registry import DATASETS
+from mmengine.registry import init_default_scope
 
 from opendlign_mm.apis import init_model
 from opendlign_mm.command_line.options import add_common_options, load_config
+from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
 
 
@@ -50,19 +53,21 @@ def build(args: argparse.Namespace) -> None:
     """Embed the shapes and write the index."""
     from opendlign_mm.apis.extract_features import describe_skipped
     from opendlign_mm.retrieval import build_index, shape_folder_dataset
-    from opendlign_mm.retrieval.shape_index import check_is_index_or_free
-    check_is_index_or_free(args.out)
-    if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
-        raise ValueError(f'{args.out} already has an index; replace it with --overwrite')
-    cfg = load_config(args)
-    if args.data == 'test':
-        dataset = cfg.test_dataloader.dataset
-    else:
-        dataset = shape_folder_dataset(cfg, args.data, args.num_points, args.up_axis)
-    model, skipped = init_model(cfg, args.checkpoint, args.device), {}
-    index = build_index(model, dataset, args.checkpoint, skipped=skipped, batch_size=args.batch_size,
-                        num_workers=args.num_workers)
-    index.save(args.out)
+    from opendlign_mm.retrieval.index_files import building_index, config_as_json
+    with building_index(args.out, args.overwrite):
+        cfg = load_config(args)
+        config_as_json(cfg)  # refuses a config that the index could not keep
+        if args.data == 'test':
+            require_inputs(cfg, 'test_dataloader')
+            settings = cfg.test_dataloader.dataset
+        else:
+            settings = shape_folder_dataset(cfg, args.data, args.num_points, args.up_axis)
+        init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+        dataset = DATASETS.build(settings)  # before the model: what is wrong with it is told at once
+        model, skipped = init_model(cfg, args.checkpoint, args.device), {}
+        index = build_index(model, dataset, args.checkpoint, skipped=skipped, batch_size=args.batch_size,
+                            num_workers=args.num_workers)
+        index.save(args.out)
     print(describe_skipped(skipped), end='\n' * bool(skipped))
     print(f'{len(index)} shapes in {args.out}')
 

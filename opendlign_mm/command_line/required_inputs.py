@@ -26,6 +26,7 @@ def require_inputs(cfg: Config, *dataloaders: str) -> None:
         FileNotFoundError: Files or folders of a :class:`ShapeDataset` or a :class:`DepthAlignDataset` are missing. The
             one message says of each where it was looked for and how to get it, and also of CLIP weights that would
             have to be downloaded.
+        ValueError: A dataset refuses its settings or its files, e.g. a folder of shapes without sub-folders.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     problems: list[str] = []

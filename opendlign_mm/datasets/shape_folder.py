@@ -43,12 +43,16 @@ class ShapeFolder(ShapeDataset):
         self.benchmark = self.benchmark or self.name
         super().__init__(data_root=data_root, **kwargs)
 
+    def check_files(self, data_root: str, ann_file: str = '', **folders: str) -> None:
+        """Also check that there are sub-folders: a flat folder or a single file is refused before a model is built."""
+        super().check_files(data_root, ann_file, **folders)
+        if not class_folders(data_root):
+            raise ValueError(f'{data_root} {"has no sub-folder" if Path(data_root).is_dir() else "is a file"}. '
+                             f'{self.remedy}')
+
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """One record a file."""
-        root = Path(self.data_root)
-        folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
-        if not folders:
-            raise ValueError(f'{root} has no sub-folder. {self.remedy}')
+        folders = class_folders(self.data_root)
         records, empty = [], []
         for folder in folders:
             place = folder / self.inside if self.inside else folder
@@ -67,3 +71,9 @@ class ShapeFolder(ShapeDataset):
         # With its ending: a cup.obj may lie beside a cup.ply.
         return dict(sample_id=f'{self.name}/{path.relative_to(self.data_root).as_posix()}', category=category,
                     points_path=str(path), up_axis=up_axis)
+
+
+def class_folders(root: str | Path) -> list[Path]:
+    """Return the sub-folders of a folder in alphabetical order, without hidden ones; none if ``root`` is a file."""
+    entries = Path(root).iterdir() if Path(root).is_dir() else ()
+    return sorted(entry for entry in entries if entry.is_dir() and not entry.name.startswith('.'))

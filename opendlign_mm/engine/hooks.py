@@ -100,21 +100,26 @@ class SaveResultsHook(Hook):
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write the file, unless there are no metrics or no log file."""
+        """Write the file, unless there are no metrics or no log file. A full disk must not cost the metrics."""
         folder = results_folder()
         if not metrics or folder is None:
             return
         dataset, model = runner.test_dataloader.dataset, runner_model(runner)
         about = getattr(dataset, 'metainfo', {})
         clips = [module.clip_name for module in model.modules() if hasattr(module, 'clip_name')]
-        path = save_results(
-            folder / RESULTS_NAME,
-            benchmark=self.benchmark or about.get('benchmark') or type(getattr(dataset, 'dataset', dataset)).__name__,
-            model=self.model or type(model).__name__,
-            clip=clips[0] if clips else None,
-            checkpoint=runner._load_from,
-            metrics=metrics)
-        runner.logger.info(f'results written to {path}')
+        try:
+            path = save_results(
+                folder / RESULTS_NAME,
+                benchmark=(self.benchmark or about.get('benchmark')
+                           or type(getattr(dataset, 'dataset', dataset)).__name__),
+                model=self.model or type(model).__name__,
+                clip=clips[0] if clips else None,
+                checkpoint=runner._load_from,
+                metrics=metrics)
+        except OSError as error:
+            runner.logger.error(f'the results could not be written to {folder}: {error}')
+        else:
+            runner.logger.info(f'results written to {path}')
 
 
 @HOOKS.register_module()

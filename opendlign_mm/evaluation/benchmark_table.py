@@ -1,9 +1,10 @@
 """Markdown table of our results next to published ones, in the layout of OpenDlign's table 1."""
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from .results import is_number, read_json
 
 COLUMNS = ('top1', 'top3', 'top5')
 TABLE = 'table1_zero_shot_classification'
@@ -46,19 +47,27 @@ def load_published(path: str | Path) -> list[Row]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'file of published figures {path} does not exist')
+    contents = read_json(path)
     try:
-        contents = json.loads(path.read_text())
-        lvis = {row['method']: row['values'] for row in contents.get(LVIS_TABLE, {}).get('rows', [])}
+        lvis = {row['method']: _checked(row['values'], row) for row in contents.get(LVIS_TABLE, {}).get('rows', [])}
         rows = []
         for row in contents[TABLE]['rows']:
-            figures = {name: value for name, value in row.items() if name not in NOT_BENCHMARKS}
+            figures = {name: _checked(value, row) for name, value in row.items() if name not in NOT_BENCHMARKS}
             if row['training_source'] != 'Ensemble' and row['method'] in lvis:
                 figures[LVIS] = lvis[row['method']]
-            rows.append(Row(row['training_source'], row['method'], row['clip'], figures))
+            rows.append(Row(str(row['training_source']), str(row['method']), str(row['clip']), figures))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} is not JSON with {TABLE}.rows of training_source, method, clip and benchmarks: '
+        raise ValueError(f'{path} has no {TABLE}.rows of training_source, method, clip and benchmarks: '
                          f'{type(error).__name__} {error}') from error
     return rows
+
+
+def _checked(figures: Any, row: dict) -> list[float | None]:
+    """Return the figures of a benchmark; ``ValueError`` unless they are top-1, top-3 and top-5, or null."""
+    if (not isinstance(figures, list) or len(figures) != len(COLUMNS)
+            or not all(value is None or is_number(value) for value in figures)):
+        raise ValueError(f'the figures of {row["method"]} must be [top1, top3, top5], got {figures}')
+    return figures
 
 
 def our_rows(results: Sequence[dict]) -> tuple[list[Row], list[str]]:

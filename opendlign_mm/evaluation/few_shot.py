@@ -1,23 +1,14 @@
-"""Few-shot classification: logistic regression on view features (OpenDlign, section 4.2).
+"""Few-shot classification on features: draws of objects, logistic regression, accuracy (OpenDlign, section 4.2).
 
-From a config to an accuracy: ``training_set`` builds the dataset of the training objects, ``extract_draws`` draws the
-shots of each seed and encodes them, ``classify_few_shot`` fits the classifier and ``summarize`` averages over the
-seeds. ``zero_shot_accuracy`` is the baseline without training objects.
+``few_shot_objects`` has the part before it: the training objects of a config and their features.
 """
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from mmdet3d.registry import DATASETS
-from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from sklearn.linear_model import LogisticRegression
-
-from ..apis.extract_features import extract_features
-from ..models import OpenDlign
-from ..models.zero_shot_head import select_views
+from tqdm import tqdm
 
 
 @dataclass(frozen=True)
@@ -33,44 +24,16 @@ class TrainingObjects(NamedTuple):
 
     Attributes:
         features: float32 (N, V, D), view features.
-        labels: int (N,).
+        labels: int (N,), among the classes of the test set.
         draws: (shots, seed) -> int array, rows of ``features``.
         skipped: index in the dataset -> why the object cannot be read.
+        held_out: Whether the rows are those of the test objects, so that a draw must be taken out of the test set.
     """
     features: np.ndarray
     labels: np.ndarray
     draws: dict[tuple[int, int], np.ndarray]
     skipped: dict[int, str]
-
-
-def training_set(cfg: Config, changes: dict | None = None) -> BaseDataset:
-    """Build the dataset of the training objects, with the pipeline of the test set.
-
-    Args:
-        cfg: Config of a model with ``test_dataloader`` and, unless ``changes`` are given, ``train_dataloader``.
-        changes: Settings that turn the test set into the training set, e.g. ``{'split': 'train'}``.
-
-    Raises:
-        ValueError: There are no ``changes``, and the config has no ``train_dataloader``.
-    """
-    test = cfg.test_dataloader.dataset
-    if changes:
-        settings = Config(dict(dataset=test.to_dict()))
-        settings.merge_from_dict({f'dataset.{key}': value for key, value in changes.items()})
-        return DATASETS.build(settings.dataset)
-    if cfg.get('train_dataloader') is None:
-        raise ValueError('the config has no train_dataloader; give the settings of the training objects with --train, '
-                         'e.g. --train split=train')
-    return DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=test.pipeline))
-
-
-def check_classes(train: BaseDataset, test: BaseDataset) -> None:
-    """Raise ``ValueError`` unless both datasets have the same classes in the same order."""
-    names = [tuple(dataset.metainfo.get('classes', ())) for dataset in (train, test)]
-    if names[0] != names[1]:
-        differing = sorted(set(names[0]) ^ set(names[1]))[:5] or ['the order']
-        raise ValueError(f'the training set and the test set have different classes ({", ".join(differing)}, ...); '
-                         'take both from one dataset with --train, e.g. --train split=train')
+    held_out: bool = False
 
 
 def draw_shots(labels: np.ndarray, shots: int, seed: int, left_out: Sequence[int] = ()) -> np.ndarray:
@@ -102,53 +65,11 @@ def draw_shots(labels: np.ndarray, shots: int, seed: int, left_out: Sequence[int
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
 
 
-def extract_draws(model: OpenDlign, dataset: BaseDataset, shots: Sequence[int], num_seeds: int,
-                  **options) -> TrainingObjects:
-    """Draw the training objects of each number of shots and each seed, and encode those that some draw needs.
-
-    An unreadable object is replaced by another one of its class. A class with fewer objects than ``shots`` gives all
-    it has, which is printed.
-
-    Args:
-        model: Model in evaluation mode.
-        dataset: Dataset of the training objects.
-        shots: Numbers of objects per class.
-        num_seeds: Number of draws, with the seeds 0, ..., ``num_seeds`` - 1.
-        options: ``batch_size`` and ``num_workers``, see :func:`feature_batches`.
-    """
-    labels = np.array([dataset.get_data_info(index)['gt_label'] for index in range(len(dataset))])
-    smallest = np.bincount(labels)[np.unique(labels)].min()
-    if smallest < max(shots):
-        print(f'some classes have only {smallest} training objects; they give these where more shots are asked for')
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    skipped: dict[int, str] = {}
-    known = np.zeros(0, dtype=np.int64)
-    while True:
-        draws = {(number, seed): draw_shots(labels, number, seed, list(skipped))
-                 for number in sorted(set(shots)) for seed in range(num_seeds)}
-        wanted = np.setdiff1d(np.concatenate(list(draws.values())), known)
-        if not len(wanted):
-            break
-        part = extract_features(model, dataset, wanted, skipped=skipped, title='training objects', **options)
-        parts.append((view_features(model, part), part['indices']))
-        known = np.concatenate([indices for _, indices in parts])
-    position = {index: row for row, index in enumerate(known)}
-    rows = {key: np.array([position[index] for index in chosen]) for key, chosen in draws.items()}
-    return TrainingObjects(np.concatenate([features for features, _ in parts]), labels[known], rows, skipped)
-
-
-def view_features(model: OpenDlign, extracted: dict) -> np.ndarray:
-    """Take each view from the branch that zero-shot classification takes it from.
-
-    Args:
-        model: Model that made the features.
-        extracted: Result of :func:`extract_features`, with N objects.
-
-    Returns:
-        float32 (N, V, D).
-    """
-    features = {name: torch.from_numpy(values) for name, values in extracted['features'].items()}
-    return select_views(features.get('pretrained'), features.get('tuned'), model.embedding_branches).numpy()
+def draw_all(labels: np.ndarray, shots: Iterable[int], num_seeds: int, left_out: Sequence[int] = ()
+             ) -> dict[tuple[int, int], np.ndarray]:
+    """Return (shots, seed) -> indices, for each number of shots and the seeds 0, ..., ``num_seeds`` - 1."""
+    return {(number, seed): draw_shots(labels, number, seed, left_out)
+            for number in sorted(set(shots)) for seed in range(num_seeds)}
 
 
 def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, C: float = 1.,
@@ -180,20 +101,22 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
     return classifier.classes_[logits.argmax(axis=1)]
 
 
-def zero_shot_accuracy(model: OpenDlign, extracted: dict, class_names: Sequence[str]) -> float:
-    """Return the zero-shot top-1 accuracy in percent.
+def classify_draws(drawn: TrainingObjects, test: np.ndarray, test_labels: np.ndarray, C: float = 1.
+                   ) -> list[FewShotResult]:
+    """Fit a classifier to each draw and test it, with a progress bar.
 
     Args:
-        model: Model that made the features; its vocabulary is set to ``class_names``.
-        extracted: Result of :func:`extract_features` on the test objects.
-        class_names: Classes of the dataset, which the labels index.
+        drawn: Training objects and their draws.
+        test: float (M, V, D), view features of the test objects.
+        test_labels: int (M,).
+        C: Inverse strength of the regularization.
     """
-    model.set_vocabulary(class_names)
-    features = {name: torch.from_numpy(values) for name, values in extracted['features'].items()}
-    with torch.no_grad():
-        scores = model.zero_shot_head.scores(model.class_features(), **features,
-                                             clip_logit_scale=model.backbone.logit_scale.float().exp())
-    return float((scores.argmax(dim=1).numpy() == extracted['labels']).mean() * 100)
+    results = []
+    for (shots, seed), chosen in tqdm(drawn.draws.items(), desc='draws', leave=False):
+        kept = np.setdiff1d(np.arange(len(test)), chosen) if drawn.held_out else np.arange(len(test))
+        predicted = classify_few_shot(drawn.features[chosen], drawn.labels[chosen], test[kept], C)
+        results.append(FewShotResult(shots, seed, float((predicted == test_labels[kept]).mean() * 100)))
+    return results
 
 
 def summarize(results: Sequence[FewShotResult]) -> list[dict]:

@@ -1,7 +1,10 @@
-"""The file ``results.json``, which keeps the metrics of a test with its benchmark, model and checkpoint."""
+"""Files with the results of tests: ``results.json`` with the metrics of one test, and tables as CSV."""
+import csv
 import json
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import MMLogger
 
@@ -48,12 +51,57 @@ def load_results(path: str | Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; tools/test.py writes {RESULTS_NAME} into its work directory')
-    try:
-        contents = json.loads(path.read_text())
-    except ValueError as error:  # damaged JSON or damaged UTF-8
-        raise ValueError(f'{path} is not JSON: {error}') from error
+    contents = read_json(path)
     wrong = [key for key, kind in REQUIRED.items() if not isinstance(contents, dict)
              or not isinstance(contents.get(key), kind)]
     if wrong:
         raise ValueError(f'{path} has no {", ".join(wrong)}: it is not a {RESULTS_NAME} of tools/test.py')
+    not_texts = [key for key in ('clip', 'checkpoint') if not isinstance(contents.get(key), str | None)]
+    not_numbers = [name for name, value in contents['metrics'].items() if not is_number(value)]
+    if not_texts or not_numbers:
+        raise ValueError(f'{path} is damaged: {", ".join(not_texts + not_numbers)} has a value of another type than '
+                         f'in a {RESULTS_NAME} of tools/test.py')
     return contents
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: The file is not JSON; the message names it.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (ValueError, RecursionError) as error:  # damaged JSON, damaged UTF-8, thousands of nested brackets
+        raise ValueError(f'{path} is not JSON: {error}') from error
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value from a JSON file is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence]) -> Path:
+    """Write a table as CSV, in which no cell is a formula.
+
+    Spreadsheets run a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. Class names come from folders
+    and files that others made; such a string gets an apostrophe in front, which spreadsheets take as "text".
+
+    Args:
+        path: File to write.
+        rows: Rows of strings and numbers; ``'-'`` alone and strings that are numbers stay as they are.
+    """
+    with atomic_write(path) as unfinished, unfinished.open('w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows([_without_formula(cell) for cell in row] for row in rows)
+    return Path(path)
+
+
+def _without_formula(cell: Any) -> Any:
+    """Put an apostrophe in front of a string that a spreadsheet would run."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith(('=', '+', '-', '@')) or cell == '-':
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

@@ -1,5 +1,4 @@
 """Accuracy of zero-shot classification: overall, per class, and the most confused pairs of classes."""
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,8 +10,7 @@ from mmengine.logging import MMLogger
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
 
-from ..atomic_files import atomic_write
-from .results import results_folder
+from .results import results_folder, write_csv
 
 
 @METRICS.register_module()
@@ -96,31 +94,47 @@ class ZeroShotAccuracy(BaseMetric):
             frozen = np.array([result['predicted_frozen'] for result in results])
             metrics['top1_frozen'] = float((frozen == label).mean() * 100)
         metrics.update(precision=precision * 100, recall=recall * 100, f1=f1 * 100, num_samples=float(len(results)))
-        self._report(names, label, predicted)
+        self._log_tables(names, label, predicted)
+        folder = results_folder() if self.out_dir is None else Path(self.out_dir)
+        if folder is not None:
+            self._write_files(folder, names, label, predicted)
         return metrics
 
-    def _report(self, names: list[str], label: np.ndarray, predicted: np.ndarray) -> None:
-        """Log the tables and write the files of single classes."""
-        rows = _per_class(names, label, predicted)
-        confusion = confusion_matrix(label, predicted, labels=range(len(names)))
+    def _log_tables(self, names: list[str], label: np.ndarray, predicted: np.ndarray) -> None:
+        """Log the table of all classes and the most confused pairs."""
         logger = MMLogger.get_current_instance()
         if self.print_per_class:
-            logger.info('\n' + AsciiTable(rows).table)
+            logger.info('\n' + AsciiTable(_per_class(names, label, predicted)).table)
+        confusion = confusion_matrix(label, predicted, labels=range(len(names)))
         pairs = most_confused_pairs(confusion, self.num_confused_pairs)
         if pairs:
             lines = [['class', 'taken for', 'objects', '% of the class']]
             lines += [[names[pair.label], names[pair.predicted], pair.count, f'{100 * pair.share:.1f}']
                       for pair in pairs]
             logger.info('\nMost confused pairs\n' + AsciiTable(lines).table)
-        folder = results_folder() if self.out_dir is None else Path(self.out_dir)
-        if folder is None:
-            return
+
+    @staticmethod
+    def _write_files(folder: Path, names: list[str], label: np.ndarray, predicted: np.ndarray) -> None:
+        """Write the files of single classes; what fails is logged, because the metrics must not be lost for it."""
         from ..visualization.plots import draw_confusion_matrix
-        with atomic_write(folder / 'per_class.csv') as unfinished, unfinished.open('w', newline='') as file:
-            csv.writer(file).writerows(rows)
-        picture = draw_confusion_matrix(confusion, names, folder / 'confusion_matrix.png',
-                                        f'top-1 {100 * (label == predicted).mean():.1f} % of {len(label)} objects')
-        logger.info(f'Results per class: {folder / "per_class.csv"}, {picture}')
+
+        def table() -> Path:
+            return write_csv(folder / 'per_class.csv', _per_class(names, label, predicted))
+
+        def figure() -> Path:
+            return draw_confusion_matrix(
+                confusion_matrix(label, predicted, labels=range(len(names))), names, folder / 'confusion_matrix.png',
+                f'top-1 {100 * (label == predicted).mean():.1f} % of {len(label)} objects')
+
+        logger, written = MMLogger.get_current_instance(), []
+        for write in (table, figure):
+            try:
+                written.append(str(write()))
+            except Exception as error:  # a full disk, a class name that cannot be drawn
+                logger.warning(f'the {write.__name__} of single classes could not be written to {folder}: '
+                               f'{type(error).__name__} {error}')
+        if written:
+            logger.info(f'results per class: {", ".join(written)}')
 
 
 def _per_class(names: list[str], label: np.ndarray, predicted: np.ndarray) -> list[list]:

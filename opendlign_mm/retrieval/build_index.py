@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..apis.extract_features import feature_batches
+from ..datasets.shape_folder import class_folders
 from ..models import OpenDlign
 from ..models.clip_backbone import BRANCHES
 from ..structures import ShapeDataSample
@@ -33,8 +34,15 @@ def shape_folder_dataset(cfg: Config, folder: str | Path, num_points: int | None
         up_axis: Upward axis of the files; None for the usual axis of their format.
 
     Raises:
-        ValueError: The test pipeline of ``cfg`` has no ``ProjectPointsToDepth``.
+        FileNotFoundError: The folder does not exist.
+        ValueError: It is a file or has no sub-folders, or the test pipeline of ``cfg`` has no ``ProjectPointsToDepth``.
     """
+    if not Path(folder).exists():
+        raise FileNotFoundError(f'folder of shapes {folder} does not exist')
+    if not class_folders(folder):
+        problem = 'has no sub-folders' if Path(folder).is_dir() else 'is a file'
+        raise ValueError(f'{folder} {problem}; give a folder with one sub-folder of shape files per class. Shapes '
+                         'of a flat folder can be moved into one sub-folder, e.g. "shapes"')
     project = _find_transform(cfg.test_dataloader.dataset.pipeline, 'ProjectPointsToDepth')
     if project is None:
         raise ValueError("the config's test pipeline has no ProjectPointsToDepth that says how shapes are projected; "

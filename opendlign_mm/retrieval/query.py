@@ -12,6 +12,7 @@ from ..apis import init_model
 from ..models import OpenDlign
 from ..models.prompts import encode_class_names
 from ..models.trained_state import CLIPIdentity
+from .index_files import check_types
 from .shape_index import ShapeIndex
 
 
@@ -22,9 +23,14 @@ def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> Ope
     checkpoint, as long as its config leads to the same CLIP.
 
     Raises:
-        ValueError: The config and the checkpoint lead to another CLIP; the message names both.
+        ValueError: The config and the checkpoint lead to another CLIP (the message names both), or the config needs a
+            component that is not registered.
     """
-    stored, checkpoint = CLIPIdentity(**index.about['clip']), index.about.get('checkpoint')
+    check_types(index.config.to_dict())
+    try:
+        stored, checkpoint = CLIPIdentity(**index.about['clip']), index.about.get('checkpoint')
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'the index does not tell which CLIP made it ({error}); build it again') from error
     model = init_model(index.config, checkpoint if checkpoint and Path(checkpoint).is_file() else None, device)
     own = model.backbone.clip_identity()
     if own.sha256 != stored.sha256:

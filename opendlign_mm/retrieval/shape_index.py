@@ -1,4 +1,4 @@
-"""Index of shape embeddings with metadata and thumbnails: search, files on disk."""
+"""Index of shape embeddings with metadata and thumbnails, searched by cosine."""
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,26 +8,17 @@ import numpy as np
 from mmengine.config import Config
 
 from ..atomic_files import atomic_folder
-
-VECTORS, SHAPES, THUMBNAILS = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy'
-ABOUT, CONFIG = 'index.json', 'config.py'
-
-
-def _faiss():
-    """Import FAISS, which only retrieval requires."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError("retrieval needs FAISS: pip install faiss-cpu, or 'opendlign_mm[retrieval]'") from error
-    return faiss
+from . import index_files
+from .index_files import ABOUT, CONFIG, SHAPES, THUMBNAILS, VECTORS, import_faiss, read
 
 
 class ShapeIndex:
     """Exact index of N shapes, searched by cosine.
 
     The folder of a saved index has ``vectors.faiss`` (embeddings), ``shapes.jsonl`` (a line of metadata per shape),
-    ``thumbnails.npy`` (a depth view of each shape, mapped into memory), ``config.py`` (config of the model) and
-    ``index.json`` (checkpoint, identity of the CLIP, and how the embeddings were made).
+    ``thumbnails.npy`` (a depth view of each shape, mapped into memory), ``config.json`` (config of the model) and
+    ``index.json`` (checkpoint, identity of the CLIP, and how the embeddings were made). None of these files is run as
+    code, so that an index of somebody else can be searched.
 
     Args:
         vectors: float (N, D), finite; L2-normalized here.
@@ -43,7 +34,7 @@ class ShapeIndex:
 
     def __init__(self, vectors: np.ndarray, shapes: list[dict], thumbnails: np.ndarray, about: dict,
                  config: Config) -> None:
-        faiss = _faiss()
+        faiss = import_faiss()
         vectors = np.array(vectors, dtype=np.float32)
         if vectors.ndim != 2 or not vectors.size:
             raise ValueError(f'an index needs at least one vector, as an array (N, D), got {vectors.shape}')
@@ -98,14 +89,14 @@ class ShapeIndex:
         Raises:
             ValueError: ``folder`` exists and is not an index.
         """
-        faiss = _faiss()
-        check_is_index_or_free(folder)
+        faiss = import_faiss()
+        index_files.check_is_index_or_free(folder)
         with atomic_folder(folder) as unfinished:
             faiss.write_index(self._faiss, str(unfinished / VECTORS))
             with (unfinished / SHAPES).open('w') as file:
                 file.writelines(json.dumps(shape) + '\n' for shape in self.shapes)
             np.save(unfinished / THUMBNAILS, self.thumbnails)
-            self.config.dump(str(unfinished / CONFIG))
+            (unfinished / CONFIG).write_text(index_files.config_as_json(self.config))
             (unfinished / ABOUT).write_text(json.dumps(
                 dict(self.about, num_shapes=len(self), dimension=self.dimension), indent=1) + '\n')
         return Path(folder)
@@ -118,45 +109,28 @@ class ShapeIndex:
             FileNotFoundError: The folder or one of its files is missing.
             ValueError: A file is damaged or does not belong to the others; the message names it.
         """
-        faiss = _faiss()
         folder = Path(folder)
-        missing = [name for name in (ABOUT, VECTORS, SHAPES, THUMBNAILS, CONFIG) if not (folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(f'{folder} is not an index of shapes: it has no {", ".join(missing)}. Build one '
-                                    'with tools/retrieve.py build')
-        index, name = cls.__new__(cls), ABOUT
-        try:
-            index.about = json.loads((folder / ABOUT).read_text())
-            name = SHAPES
-            index.shapes = [json.loads(line) for line in (folder / SHAPES).read_text().splitlines()]
-            name = THUMBNAILS
-            index.thumbnails = np.load(folder / THUMBNAILS, mmap_mode='r')
-            name = VECTORS
-            index._faiss = faiss.read_index(str(folder / VECTORS))
-        except (ValueError, RuntimeError, EOFError, OSError) as error:  # FAISS raises RuntimeError
-            raise ValueError(f'{folder / name} is damaged, build the index again: {error}') from error
+        index_files.check_complete(folder)
+        index = cls.__new__(cls)
+        index.about = read(folder / ABOUT, index_files.read_about)
+        index.config = read(folder / CONFIG, index_files.read_config)
+        index.shapes = read(folder / SHAPES, index_files.read_shapes)
+        index.thumbnails = read(folder / THUMBNAILS, index_files.read_thumbnails)
+        index._faiss = read(folder / VECTORS, index_files.read_vectors)
         for name, count in ((VECTORS, len(index)), (SHAPES, len(index.shapes)), (THUMBNAILS, len(index.thumbnails))):
-            if count != index.about.get('num_shapes'):
+            if count != index.about['num_shapes']:
                 raise ValueError(f'{folder / name} is damaged, build the index again: it has {count} shapes, '
-                                 f'{ABOUT} says {index.about.get("num_shapes")}')
-        index.config = Config.fromfile(folder / CONFIG)
+                                 f'{ABOUT} says {index.about["num_shapes"]}')
         return index
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """Limit FAISS to ``count`` threads inside the block; None changes nothing."""
-    faiss = _faiss()
+    faiss = import_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count or before)
     try:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def check_is_index_or_free(folder: str | Path) -> None:
-    """Raise ``ValueError`` if ``folder`` exists and holds anything but an index."""
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) and not (folder / ABOUT).is_file()):
-        raise ValueError(f'{folder} exists and is not an index of shapes; give another folder')

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from helpers.small_tools import CONFIG, SmallTools
 from opendlign_mm.apis import init_model
+from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
 
 
@@ -68,6 +69,17 @@ def test_checkpoint_of_another_model(fails, tmp_path):
 def test_missing_weights(fails):
     message = fails('train', CONFIG, options=['model.backbone.pretrained=no/such/weights.safetensors'])
     assert 'no/such/weights.safetensors' in message and 'pretrained=' in message
+
+
+@pytest.mark.parametrize('content', ['flat', 'file'])
+def test_shapes_without_class_folders_are_refused_before_weights_are_looked_for(tmp_path, monkeypatch, content):
+    (tmp_path / 'flat').mkdir()
+    for path in (tmp_path / 'flat/a.npy', tmp_path / 'file'):
+        path.touch()
+    monkeypatch.setattr('opendlign_mm.command_line.required_inputs._weights_to_download', lambda _: pytest.fail())
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='ShapeFolder', data_root=str(tmp_path / content)))))
+    with pytest.raises(ValueError, match='one sub-folder of shape files for each class: --cfg-options data_root='):
+        require_inputs(cfg, 'test_dataloader')
 
 
 def test_missing_data_names_the_file(fails):

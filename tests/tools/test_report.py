@@ -1,4 +1,5 @@
 """Results on disk and the table that shows them beside published ones."""
+import csv
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from mmengine.runner import Runner
 from helpers.tiny_runs import tiny_config
 from helpers.tool_modules import load_tool
 from opendlign_mm.evaluation.benchmark_table import Row, benchmark_table, load_published, our_rows
-from opendlign_mm.evaluation.results import load_results, save_results
+from opendlign_mm.evaluation.results import load_results, save_results, write_csv
 
 PUBLISHED = dict(
     table1_zero_shot_classification=dict(columns=['top1', 'top3', 'top5'], rows=[
@@ -99,12 +100,51 @@ def test_files(tmp_path, published):
     path.write_text('{"benchmark"')
     with pytest.raises(ValueError, match='results.json is not JSON'):
         load_results(path)
-    for contents in ('[]', '{}', '{"table1_zero_shot_classification": {"rows": [{"method": "a"}]}}', 'no'):
+    for contents in ('[]', '{}', '{"table1_zero_shot_classification": {"rows": [{"method": "a"}]}}', '3'):
         published.write_text(contents)
-        with pytest.raises(ValueError, match='published.json is not JSON with table1_zero_shot_classification.rows'):
+        with pytest.raises(ValueError, match='published.json has no table1_zero_shot_classification.rows'):
             load_published(published)
+    published.write_text('no')
+    with pytest.raises(ValueError, match='published.json is not JSON'):
+        load_published(published)
     with pytest.raises(FileNotFoundError, match='file of published figures .* does not exist'):
         load_published(tmp_path / 'absent.json')
+
+
+@pytest.mark.parametrize('damage', [b'\xff\xfe', b'[' * 100_000, b'{"benchmark": "a", "metrics": {"x": 1}'])
+def test_damaged_json_is_named(tmp_path, damage):
+    (tmp_path / 'results.json').write_bytes(damage)
+    for read in (load_results, load_published):
+        with pytest.raises(ValueError, match='results.json is not JSON'):
+            read(tmp_path / 'results.json')
+
+
+@pytest.mark.parametrize('changes, named', [(dict(metrics={'zero_shot/top1': '83'}), 'zero_shot/top1'),
+                                            (dict(metrics={'zero_shot/top1': True}), 'zero_shot/top1'),
+                                            (dict(checkpoint=7), 'checkpoint'), (dict(clip=['a']), 'clip')])
+def test_values_of_another_type_are_named(tmp_path, changes, named):
+    (tmp_path / 'results.json').write_text(json.dumps(dict(result(), **changes)))
+    with pytest.raises(ValueError, match=f'results.json is damaged: {named} has a value of another type'):
+        load_results(tmp_path / 'results.json')
+
+
+@pytest.mark.parametrize('figures', [[1, 2], [1, 2, '3'], 'abc', None])
+def test_published_figures_of_another_form_are_named(published, figures):
+    contents = json.loads(published.read_text())
+    contents['table1_zero_shot_classification']['rows'][1]['ScanObjectNN'] = figures
+    published.write_text(json.dumps(contents))
+    with pytest.raises(ValueError, match=r'published.json .* the figures of TAMM must be \[top1, top3, top5\]'):
+        load_published(published)
+
+
+def test_csv_cells_are_never_formulas(tmp_path):
+    rows = [['class', 'samples'], ['=cmd|calc', 1], ['+1+1', -2.5], ['-x', '-'], ['@SUM(A1)', '-3.5'],
+            ['\t=1', '+4'], ['a=b', 'a, b']]
+    write_csv(tmp_path / 'new/a.csv', rows)
+    with (tmp_path / 'new/a.csv').open(newline='') as file:
+        read = list(csv.reader(file))
+    assert read == [['class', 'samples'], ["'=cmd|calc", '1'], ["'+1+1", '-2.5'], ["'-x", '-'], ["'@SUM(A1)", '-3.5'],
+                    ["'\t=1", '+4'], ['a=b', 'a, b']]
 
 
 @pytest.fixture
@@ -135,6 +175,21 @@ def test_from_a_test_run_to_the_table(report, published, tmp_path):
     assert (tmp_path / 'table.md').read_text() in table.out and [row[1] for row in rows[2:4]] == ['OpenDlign-B32',
                                                                                                   'OpenDlign']
     assert rows[4][3:6] == [f'**{metrics[f"zero_shot/top{k}"]:.1f}**' for k in (1, 3, 5)]
+
+
+def test_a_full_disk_leaves_the_metrics_of_a_test(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError('No space left on device')
+
+    config = tiny_config(tmp_path / 'work')
+    config.custom_hooks = [*config.custom_hooks, dict(type='SaveResultsHook')]
+    expected = Runner.from_cfg(config).test()
+    monkeypatch.setattr('opendlign_mm.engine.hooks.save_results', fail)
+    monkeypatch.setattr('opendlign_mm.visualization.plots.draw_confusion_matrix', fail)
+    runner = Runner.from_cfg(config)
+    errors = []
+    monkeypatch.setattr(runner.logger, 'error', errors.append)
+    assert runner.test() == expected and 'No space left on device' in errors[0]
 
 
 def test_the_newest_of_a_folder_counts(report, tmp_path):

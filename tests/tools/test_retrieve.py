@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import DATASETS
-from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 from PIL import Image
 
@@ -16,6 +15,7 @@ from helpers.tool_modules import load_tool
 from opendlign_mm.apis import init_model
 from opendlign_mm.models.contrastive_head import object_features
 from opendlign_mm.retrieval import ShapeIndex, build_index, embed_query, model_of_index
+from opendlign_mm.retrieval.index_files import building_index
 from opendlign_mm.retrieval.query import read_image
 from opendlign_mm.visualization.sheets import draw_gallery
 
@@ -60,7 +60,7 @@ def run(monkeypatch, capsys):
         assert stopped.value.code == 2
         return capsys.readouterr().err
 
-    run.fails = fails
+    run.fails, run.module = fails, module
     return run
 
 
@@ -161,11 +161,61 @@ def test_an_index_of_another_clip_is_refused(config, checkpoint, run, tmp_path):
     run('build', config, checkpoint, '--out', tmp_path / 'index')
     checkpoint.unlink()  # queries need the CLIP alone
     run('query', tmp_path / 'index', '--text', 'lamp')
-    text = (tmp_path / 'index/config.py').read_text()
-    assert "clip='tiny'" in text
-    (tmp_path / 'index/config.py').write_text(text.replace("clip='tiny'", "clip='tiny', random_seed=5"))
-    assert Config.fromfile(tmp_path / 'index/config.py').model.backbone.random_seed == 5
+    config = json.loads((tmp_path / 'index/config.json').read_text())
+    assert config['model']['backbone']['clip'] == 'tiny' and set(config) <= {'default_scope', 'model'}
+    config['model']['backbone']['random_seed'] = 5
+    (tmp_path / 'index/config.json').write_text(json.dumps(config))
     assert 'the index was made with' in run.fails('query', tmp_path / 'index', '--text', 'lamp')
+
+
+@pytest.fixture
+def index(config, run, tmp_path):
+    run('build', config, '--out', tmp_path / 'index')
+    return tmp_path / 'index'
+
+
+def test_an_index_is_never_run_as_code(index, run, tmp_path):
+    canary = tmp_path / 'canary'
+    (index / 'config.py').write_text(f'import pathlib\npathlib.Path({str(canary)!r}).touch()\n')
+    assert '-test-' in run('query', index, '--text', 'lamp')
+    config = json.loads((index / 'config.json').read_text())
+    config['model'] = dict(type='pathlib.Path.touch', self=str(canary))
+    (index / 'config.json').write_text(json.dumps(config))
+    assert "'pathlib.Path.touch', which is not a registered component" in run.fails('query', index, '--text', 'lamp')
+    config['model'] = dict(type='OpenDlign', backbone=[dict(type='antigravity')])
+    (index / 'config.json').write_text(json.dumps(config))
+    assert "'antigravity', which is not a registered component" in run.fails('query', index, '--text', 'lamp')
+    (index / 'config.json').unlink()  # as an earlier version wrote it
+    assert 'index of an earlier version, which would run config.py as code; build the index again' in run.fails(
+        'query', index, '--text', 'lamp')
+    assert not canary.exists()
+
+
+def test_an_index_that_does_not_tell_its_clip_is_refused(index, run):
+    about = json.loads((index / 'index.json').read_text())
+    del about['clip']['sha256']
+    (index / 'index.json').write_text(json.dumps(about))
+    assert 'the index does not tell which CLIP made it' in run.fails('query', index, '--text', 'lamp')
+
+
+@pytest.mark.parametrize('content, problem', [('file', 'is a file'), ('flat', 'has no sub-folders'),
+                                              ('absent', 'does not exist')])
+def test_a_folder_without_classes_is_refused_before_a_model_is_built(config, run, tmp_path, monkeypatch, content,
+                                                                     problem):
+    (tmp_path / 'flat/.hidden').mkdir(parents=True)
+    for path in (tmp_path / 'file', tmp_path / 'flat/a.npy'):
+        np.save(path.open('wb'), np.zeros((10, 3)))
+    monkeypatch.setattr(run.module, 'init_model', lambda *_: pytest.fail('a model was built'))
+    message = run.fails('build', config, '--data', tmp_path / content, '--out', tmp_path / 'index')
+    assert f'{tmp_path / content} {problem}' in message and '--cfg-options' not in message
+
+
+def test_two_builds_in_one_folder_are_refused(config, run, tmp_path):
+    with building_index(tmp_path / 'index'):
+        message = run.fails('build', config, '--out', tmp_path / 'index')
+        assert f'another process builds an index in {tmp_path / "index"}' in message
+    run('build', config, '--out', tmp_path / 'index')
+    assert not list(tmp_path.glob('.index*')), 'no lock file is left'
 
 
 def test_gallery_shows_each_shape_in_its_place(tmp_path):

@@ -1,11 +1,12 @@
 """Files and folders appear whole or not at all, whoever else writes to them."""
 import errno
+import fcntl
 import os
 import threading
 
 import pytest
 
-from opendlign_mm.atomic_files import atomic_folder, atomic_write
+from opendlign_mm.atomic_files import atomic_folder, atomic_write, exclusive_lock
 
 
 def names(folder):
@@ -149,3 +150,32 @@ def test_atomic_folder(tmp_path):
     with atomic_folder(tmp_path / 'b/a') as unfinished:
         (unfinished / 'other').write_text('new')
     assert names(tmp_path / 'b/a') == ['other']
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    lock = tmp_path / 'new/.lock'
+    with exclusive_lock(lock, 'busy'):
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match='busy'), exclusive_lock(lock, 'busy'):
+                raise AssertionError('two hold the lock')
+        assert lock.exists()
+    assert not lock.exists()
+    with pytest.raises(ValueError), exclusive_lock(lock, 'busy'):
+        raise ValueError
+    with exclusive_lock(lock, 'busy'):
+        pass
+    assert not lock.exists()
+
+
+def test_a_lock_whose_file_was_replaced_is_not_taken(tmp_path, monkeypatch):
+    lock, flock = tmp_path / '.lock', fcntl.flock
+
+    def replaced(stream, kind):
+        lock.unlink()  # its holder ended after this process had opened the file
+        lock.touch()
+        flock(stream, kind)
+
+    monkeypatch.setattr(fcntl, 'flock', replaced)
+    with pytest.raises(RuntimeError, match='busy'), exclusive_lock(lock, 'busy'):
+        raise AssertionError('another process may hold the new file')
+    assert lock.exists()

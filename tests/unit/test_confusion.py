@@ -3,6 +3,7 @@ import csv
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from helpers.predictions import evaluate, sample
@@ -34,6 +35,26 @@ def test_metric_writes_classes_and_picture(tmp_path):
     assert len(list((tmp_path / 'new').iterdir())) == 2
 
 
+def test_class_names_are_no_formulas_in_the_table(tmp_path):
+    evaluate([sample(0, [.9, .1])], classes=['=1+1', 'lamp'], out_dir=tmp_path)
+    with (tmp_path / 'per_class.csv').open(newline='') as file:
+        assert [row[0] for row in csv.reader(file)] == ['class', "'=1+1", 'lamp']
+
+
+@pytest.mark.parametrize('failing, left', [('visualization.plots.draw_confusion_matrix', 'per_class.csv'),
+                                           ('evaluation.zero_shot_accuracy.write_csv', 'confusion_matrix.png')])
+def test_a_file_that_fails_leaves_the_metrics(tmp_path, monkeypatch, failing, left):
+    def fail(*_):
+        raise OSError('No space left on device')
+
+    warnings = []
+    monkeypatch.setattr(f'opendlign_mm.{failing}', fail)
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', warnings.append)
+    metrics = evaluate([sample(0, [.9, .1]), sample(1, [.6, .4])], classes=['$', 'lamp'], out_dir=tmp_path)
+    assert metrics['zero_shot/top1'] == 50 and [path.name for path in tmp_path.iterdir()] == [left]
+    assert len(warnings) == 1 and 'No space left on device' in warnings[0]
+
+
 def test_metric_without_a_run_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('opendlign_mm.evaluation.zero_shot_accuracy.results_folder', lambda: None)
@@ -42,7 +63,6 @@ def test_metric_without_a_run_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_metric_logs_the_pairs(monkeypatch):
-    from mmengine.logging import MMLogger
     lines = []
     monkeypatch.setattr(MMLogger.get_current_instance(), 'info', lines.append)
     samples = [sample(0, [.1, .9]), sample(0, [.1, .9]), sample(0, [.9, .1]), sample(1, [.8, .2])]

@@ -2,6 +2,7 @@
 import json
 import sys
 
+import faiss
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -86,6 +87,38 @@ def test_damaged_or_missing_files_are_named(tmp_path, name):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=f'is not an index of shapes: it has no {name}.*retrieve.py build'):
         ShapeIndex.load(tmp_path / 'index')
+
+
+@pytest.mark.parametrize('name, content', [
+    ('index.json', '[]'), ('index.json', '{"num_shapes": "200"}'), ('index.json', '[' * 100_000),
+    ('config.json', '[]'), ('config.json', '{"model"'), ('shapes.jsonl', '[]\n' * 200), ('shapes.jsonl', '{}\n{')])
+def test_files_with_other_contents_are_named(tmp_path, name, content):
+    random_index()[1].save(tmp_path / 'index')
+    (tmp_path / 'index' / name).write_text(content)
+    with pytest.raises(ValueError, match=f'{name} is damaged, build the index again'):
+        ShapeIndex.load(tmp_path / 'index')
+
+
+def test_arrays_of_another_kind_are_named(tmp_path):
+    random_index()[1].save(tmp_path / 'index')
+    np.save(tmp_path / 'index/thumbnails.npy', np.zeros((200, 4, 6)))
+    with pytest.raises(ValueError, match='thumbnails.npy is damaged.*it must hold uint8'):
+        ShapeIndex.load(tmp_path / 'index')
+    random_index()[1].save(tmp_path / 'index')
+    faiss.write_index(faiss.IndexFlatL2(16), str(tmp_path / 'index/vectors.faiss'))
+    with pytest.raises(ValueError, match='vectors.faiss is damaged.*IndexFlatL2 instead of an IndexFlatIP'):
+        ShapeIndex.load(tmp_path / 'index')
+
+
+def test_only_the_model_of_a_config_is_kept_and_only_as_json(tmp_path):
+    index = random_index(3)[1]
+    index.config = Config(dict(model=dict(type='M', size=(32, 32)), train_cfg=dict(odd=object())))
+    index.save(tmp_path / 'index')
+    assert ShapeIndex.load(tmp_path / 'index').config.to_dict() == dict(model=dict(type='M', size=[32, 32]))
+    index.config = Config(dict(model=dict(type='M', odd=object())))
+    with pytest.raises(ValueError, match='the config of the model has <object object.*which an index cannot keep'):
+        index.save(tmp_path / 'index')
+    assert ShapeIndex.load(tmp_path / 'index').config.model.size == [32, 32]
 
 
 def test_files_of_two_indices_are_told_apart(tmp_path):

@@ -1,0 +1,46 @@
+"""Match the classes that predictions index with the classes of a dataset, by name instead of by position."""
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..datasets.scannet_classes import vocabulary_of
+from ..datasets.shape_dataset import spoken
+
+
+def class_order(predicted: Sequence[str], wanted: Sequence[str], whose: str = 'the model') -> np.ndarray | None:
+    """Return where each class of a dataset is among the classes that predictions index.
+
+    Underscores and spaces in names are the same, and so are ScanNet's spellings and their wording in prompts.
+
+    Args:
+        predicted: Names of the C classes of the predictions.
+        wanted: Names of the C classes of the dataset.
+        whose: Owner of ``predicted``, for the message.
+
+    Returns:
+        int (C,), for each name of ``wanted`` its index in ``predicted``; None if the order is the same.
+
+    Raises:
+        ValueError: The names differ; the message has those that only one of both has.
+    """
+    if tuple(predicted) == tuple(wanted):
+        return None
+    ours, theirs = ([spoken(name) for name in vocabulary_of(names)] for names in (predicted, wanted))
+    for names, owner in ((ours, whose), (theirs, 'the dataset')):
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{owner} has the class '{twice}' twice")
+    if set(ours) != set(theirs):
+        raise ValueError(f'{whose} and the dataset have different classes: {_only(ours, theirs, f"only {whose} has")}; '
+                         f'{_only(theirs, ours, "only the dataset has")}. Set the vocabulary of the model to the '
+                         'classes of the dataset')
+    if ours == theirs:
+        return None
+    position = {name: index for index, name in enumerate(ours)}
+    return np.array([position[name] for name in theirs], dtype=np.int64)
+
+
+def _only(names: Sequence[str], others: Sequence[str], who: str) -> str:
+    """Describe the names that ``others`` do not have, at most five."""
+    found = [name for name in names if name not in set(others)]
+    return f'{who} {", ".join(found[:5]) or "none"}' + ', ...' * (len(found) > 5)
