@@ -101,3 +101,19 @@ def test_no_source_contains(pattern):
              for folder in (structure.PACKAGE, 'configs', 'tools') for path in (REPOSITORY / folder).rglob('*.py')
              for number, line in enumerate(path.read_text().splitlines(), 1) if re.search(pattern, line)]
     assert not found
+
+
+def test_a_trace_names_the_modules_of_which_a_function_runs(tmp_path, monkeypatch):
+    counting = load_tool('analysis_tools/count_files_to_open')
+    for name, text in dict(
+            first='from .second import Second\n\n\ndef start():\n    from . import late\n    return Second(), late\n',
+            second='from . import unused\n\n\nclass Second:\n    def __init__(self):\n        self.kept = 1\n',
+            late='from .unused import run\n\nVALUE = run()\n', unused='def run():\n    return 1\n',
+            __init__='').items():
+        (tmp_path / 'traced_package').mkdir(exist_ok=True)
+        (tmp_path / f'traced_package/{name}.py').write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    from traced_package.first import start
+    with counting.Trace(tmp_path / 'traced_package') as modules:
+        start()
+    assert list(modules) == ['first.py', 'second.py'], 'what importing runs does not count'
