@@ -12,7 +12,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 from torch import Tensor
 
-from .figures import new_figure, save_figure
+from .figures import new_figure, plain_text, save_figure
 
 if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
     from mmdet3d.structures import BaseInstance3DBoxes
@@ -51,7 +51,7 @@ def draw_scene_from_above(points: Tensor,
     if truth is not None:
         panels.insert(0, ('ground truth', truth, truth_names, 'tab:green'))
     figure = new_figure((9 * len(panels), 9))
-    figure.suptitle(title)
+    figure.suptitle(plain_text(title))
     xyz, colors = visible_points(points)
     labels = []
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -69,7 +69,7 @@ def draw_scene_from_above(points: Tensor,
 
 
 def visible_points(points: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Select the points to draw: at most ``MAX_POINTS``, sorted by height, without the ceiling.
+    """Select the points to draw: at most ``MAX_POINTS``, sorted by height, without the ceiling and non-finite ones.
 
     Args:
         points: Points, float (N, >=3), as in :func:`draw_scene_from_above`.
@@ -78,6 +78,7 @@ def visible_points(points: Tensor) -> tuple[np.ndarray, np.ndarray]:
         Points (M, >=3), and colors (M, 3) in [0, 1] or, where points have none, heights (M,).
     """
     array = points.detach().float().cpu().numpy()
+    array = array[np.isfinite(array[:, :3]).all(axis=1)]
     if len(array) > MAX_POINTS:
         array = array[np.linspace(0, len(array) - 1, MAX_POINTS).astype(int)]
     if len(array):
@@ -85,7 +86,7 @@ def visible_points(points: Tensor) -> tuple[np.ndarray, np.ndarray]:
     array = array[array[:, 2].argsort()]  # higher points are drawn over lower ones
     if array.shape[1] < 6 or not len(array):
         return array, array[:, 2]
-    rgb = array[:, -3:]
+    rgb = np.nan_to_num(array[:, -3:], nan=0., posinf=0., neginf=0.)
     return array, np.clip(rgb / (255 if rgb.max() > 1 else 1), 0, 1)
 
 
@@ -96,8 +97,8 @@ def _draw_boxes(axis: Axes, boxes: BaseInstance3DBoxes, names: Sequence[str], co
     for bottom in bottoms:
         axis.add_patch(Polygon(bottom, closed=True, fill=False, edgecolor=color, linewidth=1.5))
     return [
-        axis.annotate(name, bottom.mean(axis=0), (0, 0), textcoords='offset points', color='white', fontsize=8,
-                      ha='center', va='center', bbox=dict(facecolor=color, edgecolor='none', alpha=0.8, pad=1),
+        axis.annotate(plain_text(name), bottom.mean(axis=0), (0, 0), textcoords='offset points', color='white',
+                      fontsize=8, ha='center', va='center', bbox=dict(facecolor=color, edgecolor='none', alpha=0.8, pad=1),
                       arrowprops=dict(arrowstyle='-', color=color, linewidth=0.8))
         for bottom, name in zip(bottoms, names, strict=True)
     ]

@@ -14,6 +14,11 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
+def plain_text(text: str) -> str:
+    """Return text that matplotlib draws as it is: dollar signs are not math, and unreadable bytes become '?'."""
+    return text.encode('utf-8', 'replace').decode().replace('$', r'\$')
+
+
 def save_figure(figure: Figure, path: str | Path, dpi: int = 100, **options) -> Path:
     """Write a PNG under a temporary name and rename it. Missing folders are made, ``options`` go to ``savefig``."""
     with atomic_write(path) as unfinished:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .figures import new_figure, save_figure
+from .figures import new_figure, plain_text, save_figure
 
 MAX_CLASSES_WITH_NUMBERS = 24
 
@@ -30,7 +30,7 @@ def draw_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], pat
     if confusion.ndim != 2 or confusion.shape != (len(class_names), len(class_names)) or not len(class_names):
         raise ValueError(f'a confusion matrix of {len(class_names)} classes must have shape (C, C), got '
                          f'{confusion.shape}')
-    names = list(class_names)
+    names = [plain_text(name) for name in class_names]
     shares = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     kept = np.arange(len(names))
     if len(names) > max_classes:
@@ -46,7 +46,7 @@ def draw_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], pat
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     rows = [f'{name} ({count})' for name, count in zip(names, samples, strict=True)]
     axis.set_yticks(range(len(names)), rows, fontsize=8)
-    axis.set(xlabel='predicted class', ylabel='class (number of objects)', title=title)
+    axis.set(xlabel='predicted class', ylabel='class (number of objects)', title=plain_text(title))
     if len(names) <= MAX_CLASSES_WITH_NUMBERS:
         for row, column in np.argwhere(shares >= .5):
             value = shares[row, column]
@@ -94,6 +94,6 @@ def draw_few_shot_plot(rows: Sequence[dict], path: str | Path, zero_shot: float 
     axis.set_xticks(shots, [str(count) for count in shots])
     axis.minorticks_off()
     axis.grid(alpha=.3)
-    axis.set(xlabel='shots per class', ylabel='top-1 accuracy in %', title=title)
+    axis.set(xlabel='shots per class', ylabel='top-1 accuracy in %', title=plain_text(title))
     axis.legend()
     return save_figure(figure, path, dpi=120)

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from .figures import new_figure, save_figure
+from .figures import new_figure, plain_text, save_figure
 
 LINE_HEIGHT = 0.16  # inches, of a line of a title
 GAP = 0.08  # inches, between rows
@@ -50,7 +50,7 @@ def depth_contact_sheet(depth_views: Tensor,
     figure.set_layout_engine('none')  # it would shrink the images to make room for long titles
     for number, (row, title) in enumerate(zip(rows.numpy(), titles, strict=True)):
         middle = 1 - (number + 0.5) / num_objects
-        figure.text(GAP / total_width, middle, title, va='center', fontsize=9)
+        figure.text(GAP / total_width, middle, plain_text(title), va='center', fontsize=9)
         axis = figure.add_axes((title_width / total_width, middle - image_height / total_height / 2,
                                 image_width / total_width, image_height / total_height))
         axis.imshow(row, cmap='gray', vmin=0, vmax=1, interpolation='nearest', aspect='auto')
@@ -82,7 +82,7 @@ def draw_image_sheet(images: Sequence[np.ndarray], titles: Sequence[str], path: 
     axes = figure.subplots(len(images), 2, squeeze=False,
                            gridspec_kw=dict(width_ratios=[title_width, most * image_size]))
     for (title_axis, image_axis), views, title in zip(axes, images, titles, strict=True):
-        title_axis.text(0, .5, title, va='center', fontsize=7)
+        title_axis.text(0, .5, plain_text(title), va='center', fontsize=7)
         image_axis.imshow(np.concatenate(list(views), axis=1), interpolation='nearest')
         for axis in (title_axis, image_axis):
             axis.axis('off')
@@ -119,13 +119,13 @@ def draw_gallery(thumbnails: np.ndarray, titles: Sequence[str], path: str | Path
         axis.axis('off')
     for axis, thumbnail, title in zip(axes, thumbnails, titles, strict=False):  # the last row may be short
         axis.imshow(thumbnail, cmap='gray', vmin=0, vmax=255)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(plain_text(title), fontsize=9)
     return save_figure(figure, path, dpi=110)
 
 
 def _draw_query(axis: Axes, text: str | None, image: np.ndarray | None) -> None:
     axis.axis('off')
-    wrapped = textwrap.fill(text, 22) if text else ''
+    wrapped = plain_text(textwrap.fill(text, 22)) if text else ''
     if image is None:
         axis.text(.5, .5, wrapped, ha='center', va='center', fontsize=11, transform=axis.transAxes)
         return
