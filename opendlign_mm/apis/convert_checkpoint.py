@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 
 from ..atomic_files import atomic_write
 from ..config_options import read_config
+from ..models import OpenDlign
 from ..models.checkpoints import read_checkpoint
 from ..models.released import from_released, load_whole, to_released, whole_state_dict
 from ..version import __version__
@@ -87,7 +88,10 @@ def opendlign_to_release(source: str | Path, destination: str | Path, config: st
         config: Config of the model.
         cfg_options: Changes to the config.
     """
-    released = to_released(init_model(config, source, cfg_options=cfg_options))
+    model = init_model(config, source, cfg_options=cfg_options)
+    if not isinstance(model, OpenDlign):
+        raise ValueError(f'{config} is the config of a {type(model).__name__}; give the one of the OpenDlign model')
+    released = to_released(model)
     _save(dict(model_state_dict=released), destination)
     print(f"{len(released)} entries in the release's layout -> {destination}")
 
@@ -108,7 +112,8 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
     """
     # Imports mmdet3d's models, which takes 11 seconds and which the other conversions do not need.
     from ..detection.three_detr.released import from_released_3detr, to_released_3detr
-    model = MODELS.build(_config(config, cfg_options).model)
+    cfg = _config(config, cfg_options)
+    model = MODELS.build(cfg.model)
     left_out: list[str] = []
     if to_release:
         model.load_state_dict(load_foreign_checkpoint(source, 'state_dict'), strict=True)
@@ -116,7 +121,10 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
     else:
         converted, left_out = from_released_3detr(load_foreign_checkpoint(source, 'model'), model)
         model.load_state_dict(converted, strict=True)
-        contents = dict(meta=_meta(source, config), state_dict=converted)
+        # Both releases order the classes as mmdet3d does; a test on a dataset of another order needs the names.
+        classes = cfg.get('test_dataloader', {}).get('dataset', {}).get('metainfo', {}).get('classes') or ()
+        named = dict(dataset_meta=dict(classes=tuple(classes))) if len(classes) == model.num_classes else {}
+        contents = dict(meta=dict(_meta(source, config), **named), state_dict=converted)
     _save(contents, destination, left_out)
     print(f'{len(model.state_dict())} entries placed, {len(left_out)} not placed -> {destination}')
 

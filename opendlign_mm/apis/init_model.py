@@ -30,7 +30,8 @@ def init_model(config: str | Path | Config,
 
     Returns:
         The model; ``model.cfg`` is its config, ``model.dataset_meta`` the dataset information of the checkpoint or
-        None.
+        None. If the config sets a vocabulary, ``model.dataset_meta['classes']`` are its names, which predictions index,
+        instead of the classes of the training.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -52,10 +53,19 @@ def init_model(config: str | Path | Config,
     model.dataset_meta = None
     if contents is not None:
         require_clip_checkpoint(contents, str(checkpoint))
-        load_checkpoint(model, contents, checkpoint)
+        load_checkpoint(model, contents, str(checkpoint))
         model.dataset_meta = contents.get('meta', {}).get('dataset_meta')
+    names = _vocabulary_of(model)
+    if names is not None:
+        model.dataset_meta = dict(model.dataset_meta or {}, classes=names)
     model.cfg = config
     return model.to(device).eval()
+
+
+def _vocabulary_of(model: nn.Module) -> tuple[str, ...] | None:
+    """Return the names that predictions of a model index; None if no vocabulary is set."""
+    owner = model if hasattr(model, 'class_names') else getattr(model, 'zero_shot_head', None)
+    return getattr(owner, 'class_names', None)
 
 
 def skip_weights_held_by(checkpoint: str | Path | None, cfg: Config) -> bool:

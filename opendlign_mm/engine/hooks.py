@@ -5,10 +5,12 @@ import numpy as np
 import torch
 from mmdet3d.registry import HOOKS
 from mmengine.dist import get_rank, master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..datasets.scannet_classes import vocabulary_of
 from ..evaluation.results import RESULTS_NAME, results_folder, save_results
@@ -126,8 +128,10 @@ class SaveResultsHook(Hook):
 class VocabularyFromDatasetHook(Hook):
     """Hook that sets the model's vocabulary to the classes of the dataset before validation and test.
 
-    Labels then mean the same to the model, the annotations and the metrics for any dataset. The hook does nothing for
-    models without ``set_vocabulary``, whose classes are fixed, and for datasets without classes.
+    Labels then mean the same to the model, the annotations and the metrics for any dataset. A model without
+    ``set_vocabulary``, whose classes are fixed, is told the names of the classes that it was trained on, if it has the
+    attribute ``class_names``; metrics then match its labels with those of the dataset by name. The hook does nothing
+    for datasets without classes.
 
     Args:
         wording: Words for class names in prompts, see :func:`vocabulary_of`.
@@ -136,15 +140,32 @@ class VocabularyFromDatasetHook(Hook):
     def __init__(self, wording: dict[str, str] | None = None) -> None:
         self.wording = wording
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Tell a model with fixed classes their names, from the training that wrote the checkpoint."""
+        self._name_fixed_classes(runner, (checkpoint.get('meta') or {}).get('dataset_meta'))
+
+    def before_train(self, runner: Runner) -> None:
+        """Tell a model with fixed classes their names, from the dataset that it is trained on."""
+        self._name_fixed_classes(runner, getattr(runner.train_dataloader.dataset, 'metainfo', None))
+
     def before_val_epoch(self, runner: Runner) -> None:
         """Set the vocabulary for validation."""
-        self._set_vocabulary(runner, runner.val_dataloader)
+        self._set_vocabulary(runner, runner.val_dataloader, runner.val_evaluator)
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Set the vocabulary for the test."""
-        self._set_vocabulary(runner, runner.test_dataloader)
+        self._set_vocabulary(runner, runner.test_dataloader, runner.test_evaluator)
 
-    def _set_vocabulary(self, runner: Runner, dataloader) -> None:
+    def _set_vocabulary(self, runner: Runner, dataloader: DataLoader, evaluator: Evaluator) -> None:
         model, classes = runner_model(runner), getattr(dataloader.dataset, 'metainfo', {}).get('classes')
         if classes and hasattr(model, 'set_vocabulary'):
-            model.set_vocabulary(vocabulary_of(classes, self.wording))
+            names = vocabulary_of(classes, self.wording)
+            model.set_vocabulary(names)
+            # Predictions carry these names; metrics have to know which class of the dataset each stands for.
+            evaluator.dataset_meta = dict(evaluator.dataset_meta or {}, vocabulary=names)
+
+    @staticmethod
+    def _name_fixed_classes(runner: Runner, meta: dict | None) -> None:
+        model, classes = runner_model(runner), (meta or {}).get('classes')
+        if classes and hasattr(model, 'class_names') and not hasattr(model, 'set_vocabulary'):
+            model.class_names = tuple(classes) if len(classes) == model.num_classes else None

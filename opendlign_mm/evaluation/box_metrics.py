@@ -15,6 +15,7 @@ from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
 from ..box_ops.iou import box_overlaps
+from .class_names import class_order_of
 
 
 @METRICS.register_module()
@@ -24,8 +25,26 @@ class OpenVocabIndoorMetric(IndoorMetric):
     The average precision of a class without annotated boxes is undefined; ``IndoorMetric`` (mmdet3d 1.4) returns NaN
     for it, and for the mean, as soon as one such box is predicted. Here predictions of such classes are ignored, as in
     ScanNet's own benchmark. Boxes annotated as ``-1`` (a class outside the vocabulary), which ``IndoorMetric`` would
-    count as the last class, are ignored as well. Everything else is ``IndoorMetric``.
+    count as the last class, are ignored as well. Predictions that carry ``class_names`` are matched with the classes of
+    the dataset by name. Everything else is ``IndoorMetric``.
     """
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the annotations and the predictions of each scene, with labels of the dataset.
+
+        Raises:
+            ValueError: The predictions index other classes than those of the dataset.
+        """
+        super().process(data_batch, [self._with_labels_of_dataset(sample) for sample in data_samples])
+
+    def _with_labels_of_dataset(self, sample: dict) -> dict:
+        order = class_order_of(self, sample)
+        if order is None:
+            return sample
+        predictions = dict(sample['pred_instances_3d'])
+        labels = predictions['labels_3d']
+        predictions['labels_3d'] = torch.from_numpy(np.argsort(order)).to(labels.device)[labels]
+        return dict(sample, pred_instances_3d=predictions)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute mAP, mAR and the values of each class, see ``IndoorMetric``.
@@ -170,8 +189,9 @@ class BoxClassificationAccuracy(BaseMetric):
     """Classification accuracy on the annotated objects that some proposal finds: recognition without localization.
 
     Each annotated box is matched to the proposal that overlaps it most. If the IoU is above the threshold, the object
-    counts as found, and the classes of the proposal are compared with its own. With ground-truth boxes as proposals
-    this is the accuracy of the classifier on the objects of the scenes.
+    counts as found, and the classes of the proposal are compared with its own, by name where the sample carries
+    ``class_names``. With ground-truth boxes as proposals this is the accuracy of the classifier on the objects of the
+    scenes.
 
     Args:
         iou_thr: IoU thresholds in [0, 1).
@@ -212,6 +232,8 @@ class BoxClassificationAccuracy(BaseMetric):
             if overlaps.numel():
                 overlap, place = overlaps.max(dim=1)
                 probabilities = proposals['class_probabilities'].cpu()[place]
+                order = class_order_of(self, sample)
+                probabilities = probabilities if order is None else probabilities[:, order]
                 of_truth = probabilities.gather(1, labels[:, None])
                 rank = (probabilities > of_truth).sum(dim=1)
             self.results.append(dict(overlap=overlap, rank=rank, labels=labels))

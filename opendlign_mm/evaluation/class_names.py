@@ -1,7 +1,10 @@
 """Match the classes that predictions index with the classes of a dataset, by name instead of by position."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from mmengine.evaluator import BaseMetric
 
 from ..datasets.scannet_classes import vocabulary_of
 from ..datasets.shape_dataset import spoken
@@ -38,6 +41,24 @@ def class_order(predicted: Sequence[str], wanted: Sequence[str], whose: str = 't
         return None
     position = {name: index for index, name in enumerate(ours)}
     return np.array([position[name] for name in theirs], dtype=np.int64)
+
+
+def class_order_of(metric: BaseMetric, sample: Mapping[str, Any]) -> np.ndarray | None:
+    """Return :func:`class_order` for a predicted sample and the dataset of a metric.
+
+    Args:
+        metric: Metric whose ``dataset_meta`` has ``classes`` and, where the model was given other words for them, these
+            as ``vocabulary``.
+        sample: Predictions with the ``class_names`` that they index. Without names the order counts as the same.
+    """
+    meta = metric.dataset_meta or {}
+    wanted, predicted = meta.get('vocabulary') or meta.get('classes'), sample.get('class_names')
+    return None if predicted is None or not wanted else _cached_class_order(tuple(predicted), tuple(wanted))
+
+
+@lru_cache(maxsize=8)
+def _cached_class_order(predicted: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray | None:
+    return class_order(predicted, wanted)
 
 
 def _only(names: Sequence[str], others: Sequence[str], who: str) -> str:

@@ -10,12 +10,15 @@ from mmengine.logging import MMLogger
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
 
+from .class_names import class_order_of
 from .results import results_folder, write_csv
 
 
 @METRICS.register_module()
 class ZeroShotAccuracy(BaseMetric):
     """Top-k accuracy, macro precision, recall and F1 in percent, with a table of all classes.
+
+    Predictions that carry ``class_names`` are matched with the classes of the dataset by name.
 
     Metrics: ``top{k}``, ``precision``, ``recall``, ``f1`` (macro means over the classes that occur as ground truth
     or as prediction), ``num_samples``, and ``top1_frozen`` if the samples have ``pred_scores_pretrained``. A k above
@@ -51,24 +54,26 @@ class ZeroShotAccuracy(BaseMetric):
         """Keep the label, the predicted class and the rank of the label of each sample.
 
         Raises:
-            ValueError: A sample has no label, no scores, scores that are not finite, or a label outside the vocabulary.
+            ValueError: A sample has no label, no scores, scores that are not finite, a label outside the vocabulary, or
+                predictions of other classes than those of the dataset.
         """
         for sample in data_samples:
             for field in ('gt_label', 'pred_scores'):
                 if field not in sample:
                     raise ValueError(f"sample {sample.get('sample_id', '?')} has no {field}")
-            label = int(sample['gt_label'])
-            ranking = self._ranking(sample, 'pred_scores', label)
+            label, order = int(sample['gt_label']), class_order_of(self, sample)
+            ranking = self._ranking(sample, 'pred_scores', label, order)
             result = dict(label=label, predicted=int(ranking[0]), rank=int(np.flatnonzero(ranking == label)[0]),
                           num_classes=len(ranking))
             if 'pred_scores_pretrained' in sample:
-                result['predicted_frozen'] = int(self._ranking(sample, 'pred_scores_pretrained', label)[0])
+                result['predicted_frozen'] = int(self._ranking(sample, 'pred_scores_pretrained', label, order)[0])
             self.results.append(result)
 
     @staticmethod
-    def _ranking(sample: dict, field: str, label: int) -> np.ndarray:
-        """Return the classes by descending score, ties in the order of the vocabulary."""
+    def _ranking(sample: dict, field: str, label: int, order: np.ndarray | None) -> np.ndarray:
+        """Return the classes of the dataset by descending score, ties in their order."""
         scores = sample[field].detach().float().cpu().numpy()
+        scores = scores if order is None else scores[order]
         name = sample.get('sample_id', '?')
         if not np.isfinite(scores).all():
             raise ValueError(f'{field} of sample {name} are not finite')

@@ -81,7 +81,8 @@ def test_command(tmp_path, capsys, monkeypatch):
     run(tmp_path / 'released.pth', tmp_path / 'ours.pth')
     output = capsys.readouterr().out
     assert 'not placed: optimizer_step' in output and f'{len(released)} entries placed, 1 not placed' in output
-    assert torch.load(tmp_path / 'ours.pth')['meta']['source'] == 'released.pth'
+    meta = torch.load(tmp_path / 'ours.pth')['meta']
+    assert meta['source'] == 'released.pth' and meta['dataset_meta']['classes'][:3] == ('cabinet', 'bed', 'chair')
     run(tmp_path / 'ours.pth', tmp_path / 'back.pth', '--to-release')
     back = torch.load(tmp_path / 'back.pth')['model']
     assert back.keys() == released.keys() and all(torch.equal(back[key], released[key]) for key in released)

@@ -66,6 +66,7 @@ class ThreeDETR(Base3DDetector):
         if class_agnostic and num_classes != 1:
             raise ValueError(f'class_agnostic=True needs num_classes=1, got {num_classes}')
         self.num_classes, self.num_angle_bins, self.class_agnostic = num_classes, num_angle_bins, class_agnostic
+        self.class_names: tuple[str, ...] | None = None  # VocabularyFromDatasetHook knows them
         self.num_queries, self.encoded_queries = num_queries, encoded_queries
         defaults = dict(num_points=2048, radius=0.2, num_samples=64, channels=(64, 128, 256))
         self.set_abstraction = SetAbstraction(**dict(defaults, **(set_abstraction or {})))
@@ -176,6 +177,7 @@ class ThreeDETR(Base3DDetector):
         Returns:
             The samples with ``pred_instances_3d``, which contain each box once for every class, and ``proposals_3d``,
             which contain each box once (``bboxes_3d``, ``objectness``, ``class_probabilities``). Both may be empty.
+            ``class_names`` in the meta information, if known, are the names that labels index.
         """
         points = batch_inputs_dict['points']
         samples = batch_data_samples or [Det3DDataSample() for _ in points]
@@ -183,6 +185,8 @@ class ThreeDETR(Base3DDetector):
         selected = self.propose(points)
         for sample, proposals in zip(samples, selected, strict=True):
             sample.proposals_3d = proposals
+            if self.class_names is not None:
+                sample.set_metainfo(dict(class_names=self.class_names))
         return self.add_pred_to_datasample(samples, [detections_of(proposals) for proposals in selected])
 
     @staticmethod
