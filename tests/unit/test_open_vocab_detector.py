@@ -59,7 +59,7 @@ def test_class_probabilities_do_not_depend_on_the_aggregation_of_scores(aggregat
     cosines = torch.cat([both['pretrained'][:, :2], both['tuned'][:, 2:]], dim=1) @ classes.T
     expected = (cosines.mean(dim=1) / detector.bbox_head.temperature).softmax(dim=1)
     torch.testing.assert_close(detector.class_probabilities(views), expected.detach(), atol=1e-5, rtol=0)
-    # The softmax of log(mean over views of softmax(cosines)) is the same in effect: cosines differ little between views.
+    # As cosines differ little between views, the softmax of log(mean over views of softmax(cosines)) is the same.
     undone = cosines.softmax(dim=-1).mean(dim=1).log()
     torch.testing.assert_close((undone / detector.bbox_head.temperature).softmax(dim=1), expected, atol=1e-2, rtol=0)
 
@@ -177,7 +177,8 @@ def test_vocabulary_at_run_time():
     detector = tiny_detector('GroundTruthProposals')
     detector.set_vocabulary(['sofa', 'bathtub'])
     sample, = detector.predict(dict(points=[points]), [annotated(truth)])
-    assert detector.class_names == sample.class_names == ('sofa', 'bathtub') and set(sample.pred_instances_3d.labels_3d.tolist()) <= {0, 1}
+    assert detector.class_names == sample.class_names == ('sofa', 'bathtub')
+    assert set(sample.pred_instances_3d.labels_3d.tolist()) <= {0, 1}
     with pytest.raises(ValueError, match='empty'):
         detector.set_vocabulary([])
     with pytest.raises(ValueError, match='sofa'):

@@ -71,7 +71,7 @@ def test_damaged_file_is_made_again(build, tmp_path):
 def test_warning_of_unknown_words_comes_each_time(tmp_path):
 
     def compute():
-        warnings.warn('knows nothing of: sofa', UnknownWordsWarning)
+        warnings.warn('knows nothing of: sofa', UnknownWordsWarning, stacklevel=2)
         return torch.ones(1, 2)
 
     for _ in range(2):
@@ -81,6 +81,10 @@ def test_warning_of_unknown_words_comes_each_time(tmp_path):
 
 
 def test_other_warnings_pass_and_features_are_kept(tmp_path):
+    def compute():
+        warnings.warn('old', DeprecationWarning, stacklevel=2)
+        return torch.ones(1, 2)
+
     with pytest.warns(DeprecationWarning, match='old'):
-        cached_class_features(tmp_path, 'key', lambda: warnings.warn('old', DeprecationWarning) or torch.ones(1, 2))
+        cached_class_features(tmp_path, 'key', compute)
     assert torch.equal(cached_class_features(tmp_path, 'key', lambda: pytest.fail('computed again')), torch.ones(1, 2))

@@ -61,7 +61,8 @@ def test_sum_of_cosines(views):
     model = head(aggregation='sum', branches='tuned')
     classes = model.vocabulary_features(TextEncoder())
     torch.testing.assert_close(model.scores(classes, tuned=views[1]), (views[1] @ classes.T).sum(1))
-    torch.testing.assert_close(model.scores(classes, pretrained=views[0], branches='pretrained'), (views[0] @ classes.T).sum(1))
+    torch.testing.assert_close(model.scores(classes, pretrained=views[0], branches='pretrained'),
+                               (views[0] @ classes.T).sum(1))
     # Views count by their direction only.
     torch.testing.assert_close(model.scores(classes, tuned=7 * views[1]), model.scores(classes, tuned=views[1]))
 
