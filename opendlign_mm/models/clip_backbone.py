@@ -14,13 +14,12 @@ from torch import nn
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
 from .components import full_precision
+from .pixels import PixelStatistic, resolve_pixel_statistics
 from .prompts import warn_of_unknown_words
 from .trained_state import TrainedStateMixin
 from .vision_tower import transformer_tower
 
 BRANCHES = ('pretrained', 'tuned')
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 CopyInit = Literal['pretrained', 'random']
 Trainable = Literal['attention', 'all']
 
@@ -45,9 +44,10 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         copy_init: Start of the trained parameters of T': ``'pretrained'`` or ``'random'`` (OpenDlign's ablation).
         combine: ``'residual'`` as above, or ``'direct'``: the tuned branch is T'(x) alone (OpenDlign's ablation).
         trainable: Trained parameters of T': ``'attention'`` (in- and out-projection, biases included) or ``'all'``.
-        pixel_mean: Mean per RGB channel of pixels in [0, 1]. OpenDlign's released code normalizes with ImageNet's
-            values, not CLIP's. None: images are taken as already normalized.
-        pixel_std: Standard deviation per RGB channel.
+        pixel_mean: Mean per RGB channel of pixels in [0, 1]: three numbers, ``'imagenet'``, or ``'clip'``, the mean
+            that the CLIP was trained with. ``'default'``: ImageNet's, as in OpenDlign's released code, with a warning
+            for another CLIP than the paper's. None: images are taken as already normalized.
+        pixel_std: Standard deviation per RGB channel, with the same options.
         resize: Resize other input sizes bilinearly instead of refusing them.
         output: ``'embedding'``: ``forward`` returns embeddings. ``'feature_map'``: it returns a tuple of one feature
             map (N, width, h, w), as detectors expect of an image backbone, of the tuned branch if there is one.
@@ -78,8 +78,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
                  copy_init: CopyInit = 'pretrained',
                  combine: Literal['residual', 'direct'] = 'residual',
                  trainable: Trainable = 'attention',
-                 pixel_mean: Sequence[float] | None = IMAGENET_MEAN,
-                 pixel_std: Sequence[float] = IMAGENET_STD,
+                 pixel_mean: PixelStatistic = 'default',
+                 pixel_std: PixelStatistic = 'default',
                  resize: bool = False,
                  output: Literal['embedding', 'feature_map'] = 'embedding',
                  random_seed: int = 0,
@@ -113,9 +113,10 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         size = visual.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
         self.out_channels = self.tower.width if self.tower else 0
-        normalize = pixel_mean is not None
-        self.register_buffer('pixel_mean', torch.tensor(pixel_mean).view(3, 1, 1) if normalize else None, False)
-        self.register_buffer('pixel_std', torch.tensor(pixel_std).view(3, 1, 1) if normalize else None, False)
+        statistics = resolve_pixel_statistics(pixel_mean, pixel_std, clip, pretrained, self.clip_config)
+        for index, name in enumerate(('pixel_mean', 'pixel_std')):
+            values = None if statistics is None else torch.tensor(statistics[index]).view(3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
         self._tokenizer: Callable[[list], torch.Tensor] | None = None
         self._init_trained_state()
 
@@ -139,13 +140,14 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         self.clip.eval()
         return self
 
-    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None
+    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None, trunk_batch_size: int | None = None
                 ) -> dict[str, torch.Tensor] | tuple[torch.Tensor]:
         """Encode images.
 
         Args:
             views: Float (N, 3, H, W) in [0, 1], RGB, of ``image_size`` unless ``resize``. N may be 0.
             branches: Branches to compute, in one pass of the trunk; default: all of them.
+            trunk_batch_size: Number of views per pass of the frozen blocks, which bounds their memory; default: all.
 
         Returns:
             Dict branch -> embeddings (N, D), not normalized. With ``output='feature_map'``: a tuple of one map
@@ -158,7 +160,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         views = self._checked(views)
         if self.output == 'feature_map':
             branch = (branches or self.branches)[-1]
-            return (self.tower.feature_map(self._tokens(views, (branch, ))[branch]), )
+            return (self.tower.feature_map(self._tokens(views, (branch, ), trunk_batch_size)[branch]), )
         branches = self.branches if branches is None else tuple(branches)
         unknown = [branch for branch in branches if branch not in self.branches]
         if unknown or not branches:
@@ -170,21 +172,18 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             with torch.no_grad():
                 embeddings = self.clip.visual(self._normalized(views))
             return {'pretrained': embeddings[0] if isinstance(embeddings, tuple) else embeddings}
-        return {branch: self._pool(tokens, branch) for branch, tokens in self._tokens(views, branches).items()}
+        tokens = self._tokens(views, branches, trunk_batch_size)
+        return {branch: self._pool(tokens[branch], branch) for branch in branches}
 
-    def _tokens(self, views: torch.Tensor, branches: Sequence[str]) -> dict[str, torch.Tensor]:
+    def _tokens(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None = None
+                ) -> dict[str, torch.Tensor]:
         """Tokens of each branch after its last block."""
-        blocks = self.tower.blocks
-        split = len(blocks) - self.num_blocks
-        needs_pretrained = 'pretrained' in branches or self.combine == 'residual'
-        # Nothing before T' is trained, so no graph of it is kept.
+        # Nothing before T' is trained: no graph of it is kept, and its views may come in chunks.
         with torch.no_grad():
-            trunk = self.tower.embed(self._normalized(views))
-            for block in blocks[:split]:
-                trunk = block(trunk)
-            pretrained = trunk
-            for block in blocks[split:] if needs_pretrained else ():
-                pretrained = block(pretrained)
+            chunks = [self._frozen_tokens(chunk, branches) for chunk in views.split(trunk_batch_size or len(views))]
+            dim = self.tower.batch_dim
+            trunk, pretrained = (torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+                                 for parts in zip(*chunks, strict=True))
         tokens = {}
         for branch in branches:
             tokens[branch] = pretrained
@@ -195,6 +194,18 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
                 tokens[branch] = 0.5 * pretrained + 0.5 * tuned if self.combine == 'residual' else tuned
         return tokens
 
+    def _frozen_tokens(self, views: torch.Tensor, branches: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens before the copied blocks, and those after them, or the former again where these are not needed."""
+        blocks, split = self.tower.blocks, len(self.tower.blocks) - self.num_blocks
+        trunk = self.tower.embed(self._normalized(views))
+        for block in blocks[:split]:
+            trunk = block(trunk)
+        pretrained = trunk
+        if 'pretrained' in branches or self.combine == 'residual':
+            for block in blocks[split:]:
+                pretrained = block(pretrained)
+        return trunk, pretrained
+
     def _pool(self, tokens: torch.Tensor, branch: str) -> torch.Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and branch == 'tuned'):
             return self.tower.pool(tokens)
@@ -204,6 +215,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             raise ValueError(f'views must have shape (N, 3, H, W), got {tuple(views.shape)}')
         if not views.is_floating_point():
             raise TypeError(f'views must be floating point in [0, 1], got {views.dtype}; divide uint8 images by 255')
+        views = views.to(next(self.clip.visual.parameters()).dtype)
         if tuple(views.shape[-2:]) != self.image_size:
             if not self.resize:
                 raise ValueError(f"CLIP '{self.clip_name}' takes images of {self.image_size} pixels, got "

@@ -26,7 +26,7 @@ def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
         clip: An open_clip model name, the name of a CLIP in this package (``'opendlign-tiny'``) or, with
             ``model_config``, any name.
         model_config: None, a configuration dict, or the path of its JSON file (keys ``embed_dim``, ``vision_cfg``,
-            ``text_cfg``, optional ``quick_gelu``).
+            ``text_cfg``, optional ``quick_gelu`` and ``preprocess_cfg``).
 
     Raises:
         ValueError: The name is unknown, or the configuration is not JSON or lacks a key.
@@ -120,6 +120,7 @@ def build_clip(clip: str, config: dict, weights: Path | None, random_seed: int =
         RuntimeError: The weights do not fit the model.
     """
     config = copy.deepcopy(config)
+    config.pop('preprocess_cfg', None)
     # All parts of the model come from one weight file or none: open_clip must not download any on its own.
     if 'timm_model_name' in config['vision_cfg']:
         config['vision_cfg']['timm_model_pretrained'] = False

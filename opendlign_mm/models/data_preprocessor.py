@@ -31,17 +31,21 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         if isinstance(inputs, Sequence):  # one dict per sample
             keys = set(inputs[0])
             if any(set(sample) != keys for sample in inputs):
-                raise ValueError(f'the samples of a batch have different inputs: {[sorted(s) for s in inputs]}')
+                found = sorted({', '.join(sorted(sample)) for sample in inputs})
+                raise ValueError(f'the samples of a batch have different inputs: {found}')
             inputs = {key: [sample[key] for sample in inputs] for key in inputs[0]}
-        stacked = {key: self._batch(key, value) for key, value in inputs.items()}
-        return dict(inputs=stacked, data_samples=self.cast_data(data.get('data_samples')))
+        samples = data.get('data_samples')
+        stacked = {key: self._batch(key, value, samples) for key, value in inputs.items()}
+        return dict(inputs=stacked, data_samples=self.cast_data(samples))
 
-    def _batch(self, key: str, values: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    def _batch(self, key: str, values: torch.Tensor | Sequence[torch.Tensor], samples: Sequence | None) -> torch.Tensor:
         if not isinstance(values, torch.Tensor):
             shapes = sorted({tuple(value.shape) for value in values})
             if len(shapes) > 1:
-                raise ValueError(f"'{key}' of one batch must have one shape, got {shapes}. Use one resolution and one "
-                                 'number of views for all samples.')
+                odd = next(index for index, value in enumerate(values) if value.shape != values[0].shape)
+                names = [getattr(samples[index], 'sample_id', index) if samples else index for index in (0, odd)]
+                raise ValueError(f"'{key}' of one batch must have one shape, got {shapes}, first in samples {names[0]} "
+                                 f'and {names[1]}; use one resolution and one number of views for all samples')
             values = torch.stack(list(values))
         # uint8 is a quarter of the bytes to move.
         values = values.to(self.device, non_blocking=self._non_blocking)

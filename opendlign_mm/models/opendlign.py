@@ -13,6 +13,7 @@ from .clip_backbone import BRANCHES, CLIPDepthBackbone
 from .components import Component, build_component, full_precision
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .data_preprocessor import ViewDataPreprocessor
+from .pixels import check_pixels
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
 
 
@@ -104,10 +105,11 @@ class OpenDlign(BaseModel):
         if not {'images', 'image_features'} & set(inputs):
             raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
                              'them')
-        depth = object_features(self.encode_views(inputs['depth_views'], 'tuned'))
+        views = _checked_views({name: inputs[name] for name in ('depth_views', 'images') if name in inputs})
+        depth = object_features(self._encode(views['depth_views'], 'tuned'))
         with torch.no_grad():
             features = inputs.get('image_features')
-            image = object_features(self.encode_views(inputs['images'], 'pretrained') if features is None
+            image = object_features(self._encode(views['images'], 'pretrained') if features is None
                                     else F.normalize(features.float(), dim=-1))
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
 
@@ -115,14 +117,16 @@ class OpenDlign(BaseModel):
     def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
                 ) -> list[ShapeDataSample]:
         """Classify a batch; see :meth:`forward`."""
-        features = self._features_for_scores(inputs['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
+        used = ('depth_views', 'images') if self.return_embeddings else ('depth_views', )
+        views = _checked_views({name: inputs[name] for name in used if name in inputs})
+        features = self._features_for_scores(views['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
         predicted = dict(pred_scores=self._scores(features))
         if self.compare_pretrained:
             predicted['pred_scores_pretrained'] = self._scores(features, 'pretrained')
         if self.return_embeddings:
             predicted['depth_embedding'] = self.pool_views(features)
-            if 'images' in inputs:
-                predicted['image_embedding'] = self.embed_images(inputs['images'])
+            if 'images' in views:
+                predicted['image_embedding'] = object_features(self._encode(views['images'], 'pretrained'))
         data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]
         class_names = self._require(self.zero_shot_head, 'zero_shot_head', 'a vocabulary').class_names
         for index, sample in enumerate(data_samples):
@@ -145,25 +149,29 @@ class OpenDlign(BaseModel):
         """Embed views.
 
         Args:
-            views: Float (B, V, H, W), gray, or (B, V, 3, H, W), in [0, 1].
+            views: Float in [0, 1] or uint8, (B, V, H, W), gray, or (B, V, 3, H, W).
             branch: ``'pretrained'`` or ``'tuned'``; or several, computed in one pass.
 
         Returns:
             Float32 (B, V, D), each view L2-normalized. For several branches: a dict of them.
 
         Raises:
-            ValueError: The views have a wrong shape, or the backbone does not have the branch.
-            TypeError: The views are not floating point.
+            ValueError: The views have a wrong shape, are not in [0, 1] or all black, or the backbone does not have the
+                branch.
+            TypeError: The views are neither floating point nor uint8.
         """
+        return self._encode(_checked_views(dict(views=views))['views'], branch)
+
+    def _encode(self, views: torch.Tensor, branch: Any) -> Any:
+        """Embed views that have been checked."""
         branches = (branch, ) if isinstance(branch, str) else tuple(branch)
-        if views.ndim == 4:
-            views = views.unsqueeze(2).expand(-1, -1, 3, -1, -1)
-        if views.ndim != 5 or views.shape[2] != 3:
-            raise ValueError(f'views must have shape (B, V, H, W) or (B, V, 3, H, W), got {tuple(views.shape)}')
         objects, num_views = views.shape[:2]
         views = views.flatten(0, 1)
+        if views.ndim == 3:  # a view of the gray values, not a copy
+            views = views.unsqueeze(1).expand(-1, 3, -1, -1)
+        # With a graph, the backbone itself divides the blocks that keep none.
         chunks = [views] if torch.is_grad_enabled() else views.split(self.encode_batch_size)
-        encoded = [self.backbone(chunk, branches) for chunk in chunks]
+        encoded = [self.backbone(chunk, branches, self.encode_batch_size) for chunk in chunks]
         features = {}
         for name in branches:
             with full_precision(views):
@@ -180,39 +188,40 @@ class OpenDlign(BaseModel):
     def class_features(self) -> torch.Tensor:
         """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'class features')
-        features = head.vocabulary_features(self.backbone.encode_text, self.backbone.text_encoder_key)
-        return features.to(self.backbone.logit_scale.device)
+        return head.vocabulary_features(self.backbone.encode_text, self.backbone.text_encoder_key,
+                                        self.backbone.logit_scale.device)
 
     @torch.no_grad()
     def zero_shot(self, views: torch.Tensor) -> torch.Tensor:
         """Classify objects.
 
         Args:
-            views: Float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
 
         Returns:
             Float32 (B, C), aggregated over the views; higher is better.
         """
-        return self._scores(self._features_for_scores(views))
+        return self._scores(self._features_for_scores(_checked_views(dict(views=views))['views']))
 
     @torch.no_grad()
     def mean_cosines(self, views: torch.Tensor) -> torch.Tensor:
         """Compare objects with the classes by :meth:`ZeroShotHead.mean_cosines`.
 
         Args:
-            views: Float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
 
         Returns:
             Float32 (B, C) in [-1, 1].
         """
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
-        return head.mean_cosines(self.class_features(), **self._features_for_scores(views))
+        features = self._features_for_scores(_checked_views(dict(views=views))['views'])
+        return head.mean_cosines(self.class_features(), **features)
 
     def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
-        """View features of the branches that the head scores with and of those in ``also``, from one pass."""
+        """Encode checked views by the branches that the head scores with and those in ``also``, in one pass."""
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
         needed = {*head.required_branches, *also}
-        return self.encode_views(views, tuple(name for name in BRANCHES if name in needed))
+        return self._encode(views, tuple(name for name in BRANCHES if name in needed))
 
     def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
@@ -236,7 +245,7 @@ class OpenDlign(BaseModel):
         classification with ``aggregation='sum'`` does.
 
         Args:
-            views: Float (B, V, H, W) or (B, V, 3, H, W) in [0, 1], depth views.
+            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
 
         Returns:
             Float32 (B, D), L2-normalized.
@@ -274,6 +283,19 @@ class OpenDlign(BaseModel):
             raise RuntimeError(f'this OpenDlign model was built without {name}, which {purpose} needs; give it in the '
                                'config')
         return head
+
+
+def _checked_views(views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return views as float tensors in [0, 1], or raise the errors of :meth:`OpenDlign.encode_views`."""
+    scaled = {}
+    for name, values in views.items():
+        if not (values.ndim == 4 or values.ndim == 5 and values.shape[2] == 3):
+            raise ValueError(f'{name} must have shape (B, V, H, W) or (B, V, 3, H, W), got {tuple(values.shape)}')
+        if not values.is_floating_point() and values.dtype != torch.uint8:
+            raise TypeError(f'{name} must be floating point in [0, 1] or uint8, got {values.dtype}')
+        scaled[name] = values.float() / 255 if values.dtype == torch.uint8 else values
+    check_pixels(**scaled)
+    return scaled
 
 
 def _forget_vocabulary_features(model: OpenDlign, _) -> None:

@@ -27,6 +27,11 @@ class TransformerTower:
         """Number of channels of a token."""
         return self.visual.conv1.out_channels
 
+    @property
+    def batch_dim(self) -> int:
+        """Dimension of the images in the tokens."""
+        return 0 if self.visual.transformer.batch_first else 1
+
     def _swap_if_needed(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens if self.visual.transformer.batch_first else tokens.transpose(0, 1).contiguous()
 
@@ -63,6 +68,11 @@ class TimmTransformerTower(TransformerTower):
     def width(self) -> int:
         """Number of channels of a token."""
         return self.trunk.embed_dim
+
+    @property
+    def batch_dim(self) -> int:
+        """Dimension of the images in the tokens."""
+        return 0
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Turn normalized images (N, 3, H, W) into the tokens before the first block."""

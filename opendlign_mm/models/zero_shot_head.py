@@ -78,13 +78,15 @@ class ZeroShotHead(BaseModule):
 
     def vocabulary_features(self,
                             encode_text: Callable[[list[str]], torch.Tensor],
-                            encoder_key: Callable[[], str | None] = lambda: None) -> torch.Tensor:
+                            encoder_key: Callable[[], str | None] = lambda: None,
+                            device: torch.device | None = None) -> torch.Tensor:
         """Return the features of the vocabulary; they are computed once and kept.
 
         Args:
             encode_text: Function from a list of M texts to their embeddings (M, D).
             encoder_key: Function that returns a cache key which uniquely identifies the text encoder. It is called
                 only where ``text_cache_dir`` is set; if it returns None, the features are not kept on disk.
+            device: Device that the features are moved to, once; by default they stay where they were computed.
 
         Returns:
             Float32 (C, D), each row L2-normalized.
@@ -107,6 +109,8 @@ class ZeroShotHead(BaseModule):
             else:
                 key = text_cache_key(encoder, names, templates)
                 self._vocabulary_features = cached_class_features(self.text_cache_dir, key, compute)
+        if device is not None:
+            self._vocabulary_features = self._vocabulary_features.to(device)
         return self._vocabulary_features
 
     def forget_vocabulary_features(self) -> None:

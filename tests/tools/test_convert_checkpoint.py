@@ -13,7 +13,7 @@ from open_clip import CLIP, SimpleTokenizer
 
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model, load_foreign_checkpoint
-from opendlign_mm.models.clip_backbone import IMAGENET_MEAN, IMAGENET_STD
+from opendlign_mm.models.pixels import IMAGENET_MEAN, IMAGENET_STD
 from opendlign_mm.models.released import CONTROL_BLOCKS
 
 CLASSES = ['chair', 'sofa', 'lamp']

@@ -1,5 +1,6 @@
 """CLIPDepthBackbone: both branches, what is trained, how a CLIP is found, and its errors."""
 import json
+import re
 
 import open_clip
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from opendlign_mm.models import CLIPDepthBackbone
 from opendlign_mm.models.clip_loading import save_compact_clip
+from opendlign_mm.models.pixels import resolve_pixel_statistics
 
 
 def small(config, **options) -> CLIPDepthBackbone:
@@ -266,6 +268,65 @@ def test_resize_is_asked_for(tiny_clip_config):
 def test_wrong_options(tiny_clip_config, options, message):
     with pytest.raises(ValueError, match=message):
         small(tiny_clip_config, **options)
+
+
+def test_double_views_are_cast_and_chunks_of_the_trunk_change_nothing(tiny_clip_config, views):
+    backbone = small(tiny_clip_config)
+    perturb(backbone)
+    expected = backbone(views)
+    torch.testing.assert_close(backbone(views.double()), expected)
+    for transformer_batch_first in (True, False):
+        backbone.clip.visual.transformer.batch_first = transformer_batch_first
+        for block in [*backbone.clip.visual.transformer.resblocks, *backbone.tuned_blocks]:
+            block.attn.batch_first = transformer_batch_first
+        torch.testing.assert_close(backbone(views, trunk_batch_size=2), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_pixel_statistics_of_the_clip(tiny_clip_config, recwarn):
+    imagenet = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    openai = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
+
+    def statistics(clip, option, pretrained=None, config=None):
+        return tuple(map(list, resolve_pixel_statistics(option, option, clip, pretrained, config or {})))
+
+    assert statistics('ViT-B-16-SigLIP', 'clip', pretrained='webli') == ([0.5] * 3, [0.5] * 3)
+    assert statistics('ViT-B-16-SigLIP', 'clip', pretrained='weights.pt') == ([0.5] * 3, [0.5] * 3)
+    assert statistics('ViT-H-14-quickgelu', 'clip', pretrained='dfn5b') == openai
+    assert statistics('ViT-L-14', 'clip', pretrained='openai') == openai
+    assert statistics('opendlign-tiny', 'clip', pretrained='builtin') == imagenet
+    own = dict(preprocess_cfg=dict(mean=[.1, .2, .3], std=[.4, .5, .6]))
+    assert statistics('mine', 'clip', pretrained='mine.pt', config=own) == ([.1, .2, .3], [.4, .5, .6])
+    for option in ('imagenet', 'default'):
+        assert statistics('ViT-B-32', option, pretrained='datacomp_xl_s13b_b90k') == imagenet
+        assert statistics('opendlign-tiny', option, pretrained='builtin') == imagenet
+    assert statistics('ViT-B-16-SigLIP', 'imagenet', pretrained='webli') == imagenet
+    assert statistics('ViT-B-16-SigLIP', 'default') == imagenet, 'random weights were trained with none'
+    assert not [warning for warning in recwarn if 'normalizes' in str(warning.message)]
+    backbone = small(dict(tiny_clip_config, **own), pixel_mean='clip', pixel_std=(1, 1, 1))
+    assert backbone.pixel_mean.flatten().tolist() == pytest.approx([.1, .2, .3])
+    assert backbone.pixel_std.flatten().tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize('clip, pretrained, trained', [
+    ('ViT-B-16-SigLIP', 'webli', r'mean \(0.5, 0.5, 0.5\) and standard deviation \(0.5, 0.5, 0.5\)'),
+    ('ViT-B-16', None, None), ('RN50', 'openai', r'mean \(0.481'), ('mine', 'mine.pt', 'unknown ones')])
+def test_unstated_pixel_statistics_are_warned_of_outside_the_paper(clip, pretrained, trained, recwarn):
+    resolve_pixel_statistics('default', 'default', clip, pretrained, {})
+    if trained is None:
+        assert not recwarn
+    else:
+        message = str(recwarn.pop(UserWarning).message)
+        assert re.search(f"'{clip}'.*{trained}.*ImageNet's, mean \\(0.485, .*state the choice", message), message
+
+
+def test_wrong_pixel_statistics(tiny_clip_config):
+    with pytest.raises(ValueError, match="pixel_mean='clip': the pixel statistics of CLIP 'small' .* not known"):
+        small(tiny_clip_config, pixel_mean='clip', pixel_std='clip')
+    with pytest.raises(ValueError, match="pixel_mean='clip': .*'ViT-L-14' with pretrained='weights.pt'"):
+        resolve_pixel_statistics('clip', 'clip', 'ViT-L-14', 'weights.pt', {})
+    for option in ('own', (0.5, 0.5), None):
+        with pytest.raises(ValueError, match='pixel_std must be three numbers'):
+            small(tiny_clip_config, pixel_std=option)
 
 
 def test_wrong_views(tiny_clip_config, views):

@@ -76,8 +76,69 @@ def test_wrong_views(model):
         model.encode_views(random_views(2, 4, 16, 16), 'tuned')
     with pytest.raises(ValueError, match="no branch 'depth'.*'pretrained', 'tuned'"):
         model.encode_views(random_views(2, 4, 32, 32), 'depth')
-    with pytest.raises(TypeError, match='floating point'):
-        model.encode_views(torch.zeros(2, 4, 32, 32, dtype=torch.uint8), 'tuned')
+    with pytest.raises(TypeError, match='views must be floating point in .* or uint8, got torch.int64'):
+        model.encode_views(torch.ones(2, 4, 32, 32, dtype=torch.int64), 'tuned')
+
+
+def test_views_of_other_types_are_scaled_and_cast(model, device):
+    model, pixels = model.to(device), (random_views(2, 3, 32, 32) * 255).round().to(device)
+    expected = model.encode_views(pixels / 255, 'tuned')
+    torch.testing.assert_close(model.encode_views(pixels.to(torch.uint8), 'tuned'), expected)
+    torch.testing.assert_close(model.encode_views(pixels.double() / 255, 'tuned'), expected)
+    torch.testing.assert_close(model.zero_shot(pixels.double() / 255), model.zero_shot(pixels / 255))
+    half = model.encode_views((pixels / 255).half(), 'tuned')
+    assert half.dtype == torch.float32 and F.cosine_similarity(half, expected, dim=-1).min() > 0.999
+
+
+@pytest.mark.parametrize('call', [
+    lambda model, views: model.encode_views(views, 'tuned'), lambda model, views: model.zero_shot(views),
+    lambda model, views: model.mean_cosines(views), lambda model, views: model.embed_shapes(views),
+    lambda model, views: model(dict(depth_views=views), mode='predict'),
+    lambda model, views: model(dict(depth_views=views)),
+    lambda model, views: model(dict(depth_views=views, image_features=torch.rand(3, 4, 48)), mode='loss'),
+])
+def test_views_that_are_not_images_in_0_to_1_are_refused(model, call):
+    views = random_views(3, 4, 32, 32)
+    call(model, views)
+    for value, message in [(255., r'in \[0, 1\], got values from .* to 255 .*view 2 of sample 1.*divide 8-bit'),
+                           (-0.5, r'values from -0.5 to .*view 2 of sample 1'),
+                           (float('nan'), r'in \[0, 1\].*nan.*view 2 of sample 1'),
+                           (float('inf'), r'in \[0, 1\].*inf.*view 2 of sample 1')]:
+        wrong = views.clone()
+        wrong[1, 2, 5, 6] = value
+        with pytest.raises(ValueError, match=message):
+            call(model, wrong)
+    views[2, 3] = 0
+    with pytest.raises(ValueError, match='all pixels are 0 in view 3 of sample 2'):
+        call(model, views)
+
+
+def test_wrong_images_are_named_as_such(model):
+    inputs = dict(depth_views=random_views(1, 2, 32, 32), images=255 * random_views(1, 2, 3, 32, 32))
+    with pytest.raises(ValueError, match=r'images must be in \[0, 1\]'):
+        model(inputs, mode='loss')
+    model.return_embeddings = True
+    with pytest.raises(ValueError, match=r'images must be in \[0, 1\]'):
+        model(inputs, mode='predict')
+    with pytest.raises(ValueError, match=r'images must have shape .*got \(1, 2, 1, 32, 32\)'):
+        model(dict(inputs, images=random_views(1, 2, 1, 32, 32)), mode='loss')
+
+
+def test_frozen_blocks_take_chunks_of_views_also_in_training(model):
+    sizes = dict(conv=[], frozen=[], tuned=[])
+    visual = model.backbone.clip.visual
+    for name, module in dict(conv=visual.conv1, frozen=visual.transformer.resblocks[-1],
+                             tuned=model.backbone.tuned_blocks[0]).items():
+        module.register_forward_pre_hook(lambda _, inputs, name=name: sizes[name].append(len(inputs[0])))
+    views = random_views(3, 5, 32, 32)
+    whole = model.train().encode_views(views, 'tuned')
+    model.encode_batch_size = 4
+    chunked = model.encode_views(views, 'tuned')
+    assert sizes == dict(conv=[15, 4, 4, 4, 3], frozen=[15, 4, 4, 4, 3], tuned=[15, 15])
+    torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=1e-5)
+    weight = model.backbone.tuned_blocks[0].attn.in_proj_weight
+    gradients = [torch.autograd.grad(features[..., 0].sum(), weight) for features in (whole, chunked)]
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
 
 
 # ---------------------------------------------------------------- alignment
@@ -251,6 +312,10 @@ def test_data_preprocessor_names_unequal_samples():
     preprocessor = ViewDataPreprocessor()
     with pytest.raises(ValueError, match=r"'depth_views' of one batch must have one shape, got \[\(4, 8, 8\), \(5,"):
         preprocessor(dict(inputs=dict(depth_views=[torch.rand(4, 8, 8), torch.rand(5, 8, 8)])))
+    samples = [dict(inputs=dict(images=torch.rand(4, 3, size, size)),
+                    data_samples=ShapeDataSample(metainfo=dict(sample_id=f'chair-{size}'))) for size in (8, 8, 6)]
+    with pytest.raises(ValueError, match=r"'images'.*\(4, 3, 6, 6\), \(4, 3, 8, 8\).*samples chair-8 and chair-6; use"):
+        preprocessor(pseudo_collate(samples))
     with pytest.raises(ValueError, match='different inputs'):
         preprocessor(dict(inputs=[dict(depth_views=torch.rand(4, 8, 8)), dict(images=torch.rand(4, 3, 8, 8))]))
 

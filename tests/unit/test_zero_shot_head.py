@@ -92,6 +92,30 @@ def test_class_features_are_kept_until_the_vocabulary_changes():
     assert not model.state_dict()
 
 
+def test_class_features_are_moved_to_the_device_once():
+    model, encoder = head(), TextEncoder()
+    moved = model.vocabulary_features(encoder, device=torch.device('meta'))
+    assert moved.is_meta and moved.shape == (3, 8)
+    assert model.vocabulary_features(encoder, device=torch.device('meta')) is moved and len(encoder.texts) == 6
+
+
+def test_large_vocabularies_are_checked_in_linear_time():
+    comparisons = []
+
+    class Name(str):
+        def __eq__(self, other):
+            comparisons.append(self)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f'class {index}') for index in range(500)]
+    head(class_names=names)
+    assert len(comparisons) < 5 * len(names)
+    with pytest.raises(ValueError, match='more than once: class 7'):
+        head(class_names=[*names, Name('class 7')])
+
+
 def test_no_objects(views):
     model = head()
     classes = model.vocabulary_features(TextEncoder())

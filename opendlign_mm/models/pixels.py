@@ -1,0 +1,112 @@
+"""Pixels of views: their checked range, and the mean and standard deviation that a CLIP expects."""
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import open_clip
+import torch
+
+from .clip_loading import PACKAGED_CLIPS
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# The CLIPs of the paper, whose released models normalize with ImageNet's statistics, not with CLIP's.
+PAPER_CLIPS = ('ViT-H-14-quickgelu', 'ViT-L-14-quickgelu', 'ViT-B-16', 'ViT-B-32')
+PixelStatistic = Sequence[float] | Literal['default', 'imagenet', 'clip'] | None
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+# --- range ------------------------------------------------------------------------------------------------------------
+
+def check_pixels(**views: torch.Tensor) -> None:
+    """Refuse views that are not images in [0, 1]. It costs one synchronization with the device for all of them.
+
+    Args:
+        views: Float tensors (B, V, ...) of pixels by their names in the message.
+
+    Raises:
+        ValueError: A value is NaN or outside [0, 1], or all values of a view are 0.
+    """
+    extremes = {name: values.flatten(2).aminmax(dim=-1) for name, values in views.items() if values.numel()}
+    if not extremes:
+        return
+    # NaN survives each minimum and maximum.
+    found = torch.stack([torch.stack([low.min(), high.max(), high.min()]) for low, high in extremes.values()]).tolist()
+    for name, (low, high, darkest) in zip(extremes, found, strict=True):
+        if not (low >= -1e-3 and high <= 1 + 1e-3):
+            bad = extremes[name]
+            raise ValueError(f'{name} must be in [0, 1], got values from {low:g} to {high:g} '
+                             f'({_first(~((bad.min >= -1e-3) & (bad.max <= 1 + 1e-3)))}); divide 8-bit images by 255 '
+                             'or pass them as uint8')
+        if darkest <= 0:
+            raise ValueError(f'{name} must not be empty: all pixels are 0 in {_first(extremes[name].max <= 0)}; check '
+                             'what the pipeline loads or renders')
+
+
+def _first(flags: torch.Tensor) -> str:
+    sample, view = flags.nonzero()[0].tolist()
+    return f'view {view} of sample {sample} of the batch'
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+
+def clip_pixel_statistics(clip: str, pretrained: str | None, config: dict) -> Statistics | None:
+    """Return the mean and standard deviation per RGB channel that a CLIP was trained with; None if unknown.
+
+    Args:
+        clip: Name of the model.
+        pretrained: open_clip tag of its weights. For anything else the tags of the model count, if all agree.
+        config: Configuration of the model; ``preprocess_cfg`` in it, as in open_clip's files on the Hugging Face hub,
+            comes first.
+    """
+    stated = config.get('preprocess_cfg') or {}
+    if 'mean' in stated and 'std' in stated:
+        return tuple(stated['mean']), tuple(stated['std'])
+    if clip in PACKAGED_CLIPS:
+        return IMAGENET_MEAN, IMAGENET_STD
+    tags = open_clip.list_pretrained_tags_by_model(clip)
+    of_tags = {tag: (tuple(cfg['mean']), tuple(cfg['std'])) for tag in tags
+               if 'mean' in (cfg := open_clip.get_pretrained_cfg(clip, tag))}
+    if pretrained in of_tags:
+        return of_tags[pretrained]
+    return next(iter(of_tags.values())) if len(set(of_tags.values())) == 1 else None
+
+
+def resolve_pixel_statistics(mean: PixelStatistic, std: PixelStatistic, clip: str, pretrained: str | None,
+                             config: dict) -> Statistics | None:
+    """Return the mean and standard deviation that the options stand for; None for images that are normalized already.
+
+    Args:
+        mean: Numbers per RGB channel, ``'clip'``, ``'imagenet'``, None, or ``'default'``: ImageNet's, with a warning
+            where the CLIP is not one of the paper's and was trained with others.
+        std: The same of the standard deviation.
+        clip: See :func:`clip_pixel_statistics`, likewise ``pretrained`` and ``config``.
+        pretrained: open_clip tag or file of the weights.
+        config: Configuration of the model.
+
+    Raises:
+        ValueError: An option does not exist, or ``'clip'`` is asked for and the statistics of the CLIP are unknown.
+    """
+    if mean is None:
+        return None
+    own = clip_pixel_statistics(clip, pretrained, config)
+    values = []
+    for index, (name, option) in enumerate((('pixel_mean', mean), ('pixel_std', std))):
+        if option == 'clip' and own is None:
+            raise ValueError(f"{name}='clip': the pixel statistics of CLIP '{clip}' with pretrained={pretrained!r} are "
+                             f'not known; give three numbers')
+        if option in ('default', 'imagenet'):
+            option = (IMAGENET_MEAN, IMAGENET_STD)[index]
+        elif option == 'clip' and own is not None:
+            option = own[index]
+        elif option is None or isinstance(option, str) or len(option) != 3:
+            raise ValueError(f"{name} must be three numbers, 'clip', 'imagenet' or 'default', got {option!r}")
+        values.append(tuple(float(value) for value in option))
+    chosen = (values[0], values[1])
+    unstated = 'default' in (mean, std) and clip not in PAPER_CLIPS and pretrained is not None
+    if unstated and own != chosen:
+        trained = 'unknown ones' if own is None else f'mean {own[0]} and standard deviation {own[1]}'
+        warnings.warn(f"CLIP '{clip}' with pretrained={pretrained!r} was trained with pixels of {trained}, OpenDlign "
+                      f"normalizes with ImageNet's, mean {chosen[0]} and standard deviation {chosen[1]}; state the "
+                      "choice: pixel_mean='clip', pixel_std='clip', or 'imagenet' for both", stacklevel=3)
+    return chosen
