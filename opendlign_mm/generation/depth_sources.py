@@ -7,8 +7,8 @@ from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.folder_layout import read_depth_map
-from ..datasets.store.packed_shape import sample_id_of
 from ..datasets.unreadable import Unreadable
+from ..file_keys import sample_id_of
 
 
 class StoredDepthViews:

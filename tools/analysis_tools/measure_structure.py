@@ -16,7 +16,7 @@ from typing import NamedTuple
 PACKAGE = 'opendlign_mm'
 # From the bottom up; rooms of one floor know nothing of each other.
 FLOORS = (
-    ('version', 'atomic_files', 'compiled', 'structures', 'compat'),
+    ('version', 'atomic_files', 'compiled', 'file_keys', 'structures', 'compat'),
     ('projection', 'point_ops', 'box_ops'),
     ('visualization', 'datasets', 'models'),
     ('detection', ),

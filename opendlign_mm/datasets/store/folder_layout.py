@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ...atomic_files import atomic_folder, atomic_write
+from ...file_keys import file_key
 from ..released import read_depth_views
 from ..source_files import read_json, required
-from .packed_shape import PackedShape, encode_image, file_key
+from .packed_shape import PackedShape, encode_image
 
 
 def depth_path(root: Path, sample_id: str) -> Path:

@@ -3,7 +3,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
-from urllib.parse import quote, unquote
 
 import numpy as np
 from PIL import Image
@@ -79,16 +78,3 @@ def _decode(files: Sequence[bytes], mode: str, name: str) -> np.ndarray:
     if not arrays:
         raise ValueError(f'there is no {name}')
     return np.stack(arrays)
-
-
-def file_key(sample_id: str) -> str:
-    """Return a unique name for an object that is valid in tar archives and folders; :func:`sample_id_of` inverts it.
-
-    WebDataset ends a key at the first dot, so dots are escaped as well.
-    """
-    return quote(sample_id, safe='').replace('.', '%2E').replace('~', '%7E')
-
-
-def sample_id_of(key: str) -> str:
-    """Return the ``sample_id`` of a file key."""
-    return unquote(key)

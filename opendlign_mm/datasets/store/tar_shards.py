@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...atomic_files import atomic_write
-from .packed_shape import IMAGE_FORMATS, PackedShape, file_key
+from ...file_keys import file_key
+from .packed_shape import IMAGE_FORMATS, PackedShape
 
 
 def write_tar_shard(path: Path, shapes: Sequence[PackedShape]) -> None:
