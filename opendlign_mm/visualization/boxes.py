@@ -98,7 +98,8 @@ def _draw_boxes(axis: Axes, boxes: BaseInstance3DBoxes, names: Sequence[str], co
         axis.add_patch(Polygon(bottom, closed=True, fill=False, edgecolor=color, linewidth=1.5))
     return [
         axis.annotate(plain_text(name), bottom.mean(axis=0), (0, 0), textcoords='offset points', color='white',
-                      fontsize=8, ha='center', va='center', bbox=dict(facecolor=color, edgecolor='none', alpha=0.8, pad=1),
+                      fontsize=8, ha='center', va='center',
+                      bbox=dict(facecolor=color, edgecolor='none', alpha=0.8, pad=1),
                       arrowprops=dict(arrowstyle='-', color=color, linewidth=0.8))
         for bottom, name in zip(bottoms, names, strict=True)
     ]

@@ -1,12 +1,13 @@
-"""Generalized IoU against sampled volumes, polygons of shapely, and finite differences."""
+"""IoU and generalized IoU against numbers by hand, polygons of shapely, and finite differences."""
 import math
 
 import pytest
 import torch
+from mmdet3d.structures import DepthInstance3DBoxes
 from shapely import affinity
 from shapely.geometry import box as rectangle
 
-from opendlign_mm.box_ops.iou import enclosing_bounds, generalized_iou, rectangle_overlap
+from opendlign_mm.box_ops.iou import box_overlaps, enclosing_bounds, generalized_iou, rectangle_overlap
 
 
 def random_boxes(count, seed, rotated=True):
@@ -46,6 +47,74 @@ def test_shared_edges(yaw, dtype):
     for other, area in ((large, 2.), (half, 1.), (beside, 0.), (turned, 2.)):
         assert rectangle_overlap(large, other).item() == pytest.approx(area, abs=2e-6)
         assert rectangle_overlap(other, large).item() == pytest.approx(area, abs=2e-6)
+
+
+def mmdet3d_boxes(*rows):
+    return DepthInstance3DBoxes(torch.tensor(rows, dtype=torch.float32).reshape(-1, 7))
+
+
+def test_overlaps_of_axis_aligned_boxes_by_hand():
+    """The z of mmdet3d's boxes is their bottom."""
+    box = mmdet3d_boxes([0, 0, 0, 2, 4, 3, 0])
+    others = mmdet3d_boxes(
+        [0, 0, 0, 2, 4, 3, 0],  # the same
+        [1, 0, 0, 2, 4, 3, 0],  # half along x: 12 of 36
+        [0, 3, 0, 2, 4, 3, 0],  # a quarter along y: 6 of 42
+        [0, 0, 2, 2, 4, 3, 0],  # a third along z: 8 of 40
+        [0.5, 1, 1, 1, 1, 1, 0],  # contained: 1 of 24
+        [2, 0, 0, 2, 4, 3, 0],  # shares a face
+        [5, 1, 0, 2, 4, 3, 0])  # apart along x alone
+    expected = torch.tensor([[1, 1 / 3, 1 / 7, 1 / 5, 1 / 24, 0, 0]])
+    torch.testing.assert_close(box_overlaps(box, others), expected)
+    torch.testing.assert_close(box_overlaps(others, box), expected.T)
+    flat = mmdet3d_boxes([0, 0, 0, 0, 0, 0, 0])
+    assert box_overlaps(flat, flat).tolist() == [[0]]
+
+
+@pytest.mark.parametrize('swap', [False, True])
+def test_overlaps_where_only_some_boxes_are_rotated(swap):
+    """Unit cubes, rotated by 45 degrees an octagon of area 2 sqrt(2) - 2 is shared."""
+    straight, rotated = [0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 1, math.pi / 4]
+    octagon = 2 * math.sqrt(2) - 2
+    expected = torch.tensor([[1, octagon / (2 - octagon)]])
+    one, two = mmdet3d_boxes(straight), mmdet3d_boxes(straight, rotated)
+    overlaps = box_overlaps(two, one).T if swap else box_overlaps(one, two)
+    torch.testing.assert_close(overlaps, expected, atol=1e-5, rtol=0)
+
+
+def test_overlaps_of_no_boxes():
+    none, two = mmdet3d_boxes(), mmdet3d_boxes(*[[0, 0, 0, 1, 1, 1, 0]] * 2)
+    for first, second in ((none, two), (two, none), (none, none)):
+        assert box_overlaps(first, second).shape == (len(first), len(second))
+    assert box_overlaps(two[:1], two).tolist() == [[1, 1]] and box_overlaps(two, two[:1]).tolist() == [[1], [1]]
+    one_rotated = mmdet3d_boxes([0, 0, 0, 1, 1, 1, .5])
+    assert box_overlaps(none, one_rotated).shape == (0, 1) and box_overlaps(one_rotated, none).shape == (1, 0)
+
+
+def test_generalized_iou_by_hand():
+    """Boxes that meet along two axes, along one, or along none, and boxes of different sizes and heights."""
+    box = torch.tensor([0., 0, 0, 2, 2, 2, 0])
+    for other, shared, union, enclosing in (
+            ([1., 1, 1, 2, 2, 2, 0], 1, 15, 27), ([0., 0, 3, 2, 2, 2, 0], 0, 16, 20),
+            ([3., 0, 0, 2, 2, 2, 0], 0, 16, 20), ([0., 3, 0, 2, 2, 2, 0], 0, 16, 20),
+            ([3., 3, 3, 2, 2, 2, 0], 0, 16, 125), ([0., 0, 0, 1, 1, 1, 0], 1, 8, 8),
+            ([1.5, 0, .5, 3, 1, 2, 0], 1.5, 12.5, 20)):
+        for rotated in (False, True):
+            value = generalized_iou(box, torch.tensor(other), rotated)
+            assert value.item() == pytest.approx(shared / union - (enclosing - union) / enclosing, abs=1e-5), other
+    # A cube rotated by 90 degrees is the same; a long box rotated by 90 degrees is not.
+    long, across = torch.tensor([0., 0, 0, 3, 1, 1, 0]), torch.tensor([0., 0, 0, 3, 1, 1, math.pi / 2])
+    assert generalized_iou(long, across).item() == pytest.approx(1 / 5 - 4 / 9, abs=1e-5)
+
+
+def test_boxes_of_tiny_and_of_no_volume():
+    """Boxes a micrometer thin still count, those of no volume give 0, alone or in a pair."""
+    plate = torch.tensor([0., 0, 0, 1, 1, 1e-6, 0])
+    assert generalized_iou(plate, plate).item() == pytest.approx(1)
+    for rotated in (False, True):
+        flat = torch.tensor([0., 0, 0, 1, 1, 0, 0])
+        assert generalized_iou(flat, flat, rotated).item() == 0
+        assert generalized_iou(flat, torch.tensor([0., 0, 0, 1, 1, 1, 0]), rotated).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_rotated_and_axis_aligned_agree_and_match_a_formula(device):

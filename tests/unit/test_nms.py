@@ -58,6 +58,43 @@ def test_scores_by_hand():
     assert found(scores, .33) == [(1, 0), (1, 1), (2, 0)], 'what is no candidate suppresses nothing'
 
 
+def test_an_iou_of_exactly_the_threshold_is_kept():
+    """The second box is half of the first: IoU 1/2. The best score comes first, equal ones in the given order."""
+    boxes = DepthInstance3DBoxes(torch.tensor([[0., 0, 0, 1, 1, 1, 0], [0., 0, 0, 2, 1, 1, 0], [9., 0, 0, 1, 1, 1, 0]]))
+    scores = torch.tensor([.5, .9, .5])
+    assert nms_3d(boxes, scores, .5).tolist() == [1, 0, 2]
+    assert nms_3d(boxes, scores, .49).tolist() == [1, 2]
+    assert nms_3d(boxes, scores, .49, labels=torch.tensor([3, 4, 3])).tolist() == [1, 0, 2]
+    assert nms_3d(boxes, scores, .5, max_num=2).tolist() == [1, 0]
+    for threshold, expected in ((.5, [1, 0, 2]), (.49, [1, 2])):
+        indices, labels = multiclass_nms_3d(boxes, scores[:, None], threshold)
+        assert indices.tolist() == expected and labels.tolist() == [0] * len(expected)
+    indices, _ = multiclass_nms_3d(boxes, scores[:, None], .5, score_threshold=.5)
+    assert indices.tolist() == [1, 0, 2], 'a score of exactly the threshold is a candidate'
+
+
+def test_a_suppressed_box_suppresses_no_other():
+    """A row of unit cubes, each half over the next (IoU 1/3): the first and the third stay."""
+    boxes = DepthInstance3DBoxes(torch.tensor([[x, 0, 0, 1, 1, 1, 0] for x in (0., .5, 1., 1.5)]))
+    scores = torch.tensor([.9, .8, .7, .6])
+    assert nms_3d(boxes, scores, .3).tolist() == [0, 2]
+    assert multiclass_nms_3d(boxes, scores[:, None], .3)[0].tolist() == [0, 2]
+    assert nms_3d(boxes, -scores, .3).tolist() == [3, 1]
+
+
+def test_boxes_are_compared_with_their_yaw():
+    """Two long boxes across each other: IoU 1/9 as they are, 1 without their yaw."""
+    boxes = DepthInstance3DBoxes(torch.tensor([[0., 0, 0, 5, 1, 1, 0], [0., 0, 0, 5, 1, 1, math.pi / 2]]))
+    assert len(nms_3d(boxes, torch.tensor([.9, .8]), .2)) == 2
+    assert len(nms_3d(boxes, torch.tensor([.9, .8]), .1)) == 1
+
+
+def test_as_many_scores_as_boxes():
+    with pytest.raises(ValueError, match='3 boxes but 2 scores'):
+        nms_3d(random_boxes(3, False), torch.ones(2), .5)
+    assert nms_3d(random_boxes(0, False), torch.ones(0), .5).tolist() == []
+
+
 def test_nothing_to_suppress():
     boxes = random_boxes(3, False)
     for kept in (multiclass_nms_3d(boxes[:0], torch.zeros(0, 4), .5), multiclass_nms_3d(boxes, torch.zeros(3, 0), .5),
