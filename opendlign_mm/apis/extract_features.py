@@ -1,6 +1,8 @@
 """Extract features of whole datasets, for few-shot classification and retrieval."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +35,8 @@ class FeatureBatch:
 
 def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,
                     branches: Sequence[str] | None = None, batch_size: int = 32, num_workers: int = 0,
-                    skipped: dict[int, str] | None = None, title: str = 'features') -> Iterator[FeatureBatch]:
+                    skipped: dict[int, str] | None = None, title: str = 'features', allow_none: bool = False
+                    ) -> Iterator[FeatureBatch]:
     """Encode the depth views of a dataset batch by batch, with a progress bar.
 
     Unreadable objects are skipped and listed.
@@ -47,24 +50,25 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
         num_workers: Number of processes that read objects.
         skipped: Filled with index -> why the object could not be read.
         title: Title of the progress bar.
+        allow_none: Whether it is no error if none of the objects can be read.
 
     Raises:
         ValueError: There are objects, but none can be read; the message has the reason of the first.
     """
-    dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-    indices = range(len(dataset)) if indices is None else list(indices)
+    objects: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    chosen = list(range(len(objects))) if indices is None else [int(index) for index in indices]
     skipped = {} if skipped is None else skipped
     branches = tuple(branches or model.backbone.branches)
-    loader = DataLoader(Subset(UnreadableRecords(dataset), indices), batch_size, num_workers=num_workers, collate_fn=list)
-    broken, remaining = 0, iter(indices)
-    with tqdm(total=len(indices), desc=title, unit='shape', leave=False) as progress:
+    loader = DataLoader(Subset(UnreadableRecords(objects), chosen), batch_size, num_workers=num_workers,
+                        collate_fn=list)
+    remaining, num_readable = iter(chosen), 0
+    with tqdm(total=len(chosen), desc=title, unit='shape', leave=False) as progress:
         for batch in loader:
             progress.update(len(batch))
-            batch = [(index, sample) for sample, index in zip(batch, remaining)]
-            readable = [(int(index), sample) for index, sample in batch if not isinstance(sample, Unreadable)]
-            failed = {int(index): sample.reason for index, sample in batch if isinstance(sample, Unreadable)}
-            broken += len(failed)
-            skipped.update(failed)
+            numbered = list(zip(islice(remaining, len(batch)), batch, strict=True))
+            skipped.update({index: sample.reason for index, sample in numbered if isinstance(sample, Unreadable)})
+            readable = [(index, sample) for index, sample in numbered if not isinstance(sample, Unreadable)]
+            num_readable += len(readable)
             if not readable:
                 continue
             packed = model.data_preprocessor(pseudo_collate([sample for _, sample in readable]))
@@ -72,8 +76,8 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
             with torch.no_grad():
                 features = model.encode_views(depth_views, branches)
             yield FeatureBatch(features, depth_views, packed['data_samples'], [index for index, _ in readable])
-    if broken and broken == len(indices):
-        raise ValueError(f'none of the {broken} shapes can be read; the first: {next(iter(skipped.values()))}')
+    if chosen and not num_readable and not allow_none:
+        raise ValueError(f'none of the {len(chosen)} shapes can be read; the first: {skipped[chosen[0]]}')
 
 
 def extract_features(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,

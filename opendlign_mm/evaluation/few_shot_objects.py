@@ -99,6 +99,9 @@ def extract_draws(model: OpenDlign, dataset: BaseDataset, labels: np.ndarray, sh
         shots: Numbers of objects per class.
         num_seeds: Number of draws, with the seeds 0, ..., ``num_seeds`` - 1.
         options: ``batch_size`` and ``num_workers``, see :func:`feature_batches`.
+
+    Raises:
+        ValueError: No object of some class can be read.
     """
     smallest = np.bincount(labels)[np.unique(labels)].min()
     if smallest < max(shots):
@@ -107,13 +110,19 @@ def extract_draws(model: OpenDlign, dataset: BaseDataset, labels: np.ndarray, sh
     skipped: dict[int, str] = {}
     known = np.zeros(0, dtype=np.int64)
     while True:
+        lost = np.setdiff1d(labels, np.delete(labels, list(skipped)))
+        if len(lost):
+            raise ValueError(f'none of the training objects of {len(lost)} classes can be read; the first: '
+                             f'{skipped[int(np.flatnonzero(labels == lost[0])[0])]}')
         draws = draw_all(labels, shots, num_seeds, list(skipped))
         wanted = np.setdiff1d(np.concatenate(list(draws.values())), known)
         if not len(wanted):
             break
-        part = extract_features(model, dataset, wanted, skipped=skipped, title='training objects', **options)
-        parts.append((view_features(model, part), part['indices']))
-        known = np.concatenate([indices for _, indices in parts])
+        part = extract_features(model, dataset, wanted, skipped=skipped, title='training objects', allow_none=True,
+                                **options)
+        if len(part['indices']):  # otherwise all of them are replaced in the next round
+            parts.append((view_features(model, part), part['indices']))
+            known = np.concatenate([indices for _, indices in parts])
     position = {index: row for row, index in enumerate(known)}
     rows = {key: np.array([position[index] for index in chosen]) for key, chosen in draws.items()}
     return TrainingObjects(np.concatenate([features for features, _ in parts]), labels[known], rows, skipped)

@@ -4,11 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+from mmdet3d.registry import DATASETS
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from helpers.broken_dataset import Broken
-from helpers.tiny_runs import tiny_config
+from helpers.tiny_runs import tiny_config, tiny_model
 from helpers.tool_modules import load_tool
 from opendlign_mm.evaluation.few_shot import (
     FewShotResult,
@@ -18,7 +19,7 @@ from opendlign_mm.evaluation.few_shot import (
     draw_shots,
     summarize,
 )
-from opendlign_mm.evaluation.few_shot_objects import check_disjoint, labels_in_test_set
+from opendlign_mm.evaluation.few_shot_objects import check_disjoint, extract_draws, labels_in_test_set
 from opendlign_mm.visualization.plots import draw_few_shot_plot
 
 
@@ -147,6 +148,20 @@ def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
                         lambda train, *others: sizes.append(len(train)) or classify_few_shot(train, *others))
     assert 'left out: 4' in run().out
     assert sizes == [4, 4, 12, 12]
+
+
+def test_unreadable_objects_are_replaced_also_if_all_of_a_round_are(tmp_path):
+    model = tiny_model().eval()
+    dataset = DATASETS.build(tiny_config(tmp_path, augment=False).train_dataloader.dataset)  # 3 objects of 4 classes
+    labels = np.array([dataset.get_data_info(index)['gt_label'] for index in range(12)])
+    first = draw_shots(labels, 1, 0)
+    second = draw_shots(labels, 1, 0, first)
+    drawn = extract_draws(model, Broken(dataset, set(first)), labels, [1], 1)
+    assert sorted(drawn.skipped) == first.tolist()
+    assert drawn.labels[drawn.draws[1, 0]].tolist() == labels[second].tolist()
+    of_a_class = np.flatnonzero(labels == labels[0])
+    with pytest.raises(ValueError, match=f'training objects of 1 classes can be read; the first: file {of_a_class[0]}'):
+        extract_draws(model, Broken(dataset, set(of_a_class)), labels, [1], 1)
 
 
 def test_tool_errors(run, tmp_path, capsys):
