@@ -5,7 +5,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..box_ops.nms import nms_3d
+from ..box_ops.nms import multiclass_nms_3d
 
 
 @MODELS.register_module()
@@ -82,25 +82,17 @@ class OpenVocabBBoxHead(BaseModule):
             raise ValueError(f'got {len(proposals)} proposals, but probabilities of {len(probabilities)}')
         num_classes = probabilities.shape[1]
         num_labels = min(self.labels_per_box or num_classes, num_classes)
-        chosen, labels = probabilities.topk(num_labels, dim=1)
-        scores = proposals.objectness[:, None]**self.objectness_power * chosen**self.probability_power
-        box_index = torch.arange(len(proposals), device=labels.device)[:, None].expand_as(labels)
-        kept = scores.flatten() >= self.score_threshold
-        scores, labels, box_index = scores.flatten()[kept], labels.flatten()[kept], box_index.flatten()[kept]
-        kept = self._suppress(proposals, scores, labels, box_index)
+        across_classes = self.class_agnostic_nms and self.nms_threshold < 1
+        if across_classes:  # the best class of a box suppresses its other classes
+            num_labels = min(num_labels, 1)
+        probable, labels = probabilities.topk(num_labels, dim=1)
+        scores = proposals.objectness[:, None]**self.objectness_power * probable**self.probability_power
+        if not across_classes:
+            scores = torch.full_like(probabilities, -torch.inf).scatter(1, labels, scores)
+        kept, columns = multiclass_nms_3d(
+            proposals.bboxes_3d, scores, self.nms_threshold, self.score_threshold, self.max_detections)
         detections = InstanceData()
-        detections.bboxes_3d = proposals.bboxes_3d[box_index[kept]]
-        detections.scores_3d = scores[kept]
-        detections.labels_3d = labels[kept]
+        detections.bboxes_3d = proposals.bboxes_3d[kept]
+        detections.scores_3d = scores[kept, columns]
+        detections.labels_3d = labels[kept, columns] if across_classes else columns
         return detections
-
-    def _suppress(self, proposals: InstanceData, scores: Tensor, labels: Tensor, box_index: Tensor) -> Tensor:
-        """Return the indices of the detections that survive NMS, by descending score."""
-        groups = [torch.arange(len(labels), device=labels.device)]
-        if not self.class_agnostic_nms:  # class by class, because the matrix of all pairs of all classes is large
-            groups = [(labels == label).nonzero().squeeze(1) for label in labels.unique()]
-        kept = [
-            group[nms_3d(proposals.bboxes_3d[box_index[group]], scores[group], self.nms_threshold)] for group in groups
-        ]
-        kept = torch.cat(kept) if kept else labels
-        return kept[scores[kept].argsort(descending=True, stable=True)][:self.max_detections]

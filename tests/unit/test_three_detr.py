@@ -10,7 +10,7 @@ from helpers.scenes import furnished_room
 from helpers.tiny_three_detr import tiny
 from opendlign_mm.detection.three_detr.box_coder import SceneBounds, decode_angle, encode_angle
 from opendlign_mm.detection.three_detr.criterion import HungarianMatcher, SceneTargets
-from opendlign_mm.detection.three_detr.selection import BoxSelection, detections_of
+from opendlign_mm.detection.three_detr.selection import BoxSelection
 from opendlign_mm.point_ops import furthest_point_sample
 
 
@@ -170,7 +170,7 @@ def test_matching_finds_the_right_queries():
                        normalized_center=boxes[None, None, :, :3])
     bounds = SceneBounds(torch.zeros(1, 3), torch.ones(1, 3))
     sample = annotated(targets, [0, 1, 1], with_yaw=True)
-    scene = SceneTargets.of(sample.gt_instances_3d, bounds, 0, 2, 12, False)
+    scene = SceneTargets.of(sample.gt_instances_3d.bboxes_3d, sample.gt_instances_3d.labels_3d, bounds, 0, 2, 12, False)
     layer, number, query, box = HungarianMatcher()(predictions, [scene], rotated=True)
     assert query.tolist() == [0, 1, 2] and box.tolist() == order.tolist() and not layer.any() and not number.any()
     torch.testing.assert_close(scene.boxes, targets)
@@ -192,11 +192,11 @@ def test_selection():
     torch.testing.assert_close(selected.bboxes_3d.gravity_center, center[[1, 2]])
     assert len(BoxSelection(class_agnostic_nms=True)(points, predicted, False)) == 1
     assert len(BoxSelection(max_boxes=1)(points, predicted, False)) == 1
-    detections = detections_of(selected)
+    detections = BoxSelection().to_detections(selected)
     assert detections.labels_3d.tolist()[:2] == [0, 1] and len(detections) == 4
     assert detections.scores_3d.tolist()[:2] == pytest.approx([.9, .7], abs=1e-4)
     none = BoxSelection()(points + 100, predicted, with_yaw=True)
-    assert len(none) == 0 and len(detections_of(none)) == 0 and none.bboxes_3d.tensor.shape == (0, 7)
+    assert len(none) == 0 and len(BoxSelection().to_detections(none)) == 0 and none.bboxes_3d.tensor.shape == (0, 7)
 
 
 def test_predict_gives_every_class_of_every_proposal(room):

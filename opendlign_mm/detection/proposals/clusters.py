@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ...box_ops.nms import nms_3d
 from ...box_ops.points_in_boxes import count_points_in_boxes
 from ...point_ops.checks import check_points
-from .base import make_proposals
+from ..far_scenes import move_boxes, scene_offset, to_local
+from .base import check_colors, make_proposals
 from .room_planes import estimate_normals, find_room_planes
 
 
@@ -36,7 +37,8 @@ class ClusterProposals(nn.Module):
         feature_weights: One (normal, color) pair per clustering: the distance in meters that counts as much as a
             difference of 1 between unit normals, and as a difference of 100 in CIE Lab. Points without colors are
             clustered without them.
-        max_points: Largest number of points; larger scenes are sampled at random with ``seed``.
+        max_points: Largest number of points; larger scenes are sampled at random with ``seed``. Points of equal
+            coordinates count once.
         num_neighbors: Neighbors of a point in the graph along which clusters grow.
         max_edge: Longest edge of that graph, in meters.
         min_points: Smallest number of points of a cluster.
@@ -94,10 +96,18 @@ class ClusterProposals(nn.Module):
         Returns:
             ``bboxes_3d`` (DepthInstance3DBoxes, axis-aligned) and ``objectness`` (K,) in [0, 1], descending,
             K <= ``max_proposals``, on the device of ``points``; K is 0 if no points are left to cluster.
+
+        Raises:
+            ValueError: The scene has no points, unusable coordinates, or columns that are no colors.
         """
         check_points(points)
+        if points.shape[1] >= 6:
+            check_colors(points[:, -3:])
+        offset = scene_offset(points)
         rng = np.random.default_rng(self.seed)
-        sampled = points.detach().float().cpu().numpy()
+        sampled = to_local(points.detach(), offset).float().cpu().numpy()
+        # Many equal points, such as invalid sensor returns at the origin, would make the neighbor search quadratic.
+        sampled = sampled[np.sort(np.unique(sampled[:, :3], axis=0, return_index=True)[1])]
         if len(sampled) > self.max_points:
             sampled = sampled[np.sort(rng.choice(len(sampled), self.max_points, replace=False))]
         xyz = sampled[:, :3].astype(np.float64)
@@ -120,7 +130,8 @@ class ClusterProposals(nn.Module):
         boxes = self._boxes(lower[fits], upper[fits], room.floor_height)
         objectness = self._objectness(torch.from_numpy(xyz[rest]).float(), boxes, torch.from_numpy(num_points[fits]))
         kept = nms_3d(boxes, objectness, self.nms_threshold, max_num=self.max_proposals)
-        return make_proposals(boxes[kept].to(points.device), objectness[kept].to(points.device))
+        boxes = move_boxes(boxes[kept].to(points.device), offset)
+        return make_proposals(boxes, objectness[kept].to(points.device))
 
     def _boxes(self, lower: np.ndarray, upper: np.ndarray, floor_height: float | None) -> DepthInstance3DBoxes:
         """Return boxes around clusters, extended to the floor if they stand on it."""

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ...box_ops.nms import nms_3d
 from ...point_ops.checks import check_points
+from ..far_scenes import move_boxes, scene_offset, to_local
 from ..mmcv_on_cpu import run_point_ops_on_cpu
 from ..three_detr import ThreeDETR
 from ..three_detr.selection import BoxSelection
-from .base import make_proposals
+from .base import check_colors, make_proposals
 from .frozen_detector import FrozenDetector
 
 # Steps of a test pipeline that the given points have been through already, or that need files.
@@ -128,31 +129,39 @@ class DetectorProposals(FrozenDetector):
         """Propose boxes for one scene.
 
         Args:
-            points: Float (N, >=3): x, y, z in meters, z up; a detector that uses colors needs r, g, b in [0, 255]
-                after them.
+            points: Float (N, >=3): x, y, z in meters, z up; a detector that uses colors needs r, g, b in [0, 255] or
+                [0, 1] after them.
             data_sample: Not used.
 
         Returns:
             ``bboxes_3d`` and ``objectness`` (K,), the detector's score, descending, on the device of ``points``.
 
         Raises:
-            ValueError: The points lack columns that the detector uses.
+            ValueError: The points lack columns that the detector uses, or their colors are invalid.
         """
         check_points(points)
         if points.shape[1] <= max(self.columns):
             raise ValueError(f'the detector uses {max(self.columns) + 1} columns of the points, which have '
                              f'{points.shape[1]}: load them with use_dim=[0, 1, 2, 3, 4, 5]')
-        batch = self.detector.data_preprocessor(pseudo_collate([self._prepare(points)]))
+        offset = scene_offset(points)
+        local = to_local(points.detach(), offset)
+        if max(self.columns) >= 5:
+            colors = local[:, 3:6]
+            check_colors(colors)
+            if colors.max() <= 1:
+                local = torch.cat([local[:, :3], colors * 255, local[:, 6:]], dim=1)
+        batch = self.detector.data_preprocessor(pseudo_collate([self._prepare(local)]))
         batch['inputs']['points'] = [scene.to(points.device) for scene in batch['inputs']['points']]
         found = self.detector.predict(batch['inputs'], batch['data_samples'])[0].pred_instances_3d
         found = found[found.scores_3d > self.score_threshold]
         kept = nms_3d(found.bboxes_3d, found.scores_3d, self.nms_threshold, max_num=self.max_proposals)
-        return make_proposals(found.bboxes_3d[kept].to(points.device), found.scores_3d[kept].to(points.device))
+        boxes = move_boxes(found.bboxes_3d[kept].to(points.device), offset)
+        return make_proposals(boxes, found.scores_3d[kept].to(points.device))
 
     def _prepare(self, points: Tensor) -> dict:
         """Run the detector's test pipeline on one scene without changing NumPy's global random state."""
         results = dict(
-            points=points.detach().float().cpu().numpy()[:, self.columns], box_type_3d=self.box_type_3d,
+            points=points.float().cpu().numpy()[:, self.columns], box_type_3d=self.box_type_3d,
             box_mode_3d=self.box_mode_3d, timestamp=1, axis_align_matrix=np.eye(4))
         state = np.random.get_state()
         np.random.seed(self.seed)

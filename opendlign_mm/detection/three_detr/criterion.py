@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 from mmdet.utils import reduce_mean
-from mmengine.structures import InstanceData
+from mmdet3d.structures import BaseInstance3DBoxes
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -191,12 +191,13 @@ class SceneTargets:
     normalized_residuals: Tensor
 
     @classmethod
-    def of(cls, annotated: InstanceData, bounds: SceneBounds, scene: int, num_classes: int, num_angle_bins: int,
-           class_agnostic: bool) -> SceneTargets:
+    def of(cls, boxes: BaseInstance3DBoxes, labels: Tensor, bounds: SceneBounds, scene: int, num_classes: int,
+           num_angle_bins: int, class_agnostic: bool) -> SceneTargets:
         """Encode the boxes of one scene of a batch. Boxes of label -1 (a class that is not trained) are ignored.
 
         Args:
-            annotated: ``bboxes_3d`` and ``labels_3d`` (G,).
+            boxes: G annotated boxes.
+            labels: Int64 (G,), their classes.
             bounds: Bounds of all scenes of the batch.
             scene: Index of the scene in the batch.
             num_classes: Number of classes without the background.
@@ -206,8 +207,8 @@ class SceneTargets:
         Raises:
             ValueError: A label is out of range.
         """
-        kept = annotated.labels_3d >= 0
-        labels, boxes = annotated.labels_3d[kept], annotated.bboxes_3d[kept]
+        kept = labels >= 0
+        labels, boxes = labels[kept], boxes[kept]
         if class_agnostic:
             labels = labels * 0
         elif len(labels) and labels.max() >= num_classes:

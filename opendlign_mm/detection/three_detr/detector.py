@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ...point_ops import furthest_point_sample, gather_points
 from ...point_ops.checks import check_points
+from ..far_scenes import localize_boxes, move_boxes, scene_offset, to_local
 from .box_coder import BoxBranches, SceneBounds, decode_boxes
 from .criterion import SceneTargets, SetCriterion
-from .selection import BoxSelection, detections_of
+from .selection import BoxSelection
 from .set_abstraction import SetAbstraction, pointwise_mlp
 from .transformer import FourierPositions, PointEncoder, QueryDecoder
 
@@ -133,8 +134,15 @@ class ThreeDETR(Base3DDetector):
             TypeError: A scene is not a floating point tensor.
             ValueError: A scene is of another shape, empty, or has non-finite points.
         """
-        self._check(points)
-        predictions, _ = self.predict_layers(list(points))
+        local, offsets = self._localize(points)
+        boxes = self._predict_local(local)
+        if offsets.any():
+            boxes['center'] = boxes['center'] + offsets[:, None]
+        return boxes
+
+    def _predict_local(self, points: list[Tensor]) -> dict[str, Tensor]:
+        """Predict the boxes of :meth:`predict_boxes` in the local coordinates of each scene."""
+        predictions, _ = self.predict_layers(points)
         return {name: predictions[name][-1] for name in ('cls_logits', 'center', 'size', 'angle', 'objectness')}
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample] | None = None) -> dict:
@@ -149,19 +157,32 @@ class ThreeDETR(Base3DDetector):
             batch_data_samples: B samples with ``gt_instances_3d``: ``bboxes_3d`` and ``labels_3d``.
             **kwargs: Not used.
         """
-        points = batch_inputs_dict['points']
-        self._check(points, batch_data_samples)
-        predictions, bounds = self.predict_layers(points)
-        targets = [SceneTargets.of(sample.gt_instances_3d, bounds, scene, self.num_classes, self.num_angle_bins,
-                                   self.class_agnostic) for scene, sample in enumerate(batch_data_samples)]
+        local, offsets = self._localize(batch_inputs_dict['points'], batch_data_samples)
+        predictions, bounds = self.predict_layers(local)
+        targets = []
+        for scene, sample in enumerate(batch_data_samples):
+            boxes = localize_boxes(sample.gt_instances_3d.bboxes_3d, offsets[scene])
+            targets.append(SceneTargets.of(boxes, sample.gt_instances_3d.labels_3d, bounds, scene, self.num_classes,
+                                           self.num_angle_bins, self.class_agnostic))
         return self.criterion(predictions, targets)
 
     @torch.no_grad()
-    def propose(self, points: list[Tensor]) -> list[InstanceData]:
-        """Return the boxes of each scene that pass :class:`BoxSelection`, with objectness and class probabilities."""
-        predicted = self.predict_boxes(points)
-        return [self.selection(scene, {name: value[number] for name, value in predicted.items()},
-                               with_yaw=self.num_angle_bins > 1) for number, scene in enumerate(points)]
+    def propose(self,
+                points: list[Tensor],
+                samples: list[Det3DDataSample] | None = None) -> list[InstanceData]:
+        """Return the boxes of each scene that pass :class:`BoxSelection`.
+
+        Args:
+            points: B scenes, float (N_i, >=3), x, y, z first, in meters, z up.
+            samples: B samples; their ``lidar_path`` names the scenes in error messages.
+
+        Returns:
+            ``bboxes_3d``, ``objectness`` and ``class_probabilities`` of each scene, see :class:`BoxSelection`.
+        """
+        selected, offsets = self._select(points, samples)
+        for proposals, offset in zip(selected, offsets, strict=True):
+            proposals.bboxes_3d = move_boxes(proposals.bboxes_3d, offset)
+        return selected
 
     def predict(self,
                 batch_inputs_dict: dict,
@@ -181,19 +202,34 @@ class ThreeDETR(Base3DDetector):
         """
         points = batch_inputs_dict['points']
         samples = batch_data_samples or [Det3DDataSample() for _ in points]
-        self._check(points, samples)
-        selected = self.propose(points)
-        for sample, proposals in zip(samples, selected, strict=True):
+        selected, offsets = self._select(points, samples)
+        detections = [self.selection.to_detections(proposals) for proposals in selected]
+        for sample, proposals, found, offset in zip(samples, selected, detections, offsets, strict=True):
+            for boxes in (proposals, found):
+                boxes.bboxes_3d = move_boxes(boxes.bboxes_3d, offset)
             sample.proposals_3d = proposals
-            if self.class_names is not None:
-                sample.set_metainfo(dict(class_names=self.class_names))
-        return self.add_pred_to_datasample(samples, [detections_of(proposals) for proposals in selected])
+        return self.add_pred_to_datasample(samples, detections)
+
+    @torch.no_grad()
+    def _select(self, points: list[Tensor],
+                samples: list[Det3DDataSample] | None) -> tuple[list[InstanceData], Tensor]:
+        """Return the selected boxes of each scene in its local coordinates, and the offsets float64 (B, 3)."""
+        local, offsets = self._localize(points, samples)
+        predicted = self._predict_local(local)
+        selected = [self.selection(scene, {name: value[number] for name, value in predicted.items()},
+                                   with_yaw=self.num_angle_bins > 1) for number, scene in enumerate(local)]
+        return selected, offsets
 
     @staticmethod
-    def _check(points: list[Tensor], samples: list[Det3DDataSample] | None = None) -> None:
+    def _localize(points: list[Tensor] | Tensor,
+                  samples: list[Det3DDataSample] | None = None) -> tuple[list[Tensor], Tensor]:
+        """Check scenes and return their points in local coordinates, and the offsets float64 (B, 3)."""
         for number, scene in enumerate(points):
             name = getattr(samples[number], 'lidar_path', None) if samples else None
             check_points(scene, str(name or f'scene {number} of the batch'))
+        offsets = torch.stack([scene_offset(scene) for scene in points])
+        local = [to_local(scene[:, :3], offset) for scene, offset in zip(points, offsets, strict=True)]
+        return local, offsets
 
 
 def _refuse_other_models(model: ThreeDETR, state_dict: dict, prefix: str, *_) -> None:

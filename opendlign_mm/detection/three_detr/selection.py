@@ -20,6 +20,11 @@ class BoxSelection:
         class_agnostic_nms: Whether boxes of different classes suppress each other; otherwise only boxes with the same
             most probable class do.
         max_boxes: Largest number of boxes per scene, the best by objectness. None keeps all.
+        max_detections: Largest number of detections per scene, the best by score, see :meth:`to_detections`. None keeps
+            one for each box and class.
+
+    Raises:
+        ValueError: ``max_boxes`` or ``max_detections`` is below 1.
     """
 
     def __init__(self,
@@ -27,9 +32,14 @@ class BoxSelection:
                  objectness_threshold: float = 0.05,
                  nms_threshold: float = 0.25,
                  class_agnostic_nms: bool = False,
-                 max_boxes: int | None = None) -> None:
+                 max_boxes: int | None = None,
+                 max_detections: int | None = None) -> None:
+        for name, number in (('max_boxes', max_boxes), ('max_detections', max_detections)):
+            if number is not None and number < 1:
+                raise ValueError(f'selection.{name} must be None or >= 1, got {number}')
         self.min_points, self.objectness_threshold = min_points, objectness_threshold
         self.nms_threshold, self.class_agnostic_nms, self.max_boxes = nms_threshold, class_agnostic_nms, max_boxes
+        self.max_detections = max_detections
 
     def __call__(self, points: Tensor, predicted: dict[str, Tensor], with_yaw: bool) -> InstanceData:
         """Select the boxes of one scene.
@@ -62,20 +72,24 @@ class BoxSelection:
         selected.class_probabilities = probabilities[kept]
         return selected
 
+    def to_detections(self, selected: InstanceData) -> InstanceData:
+        """Turn selected boxes into detections, one for each box and class.
 
-def detections_of(selected: InstanceData) -> InstanceData:
-    """Turn selected boxes into detections, one for each box and class.
+        The score is the product of objectness and class probability. 3DETR's evaluation calls this
+        ``per_class_proposal``.
 
-    The score is the product of objectness and class probability.
+        Args:
+            selected: D boxes with ``objectness`` and ``class_probabilities`` (D, C).
 
-    Returns:
-        ``bboxes_3d``, ``scores_3d`` (D * C,), descending, and ``labels_3d`` int64 (D * C,).
-    """
-    num_classes = selected.class_probabilities.shape[1]
-    scores = (selected.class_probabilities * selected.objectness[:, None]).flatten()
-    order = scores.argsort(descending=True, stable=True)
-    detections = InstanceData()
-    detections.bboxes_3d = selected.bboxes_3d[order // num_classes]
-    detections.scores_3d = scores[order]
-    detections.labels_3d = order % num_classes
-    return detections
+        Returns:
+            ``bboxes_3d``, ``scores_3d`` (M,), descending, and ``labels_3d`` int64 (M,), where M is D * C or
+            ``max_detections``.
+        """
+        num_classes = selected.class_probabilities.shape[1]
+        scores = (selected.class_probabilities * selected.objectness[:, None]).flatten()
+        order = scores.argsort(descending=True, stable=True)[:self.max_detections]
+        detections = InstanceData()
+        detections.bboxes_3d = selected.bboxes_3d[order // num_classes]
+        detections.scores_3d = scores[order]
+        detections.labels_3d = order % num_classes
+        return detections
