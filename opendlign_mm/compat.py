@@ -5,6 +5,7 @@ work-arounds are functions, called where they are needed. One work-around is els
 mmcv 2.1 has its point operations for CUDA only, so mmdet3d's detectors cannot run on the CPU. Its replacements need
 ``point_ops`` and mmdet3d's structures (11 seconds to import), which this module must not import.
 """
+import logging
 import os
 import subprocess
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.registry import Registry
 
@@ -73,9 +74,10 @@ def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None
     mmengine's launchers call ``torch.cuda.set_device`` unconditionally. Its Runner leaves an existing process group
     alone, so the group (gloo) is made here, before the Runner. Its default wrapper passes ``device_ids``, which
     DistributedDataParallel refuses for CPU modules, hence the wrapper is named in ``cfg`` with ``device_ids=None``.
+    torch's SyncBatchNorm has no CPU implementation, hence ``sync_bn`` is removed from ``cfg`` with a warning.
 
     Args:
-        cfg: Config of the run; its ``model_wrapper_cfg`` is set.
+        cfg: Config of the run; its ``model_wrapper_cfg`` is set and its ``sync_bn`` removed.
         launcher: One of 'none', 'pytorch', 'slurm' and 'mpi'.
         group_options: Further arguments of ``torch.distributed.init_process_group``, e.g. ``timeout``.
 
@@ -84,6 +86,9 @@ def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None
     """
     if launcher == 'none' or torch.cuda.is_available():
         return
+    if cfg.pop('sync_bn', None):
+        print_log('sync_bn of the config is ignored: SyncBatchNorm needs CUDA. On the CPU each process normalizes by the '
+                  'statistics of its own samples', logger='current', level=logging.WARNING)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
                    find_unused_parameters=cfg.get('find_unused_parameters', False))
     wrapper.update(cfg.get('model_wrapper_cfg') or {})

@@ -2,6 +2,7 @@
 """Train the model of a config: ``python tools/train.py configs/opendlign_tiny.py``."""
 import argparse
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -18,8 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train the model of a config')
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA)')
-    parser.add_argument('--sync_bn', choices=['none', 'torch', 'mmcv'], default='none',
-                        help='make BatchNorm layers synchronize across processes')
+    parser.add_argument('--sync_bn', choices=['none', 'torch', 'mmcv'],
+                        help='implementation by which BatchNorm layers synchronize across processes (CUDA only); '
+                        'default: sync_bn of the config')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate with the batch size, relative to auto_scale_lr.base_batch_size')
     parser.add_argument('--resume', nargs='?', const='auto',
@@ -32,7 +34,11 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write the options of training into the config."""
     if args.amp:
         select_autocast(cfg)
-    if args.sync_bn != 'none':
+    if args.sync_bn == 'none':
+        cfg.sync_bn = None
+    elif args.sync_bn is not None:
+        if args.launcher != 'none' and not torch.cuda.is_available():
+            raise ValueError(f'--sync_bn {args.sync_bn} needs CUDA: SyncBatchNorm does not run on the CPU')
         cfg.sync_bn = args.sync_bn
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):

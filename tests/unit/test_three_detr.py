@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 
@@ -62,6 +63,46 @@ def test_queries_start_from_zeros_or_from_encoded_features(room, encoded):
     initial = memory[:, chosen] if encoded else torch.zeros(1, 4, 32)
     expected = model.branches(model.decoder.norm(initial)[None])['cls'][0]
     torch.testing.assert_close(model.predict_boxes(room[0][None])['cls_logits'], expected)
+
+
+def test_the_decoder_gets_memory_and_positions_within_the_bounds_of_the_scene(room):
+    """Positions of points and queries are Fourier features in [0, 1] of the scene; those of queries pass a network."""
+    model = tiny(num_queries=4).eval()
+    points = room[0]
+    calls = []
+    model.decoder.register_forward_pre_hook(lambda module, args: calls.append(args))
+    model.predict_boxes(points[None])
+    memory, query_positions, memory_positions, queries = calls[0]
+    xyz, features = model.extract_feat([points])
+    torch.testing.assert_close(memory, model.memory_projection(features.transpose(1, 2)).transpose(1, 2))
+    low, high = points[:, :3].amin(0), points[:, :3].amax(0)
+    normalized = (xyz - low) / (high - low)
+    waves = 2 * math.pi * normalized @ model.position_features.frequencies
+    expected = torch.cat([waves.sin(), waves.cos()], dim=2)
+    torch.testing.assert_close(memory_positions, expected, atol=1e-4, rtol=1e-4)
+    chosen = furthest_point_sample(xyz, 4, True)[0]
+    expected = model.query_projection(expected[:, chosen].transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(query_positions, expected, atol=1e-4, rtol=1e-4)
+    assert queries is None
+
+
+def test_defaults_are_those_of_3detr():
+    model = MODELS.build(dict(type='ThreeDETR', num_classes=18))
+    abstraction = model.set_abstraction
+    assert (abstraction.num_points, abstraction.radius, abstraction.num_samples) == (2048, .2, 64)
+    assert [layer.out_channels for layer in abstraction.mlp[::3]] == [64, 128, 256]
+    assert abstraction.skip_near_origin and model.num_queries == 256 and not model.encoded_queries
+    assert [type(layer).__name__ for layer in model.memory_projection] == ['Conv1d', 'BatchNorm1d', 'ReLU'] * 3
+    assert [type(layer).__name__ for layer in model.query_projection] == ['Conv1d', 'ReLU'] * 2
+    assert model.branches['cls'][8].out_channels == 19 and model.branches['angle_cls'][8].out_channels == 1
+    assert model.branches['center'][3].p == .3 and not model.class_agnostic
+
+
+@pytest.mark.parametrize('wrong', ['num_classes', 'num_angle_bins', 'num_queries', 'memory_layers'])
+def test_numbers_below_one_are_refused(wrong):
+    with pytest.raises(ValueError, match=f'{wrong}.* must be >= 1'):
+        tiny(**{wrong: 0})
+    tiny(**{wrong: 1})
 
 
 def test_masks_keep_attention_near():

@@ -12,3 +12,5 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1080, val_interval=10)
 val_cfg = dict(type='ReportingValLoop')
 test_cfg = dict(type='ReportingTestLoop')
 auto_scale_lr = dict(enable=False, base_batch_size=8)
+# As in the release, BatchNorm uses the statistics of the samples of all processes. CUDA only; ignored on the CPU.
+sync_bn = 'torch'
