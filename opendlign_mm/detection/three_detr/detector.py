@@ -208,6 +208,8 @@ class ThreeDETR(Base3DDetector):
             for boxes in (proposals, found):
                 boxes.bboxes_3d = move_boxes(boxes.bboxes_3d, offset)
             sample.proposals_3d = proposals
+            if self.class_names is not None:
+                sample.set_metainfo(dict(class_names=self.class_names))
         return self.add_pred_to_datasample(samples, detections)
 
     @torch.no_grad()
