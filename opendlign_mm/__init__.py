@@ -3,7 +3,7 @@
 Importing this package registers every component in mmdet3d's registries. It imports neither mmdet3d's models nor its
 structures (11 seconds); the detection components, which need both, are imported when a model is first built by name.
 """
-from mmdet3d.registry import DATASETS, METRICS, MODELS
+from mmdet3d.registry import DATASETS, METRICS, MODELS, VISUALIZERS
 
 from . import compat, engine, evaluation, generation, models  # noqa: F401
 from .datasets import transforms  # noqa: F401
@@ -13,5 +13,5 @@ from .version import __version__
 __all__ = ['__version__']
 
 for registry, module in ((MODELS, 'detection'), (DATASETS, 'datasets.scene_datasets'),
-                         (METRICS, 'evaluation.box_metrics')):
+                         (METRICS, 'evaluation.box_metrics'), (VISUALIZERS, 'visualization.visualizer')):
     compat.register_location(registry, f'{__name__}.{module}')

@@ -16,30 +16,36 @@ TASKS = ['mono_det', 'multi-view_det', 'lidar_det', 'lidar_seg', 'multi-modality
 
 
 def parse_args() -> argparse.Namespace:
-    """Options of mmdet3d's tools/test.py; the checkpoint may be left out."""
+    """Parse the options of mmdet3d's tools/test.py; the checkpoint may be left out."""
     parser = argparse.ArgumentParser(description='Test (and evaluate) the model of a config')
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', nargs='?',
                         help='path of the checkpoint; without one the model is tested as the config makes it: '
                         'CLIP without alignment')
-    parser.add_argument('--show', action='store_true', help='show the predicted boxes')
-    parser.add_argument('--show-dir', help='directory for pictures of the predicted boxes, inside the work directory')
-    parser.add_argument('--score-thr', type=float, default=.1, help='lowest score of a box in those pictures')
-    parser.add_argument('--task', choices=TASKS, default='lidar_det', help='kind of those pictures')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown pictures')
+    parser.add_argument('--show', action='store_true', help='show the predictions in windows')
+    parser.add_argument('--show-dir',
+                        help='folder for figures of the predictions, inside the log folder of the test unless absolute')
+    parser.add_argument('--score-thr', type=float, default=.1, help='lowest score of a box in the figures')
+    parser.add_argument('--task', choices=TASKS, default='lidar_det',
+                        help='kind of the figures, for configs with a visualizer of mmdet3d')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds for which a figure is shown')
     add_common_options(parser)
     return parser.parse_args()
 
 
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
-    """Switch the visualization hook of the config on."""
-    hook = (cfg.get('default_hooks') or {}).get('visualization')
-    if hook is None:
-        raise ValueError('--show and --show-dir need default_hooks.visualization in the config, e.g. '
-                         "dict(type='Det3DVisualizationHook')")
-    hook.update(draw=True, vis_task=args.task, score_thr=args.score_thr, show=args.show, wait_time=args.wait_time)
+    """Switch on the drawing of predictions, by the visualizer of the config or the one of this package."""
+    options = dict(draw=True, score_thr=args.score_thr, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
-        hook.test_out_dir = args.show_dir
+        options['test_out_dir'] = args.show_dir
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    if cfg.get('visualizer') is None:
+        cfg.visualizer = dict(type='FigureVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+        hook = dict(type='DrawPredictionsHook')
+    if hook.get('type') == 'Det3DVisualizationHook':
+        options['vis_task'] = args.task
+    cfg.merge_from_dict({'default_hooks.visualization': dict(hook or dict(type='DrawPredictionsHook'), **options,
+                                                             _delete_=True)})
 
 
 def main() -> None:

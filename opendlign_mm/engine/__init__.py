@@ -1,9 +1,9 @@
 """What the Runner needs beyond mmengine: autocast on any device and runs that resume exactly."""
 from ..models.trained_state import require_clip_checkpoint
-from .hooks import CheckpointGuardHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
+from .hooks import CheckpointGuardHook, DrawPredictionsHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
 from .loops import ReportingTestLoop, ReportingValLoop, StreamingTrainLoop
 from .optimization import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
-__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'EpochSeedHook', 'SaveResultsHook', 'ReportingTestLoop',
-           'ReportingValLoop', 'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'require_clip_checkpoint',
-           'scale_peak_learning_rate', 'select_autocast']
+__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'DrawPredictionsHook', 'EpochSeedHook', 'ReportingTestLoop',
+           'ReportingValLoop', 'SaveResultsHook', 'StreamingTrainLoop', 'VocabularyFromDatasetHook',
+           'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']

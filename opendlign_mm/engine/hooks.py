@@ -1,5 +1,6 @@
 """Hooks of the Runner: reproducible seeds, checked checkpoints, saved results, and the dataset's vocabulary."""
 import random
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.scannet_classes import vocabulary_of
 from ..evaluation.results import RESULTS_NAME, results_folder, save_results
+from ..file_keys import file_key
 from ..models.checkpoints import load_checkpoint
 from ..models.trained_state import TrainedStateMixin, require_clip_checkpoint
 
@@ -122,6 +124,56 @@ class SaveResultsHook(Hook):
             runner.logger.error(f'the results could not be written to {folder}: {error}')
         else:
             runner.logger.info(f'results written to {path}')
+
+
+@HOOKS.register_module()
+class DrawPredictionsHook(Hook):
+    """Hook that draws predictions of a test with the visualizer of the run: ``--show`` and ``--show-dir``.
+
+    It takes the place of mmdet3d's ``Det3DVisualizationHook``, which reads the points from their files again, without
+    the transforms of the pipeline, and has nothing for classified shapes. A figure that cannot be drawn is a warning,
+    since it must not cost the metrics.
+
+    Args:
+        draw: Whether to draw at all.
+        interval: Draw the first sample of every ``interval``-th batch of a validation; tests are drawn completely.
+        score_thr: Lowest score of a box to draw.
+        show: Show each figure in a window.
+        wait_time: Time in seconds for which a figure is shown; 0 waits for a key.
+        test_out_dir: Folder of the figures of a test; a relative path is inside the log folder of the run. Without one
+            they go to the backends of the visualizer.
+        draw_gt: Draw the annotations as well.
+    """
+
+    def __init__(self, draw: bool = False, interval: int = 50, score_thr: float = .3, show: bool = False,
+                 wait_time: float = 0., test_out_dir: str | None = None, draw_gt: bool = True) -> None:
+        self.draw, self.interval, self.test_out_dir = draw, interval, test_out_dir
+        self.options = dict(pred_score_thr=score_thr, show=show, wait_time=wait_time, draw_gt=draw_gt)
+        self._drawn: list[str] = []
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None) -> None:
+        """Draw the first sample of some batches."""
+        if self.draw and outputs and batch_idx % self.interval == 0:
+            self._add(runner, data_batch, outputs, 0, runner.iter + batch_idx)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None) -> None:
+        """Draw all samples of a batch."""
+        for index in range(len(outputs) if self.draw and outputs else 0):
+            folder = Path(runner.log_dir) / self.test_out_dir if self.test_out_dir else None
+            self._add(runner, data_batch, outputs, index, len(self._drawn) + 1, folder)
+
+    def _add(self, runner: Runner, data_batch: dict, outputs, index: int, step: int, folder: Path | None = None
+             ) -> None:
+        sample, inputs = outputs[index], data_batch['inputs']
+        name = sample.get('sample_id') or Path(sample.get('lidar_path') or f'sample_{step}').stem
+        file_name = file_key(name) + f'_{step}' * (name in self._drawn)
+        self._drawn.append(name)
+        try:
+            runner.visualizer.add_datasample(
+                name, {key: inputs[key][index] for key in ('points', 'depth_views') if key in inputs}, sample,
+                out_file=folder / f'{file_name}.png' if folder else None, step=step, **self.options)
+        except Exception as error:
+            runner.logger.warning(f'the figure of {name} cannot be drawn: {type(error).__name__}: {error}')
 
 
 @HOOKS.register_module()
