@@ -12,6 +12,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 from torch.utils.data import IterableDataset, get_worker_info
 
+from .shape_dataset import ShapeDataset
 from .store import PackedShape, ShapeStore
 from .store.image_features import ImageFeatures
 from .stream_order import (
@@ -24,6 +25,7 @@ from .stream_order import (
     share_of_worker,
     shuffled_entries,
 )
+from .unreadable import READING_ERRORS, OnUnreadable, ReplacedSamples, Unreadable, check_on_unreadable
 
 
 @DATASETS.register_module()
@@ -47,16 +49,21 @@ class DepthAlignDataset(IterableDataset):
         image_features: Folder of tools/encode_images.py with the features of the images by the frozen branch. They
             replace the images, which are then neither decoded nor encoded again.
         seed: Seed of the order; None takes the Runner's.
+        on_unreadable: 'error', or 'skip': in the place of an object that cannot be read the next readable one of its
+            shard is given, up to one in a hundred; see :mod:`opendlign_mm.datasets.unreadable`.
         metainfo: Meta information of the dataset.
 
     Raises:
         FileNotFoundError: There is no store, or shards are not done.
-        ValueError: No object can be used, or a shard is damaged; the message names it.
+        ValueError: No object can be used, or a shard is damaged and is not to be skipped; the message names it.
     """
 
     def __init__(self, data_root: str | Path, pipeline: Sequence = (), shuffle: bool = True,
                  buffer_size: int = 1000, only_kept: bool = True, image_features: str | None = None,
-                 seed: int | None = None, metainfo: dict | None = None) -> None:
+                 seed: int | None = None, metainfo: dict | None = None,
+                 on_unreadable: OnUnreadable = 'error') -> None:
+        check_on_unreadable(on_unreadable)
+        self.on_unreadable, self._replaced = on_unreadable, ReplacedSamples(ShapeDataset.most_unreadable)
         if buffer_size < 1:
             raise ValueError(f'buffer_size must be >= 1, got {buffer_size}')
         self.store = ShapeStore(data_root)
@@ -124,10 +131,10 @@ class DepthAlignDataset(IterableDataset):
         reading, giving = self.part(worker, num_workers)
         done = batches_given(self.batches_done, worker, num_workers) * self.batch_size
         for entry, shape in self._in_order(reading, giving, done):
-            yield self._prepared(shape, entry)
+            yield self._prepared_or_replaced(shape, entry)
 
     def _in_order(self, reading: Sequence[Entry], giving: Sequence[Entry],
-                  done: int) -> Iterator[tuple[Entry, PackedShape]]:
+                  done: int) -> Iterator[tuple[Entry, PackedShape | Unreadable]]:
         """Read the entries and yield them in the order of ``giving``, without the first ``done``.
 
         Objects wait in the buffer with their files still encoded.
@@ -146,15 +153,58 @@ class DepthAlignDataset(IterableDataset):
                     current += 1
                     yield turn[0], waiting.pop(turn)
 
-    def _shapes_of(self, shard: int, last: int) -> Iterator[tuple[int, PackedShape]]:
-        count = 0
-        for position, shape in enumerate(self.store.read(shard)):
-            yield position, shape
-            count += 1
-            if position == last:
-                return
-        raise ValueError(f'{self.store.shard_path(shard)} ends after {count} of {self._stored[shard]} objects; it is '
-                         'truncated. Run tools/generate_images.py again.')
+    def _shapes_of(self, shard: int, last: int) -> Iterator[tuple[int, PackedShape | Unreadable]]:
+        count, problem = 0, ''
+        try:
+            for position, shape in enumerate(self.store.read(shard)):
+                yield position, shape
+                count += 1
+                if position == last:
+                    return
+            problem = (f'{self.store.shard_path(shard)} ends after {count} of {self._stored[shard]} objects; it is '
+                       'truncated. Run tools/generate_images.py again.')
+        except READING_ERRORS as error:
+            if self.on_unreadable == 'error':
+                raise
+            problem = str(error)
+        if self.on_unreadable == 'error':
+            raise ValueError(problem)
+        # A truncated shard gives nothing behind the cut.
+        for position in range(count, last + 1):
+            yield position, Unreadable(f'{self.store.shard_path(shard)}, object {position}', problem)
+
+    def _prepared_or_replaced(self, shape: PackedShape | Unreadable, entry: Entry) -> dict:
+        """Pass an object through the pipeline, or the next readable one of its shard.
+
+        The replacement depends on the entry alone, so that a resumed epoch gives the same one.
+        """
+        if self.on_unreadable == 'error':
+            return self._prepared(shape, entry)
+        total = sum(map(len, self.entries))
+        record = shape
+        if isinstance(shape, PackedShape):
+            try:
+                return self._prepared(shape, entry)
+            except READING_ERRORS as error:
+                record = Unreadable(shape.sample_id, str(error))
+        self._replaced.add(entry, record, total)
+        shard, place = entry
+        before, usable = None, set(self.entries[shard])
+        for position, other in self._shapes_of(shard, max(usable)):
+            if position == place or position not in usable or isinstance(other, Unreadable):
+                continue
+            if position < place and before is not None:
+                continue
+            try:
+                found = self._prepared(other, (shard, position))
+            except READING_ERRORS:
+                continue
+            if position > place:
+                return found
+            before = found
+        if before is None:
+            raise ValueError(f'{self.store.shard_path(shard)} has no readable object; one of them: {record}')
+        return before
 
     def _prepared(self, shape: PackedShape, entry: Entry) -> dict:
         results = {key: shape.metadata[key] for key in ('sample_id', 'category', 'text', 'gt_label')

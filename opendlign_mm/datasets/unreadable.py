@@ -43,6 +43,32 @@ def check_on_unreadable(value: str) -> None:
         raise ValueError(f'on_unreadable must be one of {get_args(OnUnreadable)}, got {value!r}')
 
 
+class ReplacedSamples:
+    """Unreadable samples of a training that this process has met.
+
+    Args:
+        limit: The share of all samples above which they are an error; None: all but one may be unreadable.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self._seen: set[Any] = set()
+
+    def add(self, sample: Any, record: Unreadable, total: int) -> None:
+        """Log a sample, once, and check that there are not too many of ``total``.
+
+        Raises:
+            ValueError: There are too many.
+        """
+        if sample not in self._seen:
+            self._seen.add(sample)
+            print_log(f'skipping an unreadable sample ({len(self._seen)} so far in this process): {record}', 'current',
+                      logging.WARNING)
+        most = total - 1 if self.limit is None else max(self.limit * total, 1)
+        if len(self._seen) > most:
+            raise ValueError(f'{len(self._seen)} of {total} samples cannot be read; the last: {record}')
+
+
 class UnreadablePolicy:
     """Base class, in front of mmengine's ``BaseDataset`` or a subclass, that adds the option ``on_unreadable``.
 
@@ -64,7 +90,7 @@ class UnreadablePolicy:
     def __init__(self, *args, on_unreadable: OnUnreadable = 'error', **kwargs) -> None:
         check_on_unreadable(on_unreadable)
         self.on_unreadable: OnUnreadable = on_unreadable
-        self._unreadable: dict[int, Unreadable] = {}
+        self._replaced = ReplacedSamples(self.most_unreadable)
         super().__init__(*args, **kwargs)
 
     def prepare_data(self, idx: int) -> Any:
@@ -83,22 +109,9 @@ class UnreadablePolicy:
                     if str(record) == str(error):
                         raise
                     raise ValueError(str(record)) from error
-            self._note(index, record)
+            self._replaced.add(index, record, len(self))
             index = int(np.random.default_rng((idx, attempt)).integers(len(self)))
             attempt += 1
-
-    def _note(self, index: int, record: Unreadable) -> None:
-        """Log an unreadable sample of a training, and stop if there are too many."""
-        if index not in self._unreadable:
-            self._unreadable[index] = record
-            print_log(f'skipping an unreadable sample ({len(self._unreadable)} so far in this process): {record}',
-                      'current', logging.WARNING)
-        limit = len(self) - 1
-        if self.most_unreadable is not None:
-            limit = max(self.most_unreadable * len(self), 1)
-        if len(self._unreadable) > limit:
-            raise ValueError(f'{len(self._unreadable)} of {len(self)} samples cannot be read; the last: {record}')
-
 
 class UnreadableRecords(Dataset):
     """Another dataset, whose samples that cannot be used are given as :class:`Unreadable` instead of an error."""

@@ -1,4 +1,6 @@
 """Streams of generated data are complete and shuffled, and resume at any batch."""
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -213,7 +215,6 @@ def test_features_instead_of_images(stores, tmp_path):
 
 
 def test_objects_that_the_filter_rejected_are_skipped(stores, tmp_path):
-    import shutil
     copy = ShapeStore(shutil.copytree(stores['shards'].root, tmp_path / 'copy'))
     for shard in range(copy.num_shards):
         shapes = list(copy.read(shard))
@@ -226,7 +227,6 @@ def test_objects_that_the_filter_rejected_are_skipped(stores, tmp_path):
 
 
 def test_broken_stores_are_named(stores, tmp_path):
-    import shutil
     with pytest.raises(FileNotFoundError, match='nowhere.*generate_images'):
         DATASETS.build(dict(type='DepthAlignDataset', data_root=str(tmp_path / 'nowhere')))
     copy = ShapeStore(shutil.copytree(stores['shards'].root, tmp_path / 'copy'))
@@ -242,11 +242,41 @@ def test_broken_stores_are_named(stores, tmp_path):
         dataset(copy)
 
 
+def test_unreadable_objects_are_replaced_by_others_of_their_shard(stores, tmp_path):
+    copy = ShapeStore(shutil.copytree(stores['shards'].root, tmp_path / 'copy'))
+    whole = copy.shard_path(1).read_bytes()
+    shapes = list(copy.read(1))
+    # The first object of shard 1 has an image that cannot be decoded.
+    damaged = bytearray(whole)
+    start = whole.index(shapes[0].image_files[0])
+    damaged[start:start + 8] = b'no image'
+    copy.shard_path(1).write_bytes(damaged)
+    with pytest.raises(ValueError, match=f'image of {shapes[0].sample_id}'):
+        list(dataset(copy))
+    expected = [row['sample_id'] for shard in range(copy.num_shards) for row in copy.rows(shard)]
+    expected[expected.index(shapes[0].sample_id)] = shapes[1].sample_id
+    skipping = dataset(copy, on_unreadable='skip')
+    assert sorted(item['sample_id'] for item in skipping) == sorted(expected)
+    assert names(batches(dataset(copy, on_unreadable='skip'), workers=2)) == names(
+        batches(dataset(copy, on_unreadable='skip'), workers=2))
+    for done in range(1, 4):  # an epoch that resumes gives the same replacement
+        resumed = dataset(copy, on_unreadable='skip')
+        resumed.resume_at(0, done)
+        assert batches(resumed) == batches(dataset(copy, on_unreadable='skip'))[done:]
+    # Two of 18 are more than one in a hundred.
+    copy.shard_path(1).write_bytes(damaged[:damaged.index(shapes[2].image_files[0])])
+    with pytest.raises(ValueError, match='2 of 18 samples cannot be read'):
+        list(dataset(copy, on_unreadable='skip'))
+    skipping._replaced.limit = None
+    expected = [name for name in expected if name not in (shapes[2].sample_id, shapes[3].sample_id)]
+    assert sorted(item['sample_id'] for item in skipping) == sorted(expected + 2 * [shapes[1].sample_id])
+
+
 def test_depth_views_without_images_are_no_training_set(tmp_path):
     store = depth_store(tmp_path / 'depth')
+    assert next(iter(store.read(0))).depth_views().shape == (VIEWS, SIZE, SIZE)
     with pytest.raises(ValueError, match='no image of'):
         list(dataset(store))
-    assert SIZE == 32
 
 
 def test_the_streaming_loop_refuses_other_datasets(tmp_path):

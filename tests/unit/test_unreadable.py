@@ -178,7 +178,7 @@ def test_training_replaces_by_the_same_sample_each_time():
 
 def test_training_stops_where_too_many_samples_are_unreadable():
     dataset = DATASETS.build(dict(type='NumberedObjects', count=250, unreadable=(3, 7, 11), on_unreadable='skip'))
-    dataset.most_unreadable = .01
+    dataset._replaced.limit = .01
     dataset[3], dataset[3], dataset[7]
     with pytest.raises(ValueError, match='3 of 250 samples cannot be read; the last: object_11.ply'):
         dataset[11]
