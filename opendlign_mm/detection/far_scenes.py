@@ -31,12 +31,13 @@ def scene_offset(points: Tensor) -> Tensor:
     return xyz.double().median(dim=0).values.round()
 
 
-def to_local(points: Tensor, offset: Tensor) -> Tensor:
+def to_local(points: Tensor, offset: Tensor, name: str = 'scene') -> Tensor:
     """Return points relative to ``offset``, in float32 if they are moved or in float64.
 
     Args:
         points: Float (N, C), x, y, z first, in meters.
         offset: Float64 (3,), see :func:`scene_offset`.
+        name: Name of the scene in messages.
 
     Raises:
         ValueError: The scene is so large that float32 does not resolve it anywhere.
@@ -45,7 +46,7 @@ def to_local(points: Tensor, offset: Tensor) -> Tensor:
         points = torch.cat([points[:, :3].double() - offset, points[:, 3:].double()], dim=1)
     if points.dtype == torch.float64:
         points = points.float()
-        check_points(points)
+        check_points(points, name)
     return points
 
 

@@ -13,6 +13,7 @@ from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
 from ..point_ops.checks import check_points
 from ..projection import build_projection
+from .far_scenes import localize_boxes, move_boxes, scene_offset, to_local
 
 
 @MODELS.register_module()
@@ -23,6 +24,9 @@ class OpenVocabDetector3D(Base3DDetector):
     :class:`OpenVocabBBoxHead`.
     The views of all boxes of a scene are encoded together, in batches of the classifier's ``encode_batch_size``.
     Nothing is trained here; a checkpoint of an aligned :class:`OpenDlign` can be loaded.
+
+    Scenes far from the origin, such as UTM coordinates, keep their shape if their points are float64, see
+    :mod:`far_scenes`; their boxes then have float64 tensors.
 
     Args:
         proposals: Source of boxes: ``ThreeDETRProposals``, ``DetectorProposals``, ``ClusterProposals``,
@@ -106,10 +110,17 @@ class OpenVocabDetector3D(Base3DDetector):
             data_sample: Sample of the scene.
 
         Raises:
-            ValueError: The scene has no points, non-finite ones, or no usable boxes.
+            ValueError: The scene has no points, unusable ones, or no usable boxes.
         """
         check_points(points)
-        proposals = self.proposals(points, data_sample)
+        offset = scene_offset(points)
+        proposals = self._propose_local(points, data_sample, offset)
+        proposals.bboxes_3d = move_boxes(proposals.bboxes_3d, offset)
+        return proposals
+
+    def _propose_local(self, points: Tensor, data_sample: Det3DDataSample | None, offset: Tensor) -> InstanceData:
+        proposals = self.proposals(points, data_sample).new()
+        proposals.bboxes_3d = localize_boxes(proposals.bboxes_3d, offset)
         order = proposals.objectness.argsort(descending=True, stable=True)
         order = order[proposals.objectness[order] >= self.objectness_threshold]
         return proposals[order[:self.max_proposals]]
@@ -146,8 +157,11 @@ class OpenVocabDetector3D(Base3DDetector):
         results = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
             check_points(points, _name_of_scene(sample, index))
-            proposals, crops = self.crop_proposals(points, self.propose(points, sample))
-            results.append((proposals, self._classify(crops, points)))
+            offset = scene_offset(points)
+            local = to_local(points[:, :3], offset, _name_of_scene(sample, index))
+            proposals, _ = self._classified_proposals(points, local, sample, offset)
+            proposals.bboxes_3d = move_boxes(proposals.bboxes_3d, offset)
+            results.append((proposals, proposals.class_probabilities))
         return results
 
     @torch.no_grad()
@@ -169,7 +183,7 @@ class OpenVocabDetector3D(Base3DDetector):
             names that labels and probabilities index.
 
         Raises:
-            ValueError: A scene has no points, non-finite ones or no usable boxes.
+            ValueError: A scene has no points, unusable ones or no usable boxes.
             RuntimeError: No vocabulary is set.
         """
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
@@ -177,14 +191,24 @@ class OpenVocabDetector3D(Base3DDetector):
         detections = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
             check_points(points, _name_of_scene(sample, index))
-            proposed = self.propose(points, sample)
-            proposals, crops = self.crop_proposals(points, proposed)
-            proposals.class_probabilities = self._classify(crops, points)
-            detections.append(self.bbox_head.predict(proposals, proposals.class_probabilities))
+            offset = scene_offset(points)
+            local = to_local(points[:, :3], offset, _name_of_scene(sample, index))
+            proposals, num_dropped = self._classified_proposals(points, local, sample, offset)
+            found = self.bbox_head.predict(proposals, proposals.class_probabilities)
+            for instances in (proposals, found):
+                instances.bboxes_3d = move_boxes(instances.bboxes_3d, offset)
+            detections.append(found)
             sample.proposals_3d = proposals
-            sample.set_metainfo(dict(class_names=self.class_names,
-                                     num_dropped_proposals=len(proposed) - len(proposals)))
+            sample.set_metainfo(dict(class_names=self.class_names, num_dropped_proposals=num_dropped))
         return self.add_pred_to_datasample(samples, detections)
+
+    def _classified_proposals(self, points: Tensor, local: Tensor, sample: Det3DDataSample | None,
+                              offset: Tensor) -> tuple[InstanceData, int]:
+        """Return the proposals with class probabilities, relative to ``offset``, and the number of dropped ones."""
+        proposed = self._propose_local(points, sample, offset)
+        proposals, crops = self.crop_proposals(local, proposed)
+        proposals.class_probabilities = self._classify(crops, local)
+        return proposals, len(proposed) - len(proposals)
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:
         """Raise an error, because nothing is trained."""

@@ -2,9 +2,12 @@
 import torch
 from torch import Tensor
 
+# Meters between neighboring numbers above which a scene has lost its shape.
+COARSE = 0.01
+
 
 def check_points(points: Tensor, name: str = 'scene') -> None:
-    """Check that ``points`` is a usable point cloud: float (N, >=3), N > 0, finite coordinates.
+    """Check that ``points`` is a usable point cloud: float (N, >=3), N > 0, finite coordinates of some precision.
 
     Args:
         points: Point cloud, x, y, z first.
@@ -13,7 +16,7 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
     Raises:
         TypeError: ``points`` is not a floating point tensor.
         ValueError: ``points`` has another shape or no points, or some have non-finite coordinates; the message counts
-            them.
+            them. Or coordinates are so large that the numbers of their type are further apart than ``COARSE``.
     """
     if not isinstance(points, Tensor) or not points.is_floating_point():
         raise TypeError(f'{name}: points must be a floating point tensor, got '
@@ -25,7 +28,14 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
     bad = int((~torch.isfinite(points[:, :3])).any(dim=1).sum())
     if bad:
         raise ValueError(f'{name}: {bad} of {len(points)} points have non-finite coordinates; remove them from the '
-                         "file or in the pipeline, or check them at loading (CheckScenePoints)")
+                         'file or in the pipeline')
+    largest = points[:, :3].abs().max().item()
+    spacing = largest * torch.finfo(points.dtype).eps
+    if spacing > COARSE:
+        kind = str(points.dtype).removeprefix('torch.')
+        raise ValueError(f'{name}: coordinates reach {largest:.3g} m, where {kind} numbers are {spacing:.2g} m apart: '
+                         'the shape is lost. Are they meters? Remove stray points, and subtract an offset before '
+                         'coordinates are stored as float32; tensors in Python may be float64')
 
 
 def check_xyz(xyz: Tensor, name: str = 'xyz') -> None:

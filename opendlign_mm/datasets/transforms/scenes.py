@@ -1,13 +1,14 @@
 """Transforms of whole scenes: check their points, and crop a random cuboid."""
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+
+from ...point_ops.checks import check_points
 
 
 @TRANSFORMS.register_module()
 class CheckScenePoints(BaseTransform):
-    """Check that a scene has points and that their coordinates are finite.
+    """Check that a scene has points and that their coordinates are finite and resolved by float32.
 
     The dataset's ``on_unreadable`` decides what happens with a scene that fails.
 
@@ -16,17 +17,13 @@ class CheckScenePoints(BaseTransform):
         lidar_path: Path of the file, for the message.
 
     Raises:
-        ValueError: There are no points, or some are not finite; the message names the scene.
+        ValueError: There are no points, some are not finite, or they are too far away, see :func:`check_points`; the
+            message names the scene.
     """
 
     def transform(self, results: dict) -> dict:
         """Return the scene as it is."""
-        coordinates, name = results['points'].coord, results.get('lidar_path', 'scene')
-        if not len(coordinates):
-            raise ValueError(f'{name}: there are no points')
-        bad = int((~torch.isfinite(coordinates)).any(dim=1).sum())
-        if bad:
-            raise ValueError(f'{name}: {bad} of {len(coordinates)} points have non-finite coordinates')
+        check_points(results['points'].coord, str(results.get('lidar_path', 'scene')))
         return results
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...datasets.unreadable import OnUnreadable, check_on_unreadable
 from ...point_ops.checks import check_points
+from ..far_scenes import move_boxes, scene_offset
 from .base import make_proposals, no_proposals
 
 FILE_SUFFIXES = ('.json', '.npz')
@@ -65,8 +66,8 @@ class FileProposals(nn.Module):
             ``bboxes_3d`` (DepthInstance3DBoxes) and ``objectness`` (K,), descending; K may be 0.
 
         Raises:
-            ValueError: The data sample does not name the scene; or the scene has no file, or one without usable boxes, and
-                ``on_unreadable`` is 'error'. The message names the file.
+            ValueError: The data sample does not name the scene; or the scene has no file, or one without usable boxes,
+                and ``on_unreadable`` is 'error'. The message names the file.
         """
         check_points(points)
         name = getattr(data_sample, 'lidar_path', None)
@@ -83,10 +84,11 @@ class FileProposals(nn.Module):
             return no_proposals(points)
         boxes, scores = torch.from_numpy(boxes).to(points.device), torch.from_numpy(scores).to(points.device)
         order = scores.argsort(descending=True, stable=True)
-        with_yaw = boxes.shape[1] == 7
+        offset = scene_offset(points)
+        boxes[:, :3] -= offset
         boxes = DepthInstance3DBoxes(
-            boxes[order], box_dim=boxes.shape[1], with_yaw=with_yaw, origin=BOX_ORIGINS[self.origin])
-        return make_proposals(boxes, scores[order])
+            boxes[order], box_dim=boxes.shape[1], with_yaw=boxes.shape[1] == 7, origin=BOX_ORIGINS[self.origin])
+        return make_proposals(move_boxes(boxes, offset), scores[order])
 
     def _find_file(self, scene: str) -> Path:
         for suffix in FILE_SUFFIXES:
@@ -100,7 +102,7 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a file of boxes in the format of :class:`FileProposals`.
 
     Returns:
-        Boxes float32 (K, 6) or (K, 7), and scores float32 (K,).
+        Boxes float64 (K, 6) or (K, 7), and scores float32 (K,).
 
     Raises:
         ValueError: The file is unreadable or its boxes or scores are invalid; the message says what is wrong.
@@ -111,7 +113,7 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
         else:
             with np.load(path, allow_pickle=False) as archive:
                 contents = {key: archive[key] for key in archive.files}
-        boxes = np.array(contents['boxes'], dtype=np.float32)
+        boxes = np.array(contents['boxes'], dtype=np.float64)
         scores = contents.get('scores')
         scores = np.ones(len(boxes), np.float32) if scores is None else np.array(scores, dtype=np.float32)
     except KeyError as error:
@@ -119,7 +121,7 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # a truncated zip, array or JSON raises many types of exceptions
         raise ValueError(f'{path} cannot be read as boxes: {error}') from error
     if boxes.size == 0:
-        return np.zeros((0, 7), np.float32), np.zeros(0, np.float32)
+        return np.zeros((0, 7)), np.zeros(0, np.float32)
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7) or scores.shape != boxes.shape[:1]:
         raise ValueError(f'{path}: boxes must have shape (K, 6) or (K, 7) and scores (K,), '
                          f'got {boxes.shape} and {scores.shape}')

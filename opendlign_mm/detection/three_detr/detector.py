@@ -226,12 +226,14 @@ class ThreeDETR(Base3DDetector):
     def _localize(points: list[Tensor] | Tensor,
                   samples: list[Det3DDataSample] | None = None) -> tuple[list[Tensor], Tensor]:
         """Check scenes and return their points in local coordinates, and the offsets float64 (B, 3)."""
+        local, offsets = [], []
         for number, scene in enumerate(points):
             name = getattr(samples[number], 'lidar_path', None) if samples else None
-            check_points(scene, str(name or f'scene {number} of the batch'))
-        offsets = torch.stack([scene_offset(scene) for scene in points])
-        local = [to_local(scene[:, :3], offset) for scene, offset in zip(points, offsets, strict=True)]
-        return local, offsets
+            name = str(name or f'scene {number} of the batch')
+            check_points(scene, name)
+            offsets.append(scene_offset(scene))
+            local.append(to_local(scene[:, :3], offsets[-1], name))
+        return local, torch.stack(offsets)
 
 
 def _refuse_other_models(model: ThreeDETR, state_dict: dict, prefix: str, *_) -> None:
