@@ -28,6 +28,8 @@ train_dataloader = dict(
     dataset=dict(
         type='DepthAlignedShapes',
         data_root=data_root,
+        # Folder of tools/encode_images.py: features instead of images.
+        image_features=None,
         pipeline=train_pipeline,
         # One unreadable image of half a million should not end a training.
         on_unreadable='skip'))

@@ -12,15 +12,17 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 from torch.utils.data import IterableDataset, get_worker_info
 
+from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset
 from .store import PackedShape, ShapeStore
-from .store.image_features import ImageFeatures
 from .stream_order import (
     Entry,
     StreamPart,
     batches_given,
     buffer_order,
     num_batches,
+    numbered,
+    runs,
     share_of_process,
     share_of_worker,
     shuffled_entries,
@@ -46,7 +48,7 @@ class DepthAlignDataset(IterableDataset):
         shuffle: Whether to shuffle the shards, and their objects through a buffer.
         buffer_size: Number of objects in the shuffle buffer of each data worker.
         only_kept: Whether to skip the objects that the filter rejected. Without a filter all are used.
-        image_features: Folder of tools/encode_images.py with the features of the images by the frozen branch. They
+        image_features: Folder of tools/encode_images.py with the features of the images by the pretrained branch. They
             replace the images, which are then neither decoded nor encoded again.
         seed: Seed of the order; None takes the Runner's.
         on_unreadable: 'error', or 'skip': in the place of an object that cannot be read the next readable one of its
@@ -73,18 +75,27 @@ class DepthAlignDataset(IterableDataset):
         self.entries, self._stored = self._usable(only_kept)
         self.features = None if image_features is None else ImageFeatures(image_features)
         if self.features is not None:
+            self._check_features()
             self.metainfo['image_features_clip'] = self.features.identity
         self.batch_size, self.drop_last = 1, False
         self.epoch, self.batches_done = 0, 0
 
     def _usable(self, only_kept: bool) -> tuple[list[list[int]], list[int]]:
-        entries, stored, rejected = [], [], 0
+        entries, stored, rejected, filters = [], [], 0, {}
         for shard in range(self.store.num_shards):
-            rows = [row for row in self.store.rows(shard) if not row['problem']]
+            manifest = self.store.manifest(shard)
+            filters.setdefault(manifest.facts.get('filter'), []).append(shard)
+            rows = [row for row in manifest.rows if not row['problem']]
             positions = [position for position, row in enumerate(rows) if not only_kept or row['kept'] is not False]
             rejected += len(rows) - len(positions)
             entries.append(positions)
             stored.append(len(rows))
+        if only_kept and len(filters) > 1:
+            states = ', '.join(f'{len(shards)} of {self.store.num_shards} shards are '
+                               f'{"not filtered" if fact is None else "filtered with " + fact}'
+                               for fact, shards in filters.items())
+            raise ValueError(f'{self.store.root} is only partly filtered: {states}. Run tools/filter_images.py again, '
+                             'or set only_kept=False to use all objects')
         if not any(entries):
             raise ValueError(f'{self.store.root} has no object to train on; the filter rejected {rejected} '
                              '(set only_kept=False to use them)')
@@ -92,6 +103,18 @@ class DepthAlignDataset(IterableDataset):
             print_log(f'skipping {rejected} of {sum(stored)} objects of {self.store.root}: rejected by the filter',
                       'current')
         return entries, stored
+
+    def _check_features(self) -> None:
+        """Check that the features are those of the images in the store."""
+        for shard in range(self.store.num_shards):
+            names, encoded = self.features.read_header(shard)
+            images = self.store.manifest(shard).facts.get('images')
+            if None not in (encoded, images) and encoded != images:
+                raise ValueError(f'{self.features.path(shard)} has the features of other images than '
+                                 f'{self.store.shard_path(shard)}, which was made again since. {REMEDY}')
+            missing = [name for name in self.store.stored_ids(shard) if name not in names]
+            if missing:
+                raise ValueError(f'{self.features.path(shard)} has no features of {missing[0]}. {REMEDY}')
 
     def set_batches(self, batch_size: int, drop_last: bool) -> None:
         """Set how the loader makes batches, so that each data worker streams whole ones."""
@@ -139,15 +162,15 @@ class DepthAlignDataset(IterableDataset):
 
         Objects wait in the buffer with their files still encoded.
         """
-        turns, numbered_reading = _numbered(giving)[done:], iter(_numbered(reading))
+        turns, places = numbered(giving)[done:], iter(numbered(reading))
         wanted, waiting, current = set(turns), {}, 0
-        for shard, positions in _runs(reading):
-            numbered = {position: next(numbered_reading) for position in positions}
-            if not any(turn in wanted for turn in numbered.values()):
+        for shard, positions in runs(reading):
+            turn_of = {position: next(places) for position in positions}
+            if wanted.isdisjoint(turn_of.values()):
                 continue
-            for position, shape in self._shapes_of(shard, max(numbered)):
-                if position in numbered and numbered[position] in wanted:
-                    waiting[numbered[position]] = shape
+            for position, shape in self._shapes_of(shard, max(turn_of)):
+                if turn_of.get(position) in wanted:
+                    waiting[turn_of[position]] = shape
                 while current < len(turns) and turns[current] in waiting:
                     turn = turns[current]
                     current += 1
@@ -156,7 +179,9 @@ class DepthAlignDataset(IterableDataset):
     def _shapes_of(self, shard: int, last: int) -> Iterator[tuple[int, PackedShape | Unreadable]]:
         count, problem = 0, ''
         try:
-            for position, shape in enumerate(self.store.read(shard)):
+            features = {} if self.features is None else self.features.read(shard)
+            for position, shape in enumerate(self.store.read(shard, images=self.features is None)):
+                shape.image_features = features.get(shape.sample_id)
                 yield position, shape
                 count += 1
                 if position == last:
@@ -213,32 +238,9 @@ class DepthAlignDataset(IterableDataset):
         if self.features is None:
             results['images'] = shape.images()
         else:
-            results['image_features'] = self.features.of(entry[0], shape.sample_id)
+            results['image_features'] = shape.image_features.astype(np.float32)
         with _own_randomness(self.seed or 0, self.epoch, *entry):
             return self.pipeline(results)
-
-
-def _numbered(entries: Sequence[Entry]) -> list[tuple[Entry, int]]:
-    """Number the occurrences of each entry: those that pad the share of the last process may occur twice."""
-    counts: dict[Entry, int] = {}
-    numbered = []
-    for entry in entries:
-        numbered.append((entry, counts.get(entry, 0)))
-        counts[entry] = counts.get(entry, 0) + 1
-    return numbered
-
-
-def _runs(reading: Sequence[Entry]) -> Iterator[tuple[int, list[int]]]:
-    """Group consecutive entries of one shard, each position once: (shard, positions)."""
-    shard, positions = None, []
-    for entry in reading:
-        if entry[0] != shard or positions and entry[1] <= positions[-1]:
-            if positions:
-                yield shard, positions
-            shard, positions = entry[0], []
-        positions.append(entry[1])
-    if positions:
-        yield shard, positions
 
 
 @contextmanager

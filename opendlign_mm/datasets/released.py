@@ -1,4 +1,5 @@
 """Datasets in the layout that the authors of OpenDlign released: depth maps, and depth-aligned images."""
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -7,7 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.logging import print_log
+from PIL import Image
 
+from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset, spoken
 from .source_files import read_json, read_lines, required
 
@@ -86,6 +89,8 @@ class DepthAlignedShapes(ShapeDataset):
             in it, a line. Empty: all.
         dataset: Sub-folder of ``data_root``.
         num_views: Images of an object, V.
+        image_features: Folder of tools/encode_images.py with features of the images, which replace them: objects get
+            ``image_features`` float32 (V, D), and images are neither needed nor read.
         kwargs: See :class:`ShapeDataset`.
 
     Raises:
@@ -99,17 +104,40 @@ class DepthAlignedShapes(ShapeDataset):
               '--cfg-options data_root=DIR. configs/opendlign_h14_built_in.py trains without any download.')
 
     def __init__(self, data_root: str, ann_file: str = '', dataset: str = 'shapenet', num_views: int = 10,
-                 **kwargs) -> None:
+                 image_features: str | None = None, **kwargs) -> None:
         self.dataset, self.num_views = dataset, num_views
-        super().__init__(data_root=data_root, ann_file=f'{dataset}/{ann_file}' if ann_file else '', data_prefix=dict(
-            depth=f'{dataset}/depth_map', img=f'{dataset}/depth_align_img'), **kwargs)
+        self.features = None if image_features is None else ImageFeatures(image_features)
+        folders = dict(depth=f'{dataset}/depth_map')
+        if self.features is None:
+            folders['img'] = f'{dataset}/depth_align_img'
+        super().__init__(data_root=data_root, ann_file=f'{dataset}/{ann_file}' if ann_file else '',
+                         data_prefix=folders, **kwargs)
+        if self.features is not None:
+            self._metainfo['image_features_clip'] = self.features.identity
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return the record of an object, with its ``image_features`` where they are used."""
+        record = super().get_data_info(idx)
+        if self.features is not None:
+            features, encoded = self.features.of(record['sample_id'])
+            sizes = [os.path.getsize(path) for path in record['image_paths'] if os.path.isfile(path)]
+            if sizes and encoded and sizes != json.loads(encoded).get(record['sample_id'], sizes):
+                raise ValueError(f'{self.features.root} has features of other images of {record["sample_id"]} than '
+                                 f'{os.path.dirname(record["image_paths"][0])}. {REMEDY}')
+            record['image_features'] = features
+        return record
 
     def read_records(self) -> tuple[None, list[dict]]:
         """One record an object."""
-        depth, images = self.data_prefix['depth'], self.data_prefix['img']
+        depth = self.data_prefix['depth']
         # Half a million paths: strings, since objects for them would take seconds.
         with_depth = {name[:-len(DEPTH_SUFFIX)] for name in os.listdir(depth) if name.endswith(DEPTH_SUFFIX)}
-        with_images = {entry.name for entry in os.scandir(images) if entry.is_dir()}
+        if self.features is None:
+            images = self.data_prefix['img']
+            with_images = {entry.name for entry in os.scandir(images) if entry.is_dir()}
+        else:
+            images = str(self.features.root)
+            with_images = {name.partition('/')[2] for name in self.features.names()}
         wanted = with_depth | with_images
         if self.ann_file:
             wanted = {PurePosixPath(line).name for line in read_lines(self.ann_file, self.remedy)}
@@ -126,9 +154,10 @@ class DepthAlignedShapes(ShapeDataset):
             print_log(f'skipping unreadable samples: {problem}', 'current', logging.WARNING)
             if self.test_mode:  # which counts them
                 complete = sorted(wanted)
+        image_root = os.path.join(self.data_root, self.dataset, 'depth_align_img')
         return None, [dict(sample_id=f'{self.dataset}/{name}', depth_path=os.path.join(depth, f'{name}{DEPTH_SUFFIX}'),
-                           image_paths=[os.path.join(images, name, f'{view}.png') for view in range(self.num_views)])
-                      for name in complete]
+                           image_paths=[os.path.join(image_root, name, f'{view}.png')
+                                        for view in range(self.num_views)]) for name in complete]
 
 
 def read_depth_views(path: str | Path) -> np.ndarray:
@@ -152,6 +181,36 @@ def read_depth_views(path: str | Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
     return _unit_views(views, str(path))
+
+
+def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
+    """Read the depth-aligned images of one object.
+
+    Args:
+        paths: V image files, in the order of the views.
+
+    Returns:
+        uint8 (V, H, W, 3), RGB.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is not an image or truncated, or their sizes differ; the message names it.
+    """
+    images = []
+    for path in map(Path, paths):
+        required(path, 'A depth-aligned image of the dataset is missing.')
+        try:
+            with Image.open(path) as image:
+                images.append(np.asarray(image.convert('RGB')))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
+        if images[-1].shape != images[0].shape:
+            height, width = images[-1].shape[:2]
+            raise ValueError(f'{path} has {width} x {height} pixels, the first view of the object '
+                             f'{images[0].shape[1]} x {images[0].shape[0]}')
+    if not images:
+        raise ValueError('an object has no images')
+    return np.stack(images)
 
 
 def _unit_views(views: np.ndarray, name: str) -> np.ndarray:

@@ -1,5 +1,5 @@
 """The order in which a stream gives its objects: shuffled shards, then a shuffle buffer, computed without reading."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,10 +56,11 @@ def _take(buffer: list, rng: np.random.Generator) -> Entry:
 def share_of_process(entries: Sequence[Entry], rank: int, world_size: int) -> list[Entry]:
     """Return the consecutive entries of one process.
 
-    All processes get equally many; the first entries pad the share of the last process.
+    All processes get equally many, so that none waits for the others in vain: entries are repeated from the beginning
+    to fill the shares of the last processes.
     """
     length = -(-len(entries) // world_size)
-    padded = list(entries) + list(entries[:length * world_size - len(entries)])
+    padded = [entries[place % len(entries)] for place in range(length * world_size)]
     return padded[rank * length:(rank + 1) * length]
 
 
@@ -87,3 +88,26 @@ def share_of_worker(entries: Sequence[Entry], worker: int, num_workers: int, bat
 def batches_given(skip: int, worker: int, num_workers: int) -> int:
     """Return how many of the first ``skip`` batches of a loader came from one worker."""
     return len(range(worker, skip, num_workers))
+
+
+def numbered(entries: Sequence[Entry]) -> list[tuple[Entry, int]]:
+    """Number the occurrences of each entry: those that pad the share of the last process may occur twice."""
+    counts: dict[Entry, int] = {}
+    numbered = []
+    for entry in entries:
+        numbered.append((entry, counts.get(entry, 0)))
+        counts[entry] = counts.get(entry, 0) + 1
+    return numbered
+
+
+def runs(reading: Sequence[Entry]) -> Iterator[tuple[int, list[int]]]:
+    """Group consecutive entries of one shard, each position once: (shard, positions)."""
+    shard, positions = None, []
+    for entry in reading:
+        if entry[0] != shard or positions and entry[1] <= positions[-1]:
+            if positions:
+                yield shard, positions
+            shard, positions = entry[0], []
+        positions.append(entry[1])
+    if positions:
+        yield shard, positions

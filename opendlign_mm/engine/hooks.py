@@ -25,6 +25,14 @@ def runner_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
+def check_image_features(runner: Runner) -> None:
+    """Raise RuntimeError if the training set gives image features of another CLIP than the model's."""
+    made_by = getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('image_features_clip')
+    if made_by is not None and made_by != (own := runner_model(runner).backbone.pretrained_branch_identity()):
+        raise RuntimeError(f'the image features of the training set are of {made_by}, the model is {own}; run '
+                           'tools/encode_images.py with its config')
+
+
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
     """Hook that seeds all random generators at the start of each epoch from (seed, epoch, rank).
@@ -77,7 +85,12 @@ class CheckpointGuardHook(Hook):
 
     A test and a resumed training need all entries; a training that starts from the weights of ``load_from`` needs those
     of its CLIP backbones, see :func:`opendlign_mm.models.checkpoints.load_checkpoint`.
+    Training on image features of another CLIP is refused as well.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that stored image features of the training set, if it has any, are of the model's CLIP."""
+        check_image_features(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the entries of ``checkpoint`` before the Runner loads them."""

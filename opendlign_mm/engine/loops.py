@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.generated import DepthAlignDataset
 from ..datasets.unreadable import Unreadable, UnreadableRecords, policy_of
-from .hooks import runner_model
+from .hooks import check_image_features
 
 MOST_NAMED = 20
 
@@ -248,7 +248,7 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
     def run(self):
         """Train."""
         dataset, loader = self.dataloader.dataset, self.dataloader
-        self._check_features(dataset)
+        check_image_features(self.runner)
         if dataset.seed is None:
             dataset.seed = self.runner.seed
         layout = dict(processes=get_world_size(), num_workers=loader.num_workers, batch_size=loader.batch_size,
@@ -274,11 +274,3 @@ class StreamingTrainLoop(EpochBasedTrainLoop):
             self.run_iter(index, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-
-    def _check_features(self, dataset: DepthAlignDataset) -> None:
-        made_by = dataset.metainfo.get('image_features_clip')
-        model = runner_model(self.runner)
-        if made_by is not None and made_by != model.backbone.pretrained_branch_identity():
-            raise RuntimeError(f'the image features in {dataset.features.root} are of {made_by}, the model is '
-                               f'{model.backbone.pretrained_branch_identity()}; run tools/encode_images.py with its '
-                               'config')

@@ -1,12 +1,15 @@
 """Sources of the image stage: depth views and texts, from a store or from a folder of released depth maps."""
-from collections.abc import Iterator
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..datasets.released import DEPTH_SUFFIX
 from ..datasets.source_files import read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
-from ..datasets.store.folder_layout import read_depth_map
+from ..datasets.store.folder_layout import depth_path, read_depth_map
 from ..datasets.unreadable import Unreadable
 from ..file_keys import sample_id_of
 
@@ -31,7 +34,7 @@ class StoredDepthViews:
 
     def read(self, shard: int) -> Iterator[PackedShape | Unreadable]:
         """Stream the objects of a shard."""
-        expected = [row['sample_id'] for row in self.store.rows(shard) if not row['problem']]
+        expected = self.store.stored_ids(shard)
         shapes, problem = self.store.read(shard), ''
         for position in range(len(expected)):
             try:
@@ -51,6 +54,16 @@ class StoredDepthViews:
         """Return everything that determines the depth views."""
         return dict(num_shapes=self.num_shapes, **self.store.settings)
 
+    def fingerprint(self, shard: int) -> str:
+        """Return the hash of a shard's depth views from its manifest."""
+        facts = self.store.manifest(shard).facts
+        return facts.get('depth') or facts.get('sha256', '')
+
+    def file_state(self, shard: int, sample_id: str) -> str:
+        """Return the size and time of the file that has the depth views of an object."""
+        path = self.store.shard_path(shard)
+        return file_state([path if path.is_file() else depth_path(path, sample_id)])
+
 
 class ReleasedDepthFolder:
     """A folder of ``<id>_dm.npy`` files as the authors of OpenDlign released them, with a JSON file of texts.
@@ -69,6 +82,11 @@ class ReleasedDepthFolder:
         self.keys = sorted(path.name[:-len(DEPTH_SUFFIX)] for path in folder.glob(f'*{DEPTH_SUFFIX}'))
         if not self.keys:
             raise ValueError(f'{folder} has no file *{DEPTH_SUFFIX}')
+        self.key_of = {sample_id_of(key): key for key in self.keys}
+        if len(self.key_of) < len(self.keys):
+            twice = next(key for key in self.keys if self.key_of[sample_id_of(key)] != key)
+            raise ValueError(f'{folder}: {twice}{DEPTH_SUFFIX} and {self.key_of[sample_id_of(twice)]}{DEPTH_SUFFIX} '
+                             f'both stand for the object {sample_id_of(twice)!r}; rename one')
         self.num_shapes, self.shapes_per_shard = len(self.keys), shapes_per_shard
 
     def texts(self) -> dict[str, str]:
@@ -77,18 +95,32 @@ class ReleasedDepthFolder:
 
     def read(self, shard: int) -> Iterator[PackedShape | Unreadable]:
         """Stream the objects of a shard."""
-        begin = shard * self.shapes_per_shard
-        for key in self.keys[begin:begin + self.shapes_per_shard]:
+        for key in self._keys(shard):
             try:
-                gray = read_depth_map(self.folder / f'{key}{DEPTH_SUFFIX}')
+                gray = read_depth_map(self._path(key))
+                shape = PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
             except (OSError, ValueError) as error:
                 yield Unreadable(sample_id_of(key), str(error))
             else:
-                yield PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
+                yield shape
 
     def settings(self) -> dict:
         """Return what determines the depth views, as far as it is known."""
         return dict(num_shapes=self.num_shapes)
+
+    def fingerprint(self, shard: int) -> str:
+        """Return a hash of the names and sizes of a shard's files."""
+        return _sha256([[key, self._path(key).stat().st_size] for key in self._keys(shard)])
+
+    def file_state(self, shard: int, sample_id: str) -> str:
+        """Return the size and time of the file that has the depth views of an object."""
+        return file_state([self._path(self.key_of.get(sample_id, ''))])
+
+    def _keys(self, shard: int) -> list[str]:
+        return self.keys[shard * self.shapes_per_shard:(shard + 1) * self.shapes_per_shard]
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f'{key}{DEPTH_SUFFIX}'
 
 
 DepthSource = StoredDepthViews | ReleasedDepthFolder
@@ -135,6 +167,40 @@ def texts_of(source: DepthSource, metadata: str | Path | None = None) -> dict[st
                          f'{{sample_id: text}} that has them: --cfg-options metadata=FILE'
                          f'{f" (now {metadata})" if metadata else ""}.')
     return texts
+
+
+def check_same_texts(store: ShapeStore, texts: dict[str, str]) -> None:
+    """Raise ValueError if finished shards of a store of images were made with other texts than ``texts``."""
+    changed = []
+    for shard in range(store.num_shards):
+        try:
+            rows = store.rows(shard)
+        except (FileNotFoundError, ValueError):  # such a shard will be made again
+            continue
+        changed += [(row['sample_id'], row['text'], texts[row['sample_id']]) for row in rows
+                    if not row['problem'] and texts.get(row['sample_id'], row['text']) != row['text']]
+    if changed:
+        name, old, new = changed[0]
+        raise ValueError(f'{len(changed)} objects of {store.root} were made with other texts, for example {name}: '
+                         f'{old!r} there, {new!r} now. Continue with their own texts (metadata), or choose another '
+                         'folder.')
+
+
+def file_state(paths: Sequence[str | Path]) -> str:
+    """Return a hash of the names, sizes and modification times of files, which may be missing."""
+    states = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            states.append([ascii(str(path))])
+        else:
+            states.append([ascii(str(path)), status.st_size, status.st_mtime_ns])
+    return _sha256(states)
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _text(entry: Any) -> str:

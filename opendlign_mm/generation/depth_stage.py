@@ -1,17 +1,32 @@
 """The depth stage: project the point clouds or meshes of a dataset to depth views, shard by shard."""
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
-from ..datasets.store.shape_store import Layout
+from ..datasets.store.description import Layout
+from ..datasets.store.manifest import Row, problem_row
 from ..datasets.unreadable import Unreadable, UnreadableRecords
-from .processes import missing_shards, of_all_processes, on_first_process, only_run, own_share, progress, say
+from ..file_keys import readable_text
+from .depth_sources import file_state
+from .processes import (
+    missing_shards,
+    of_all_processes,
+    on_first_process,
+    only_run,
+    own_share,
+    progress,
+    say,
+    say_known_problems,
+)
 
 
 def view_angles(num_views: int) -> list[float]:
@@ -66,12 +81,12 @@ class _DepthViews(Dataset):
         return PackedShape(metadata, [encode_image(view) for view in gray])
 
 
-def project_depth(dataset: dict | Dataset, out_dir: str | Path, num_views: int = 10,
+def project_depth(dataset: dict, out_dir: str | Path, num_views: int = 10,
                   projection: dict | None = None, layout: Layout = 'shards', shapes_per_shard: int = 64,
                   num_workers: int = 0) -> dict[str, str]:
     """Run this process's part of the depth stage.
 
-    Unreadable objects are missing in their shards; the next run tries them again.
+    Unreadable objects are missing in their shards; a later run tries them again if their files have changed.
 
     Args:
         dataset: Config of a dataset whose pipeline gives ``points`` (N, 3), z up.
@@ -86,33 +101,81 @@ def project_depth(dataset: dict | Dataset, out_dir: str | Path, num_views: int =
         sample_id -> why the object has no depth views, of all processes; each process waits for the last one.
     """
     projection = dict(projection or {}, view_angles=view_angles(num_views))
-    dataset = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
-    settings = dict(stage='depth views', dataset=dataset)
+    config = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
     # In test mode an unreadable object is an error and is not replaced by another one.
-    dataset = DATASETS.build(dict(dataset, test_mode=True))
+    shapes = DATASETS.build(dict(config, test_mode=True))
     out_dir, problems = Path(out_dir), {}
     with only_run(out_dir):
-        store = on_first_process(
-            lambda: ShapeStore.create(out_dir, layout, len(dataset), shapes_per_shard, settings))
-        views = UnreadableRecords(_DepthViews(dataset))
-        own = own_share(missing_shards(store, lambda shard: any(row['problem'] for row in store.rows(shard))))
+        store = on_first_process(lambda: ShapeStore.create(
+            out_dir, layout, len(shapes), shapes_per_shard, dict(stage='depth views', dataset=config)))
+        own = own_share(missing_shards(store, lambda shard: bool(_changed(store, shard, shapes))))
         say(f'{store.num_shapes} objects in {store.num_shards} shards of {out_dir}; this process makes {len(own)}')
-        indices = [index for shard in own for index in store.indices(shard)]
-        made = iter(DataLoader(Subset(views, indices), batch_size=None, num_workers=num_workers, collate_fn=_as_is,
-                               worker_init_fn=_one_thread))
+        tasks = [_Task(store, shard, shapes) for shard in own]
+        indices = [index for task in tasks for index in task.indices]
+        made = iter(DataLoader(Subset(UnreadableRecords(_DepthViews(shapes)), indices), batch_size=None,
+                               num_workers=num_workers, collate_fn=_as_is, worker_init_fn=_one_thread))
         with progress(total=len(indices), desc='depth views', unit='shape') as bar:
-            for shard in own:
-                shapes, broken = [], {}
-                for index in store.indices(shard):
-                    shape = next(made)
+            for task in tasks:
+                for index in task.indices:
+                    task.add(index, next(made))
                     bar.update()
-                    if isinstance(shape, Unreadable):
-                        broken[dataset.get_data_info(index)['sample_id']] = shape.reason
-                    else:
-                        shapes.append(shape)
-                store.write(shard, shapes, broken)
-                problems.update(broken)
-    return {name: problem for own_problems in of_all_processes(problems) for name, problem in own_problems.items()}
+                problems.update(task.write())
+    problems = {name: problem for own in of_all_processes(problems) for name, problem in own.items()}
+    say_known_problems(store, problems)
+    return problems
+
+
+class _Task:
+    """A shard that has to be made: all its objects, or only those of a finished one that can be tried again.
+
+    Args:
+        store: The store.
+        shard: Number of the shard.
+        shapes: The dataset.
+    """
+
+    def __init__(self, store: ShapeStore, shard: int, shapes: BaseDataset) -> None:
+        self.store, self.shard, self.shapes = store, shard, shapes
+        self.is_finished = store.is_done(shard) and store.is_intact(shard)
+        self.indices = _changed(store, shard, shapes) if self.is_finished else list(store.indices(shard))
+        self.made: dict[str, PackedShape] = {}
+        self.problems: dict[str, Row] = {}
+
+    def add(self, index: int, made: PackedShape | Unreadable) -> None:
+        """Add an object, or why it cannot be read."""
+        if not isinstance(made, Unreadable):
+            self.made[made.sample_id] = made
+            return
+        record = self.shapes.get_data_info(index)
+        row = problem_row(record['sample_id'], made.reason, files_of_record(record))
+        self.problems[row['sample_id']] = row
+
+    def write(self) -> dict[str, str]:
+        """Write the shard. Return sample_id -> why the object was not made this time."""
+        rows = dict(self.problems)
+        if self.is_finished:
+            self.made.update({shape.sample_id: shape for shape in self.store.read(self.shard)})
+            rows = {row['sample_id']: row for row in self.store.rows(self.shard) if row['problem']} | rows
+        names = [self.shapes.get_data_info(index)['sample_id'] for index in self.store.indices(self.shard)]
+        self.store.write(self.shard, [self.made[name] for name in names if name in self.made],
+                         [rows[name] for name in map(readable_text, names) if name in rows and name not in self.made])
+        return {name: row['problem'] for name, row in self.problems.items()}
+
+
+def _changed(store: ShapeStore, shard: int, shapes: BaseDataset) -> list[int]:
+    """Return the objects of a finished shard that could not be read and whose files have changed since."""
+    failed = {row['sample_id']: json.loads(row['metadata']).get('source') for row in store.rows(shard)
+              if row['problem']}
+    if not failed:
+        return []
+    records = {index: shapes.get_data_info(index) for index in store.indices(shard)}
+    return [index for index, record in records.items()
+            if (name := readable_text(record['sample_id'])) in failed and failed[name] != files_of_record(record)]
+
+
+def files_of_record(record: dict) -> str:
+    """Return the state of the files that a record of a dataset names, as a hash."""
+    return file_state([value for value in record.values() if isinstance(value, str) and os.path.lexists(value)])
 
 
 def _as_is(shape):

@@ -1,6 +1,8 @@
 """Depth-aligned images from a diffusion model with a depth ControlNet (OpenDlign, section 3.1)."""
 import inspect
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
+from mmengine.logging import print_log
 from torch import Tensor
 
 from .image_prompts import ImagePrompt, TextEmbeddings
@@ -24,6 +27,9 @@ class DiffusionImageGenerator:
     padded), so the image of a seed depends on the other images of the call only by rounding, and equal calls give equal
     bytes. Nothing is loaded before the first call or :meth:`load`.
 
+    An image that overflowed in half precision, or has a single color, is generated again in float32. If that fails as
+    well, the result is a black image, which :func:`single_color` detects.
+
     Args:
         pipeline: Config of the pipeline; see :func:`load_pipeline`.
         size: Height and width in pixels at which images are generated.
@@ -36,7 +42,7 @@ class DiffusionImageGenerator:
         prompt_outputs: Names, as arguments of the pipeline, of what its ``encode_prompt`` returns for a prompt; None
             for what is not used. SDXL: ('prompt_embeds', None, 'pooled_prompt_embeds', None).
         dtype: Data type of the networks; 'auto' is float16 on a GPU and float32 elsewhere.
-        max_cached_texts: Number of texts whose embeddings are kept in main memory (0.25 MB each for SD 1.5 in float32).
+        text_cache_mib: Memory for embeddings of texts in MiB; a text takes 0.12 (SD 1.5) to 4 (FLUX) in half precision.
         call_options: Further arguments of the pipeline's call.
 
     Raises:
@@ -54,18 +60,19 @@ class DiffusionImageGenerator:
                  pass_size: int = 16,
                  prompt_outputs: Sequence[str | None] = ('prompt_embeds', None),
                  dtype: Dtype = 'auto',
-                 max_cached_texts: int = 8192,
+                 text_cache_mib: int = 2048,
                  call_options: dict | None = None) -> None:
         if dtype not in get_args(Dtype):
             raise ValueError(f'dtype must be one of {", ".join(get_args(Dtype))}, got {dtype!r}')
-        if min(pass_size, num_steps, size, output_size, max_cached_texts) < 1:
-            raise ValueError('pass_size, num_steps, size, output_size and max_cached_texts must be >= 1')
+        if min(pass_size, num_steps, size, output_size, text_cache_mib) < 1:
+            raise ValueError('pass_size, num_steps, size, output_size and text_cache_mib must be >= 1')
         self.pipeline_config, self.dtype = dict(pipeline), dtype
         self.size, self.output_size, self.median_kernel, self.pass_size = size, output_size, median_kernel, pass_size
         self.call_options = dict(num_inference_steps=num_steps, guidance_scale=guidance_scale,
                                  controlnet_conditioning_scale=control_strength, **(call_options or {}))
         self.device = torch.device('cpu')
-        self.texts = TextEmbeddings(prompt_outputs, max_cached_texts)
+        self.texts = TextEmbeddings(prompt_outputs, text_cache_mib * 2**20)
+        self.images_repeated = 0
         self._pipeline: Any = None
 
     def to(self, device: str | torch.device) -> 'DiffusionImageGenerator':
@@ -112,24 +119,65 @@ class DiffusionImageGenerator:
         for begin in range(0, len(seeds), self.pass_size):
             chosen = list(range(begin, min(begin + self.pass_size, len(seeds))))
             padded = chosen + chosen[-1:] * (self.pass_size - len(chosen))
-            result = self._one_pass(controls[padded], [seeds[i] for i in padded], [prompts[i] for i in padded])
+            try:
+                result = self._one_pass(controls[padded], [seeds[i] for i in padded], [prompts[i] for i in padded])
+            except torch.cuda.OutOfMemoryError as error:
+                raise RuntimeError(f'the GPU has too little memory for {self.pass_size} images at a time ({error}); '
+                                   'reduce them: --cfg-options '
+                                   f'generator.pass_size={max(self.pass_size // 2, 1)}') from None
+            for place in single_color(result[:len(chosen)]).nonzero().flatten().tolist():
+                index = chosen[place]
+                result[place] = self._repeated(controls[index], seeds[index], prompts[index])
             images.append(result[:len(chosen)])
         return torch.cat(images)
 
     def _one_pass(self, controls: Tensor, seeds: Sequence[int], prompts: Sequence[ImagePrompt]) -> Tensor:
+        """Generate images; those that are not finite become black."""
         options = dict(self.call_options, **self._embeddings(prompts))
         options['control_image' if 'control_image' in self._arguments else 'image'] = controls.to(self.device)
         # On the CPU, whose random numbers are the same on every machine.
         options['generator'] = [torch.Generator('cpu').manual_seed(int(seed)) for seed in seeds]
-        try:
-            images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images
-        except torch.cuda.OutOfMemoryError as error:
-            raise RuntimeError(f'the GPU has too little memory for {self.pass_size} images at a time ({error}); reduce '
-                               f'it: --cfg-options generator.pass_size={max(self.pass_size // 2, 1)}') from None
-        images = images.float().cpu()
+        images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images.float().cpu()
+        images[~images.isfinite().flatten(1).all(1)] = 0
         if self.output_size != images.shape[-1]:
             images = F.interpolate(images, (self.output_size, ) * 2, mode='bicubic', antialias=True)
         return (images.clamp(0, 1) * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def _repeated(self, control: Tensor, seed: int, prompt: ImagePrompt) -> Tensor:
+        """Generate one image again in float32, alone; black if there is no better."""
+        self.images_repeated += 1
+        black, problem = torch.zeros(self.output_size, self.output_size, 3, dtype=torch.uint8), 'again'
+        try:
+            with self._full_precision() as changed:
+                image = self._one_pass(control[None], [seed], [prompt])[0] if changed else black
+        except torch.cuda.OutOfMemoryError:
+            image, problem = black, 'and the GPU has too little memory for float32'
+        if self.images_repeated == 1:
+            outcome = f'{problem} in float32' if single_color(image[None]) else 'but not in float32'
+            print_log(f'an image is not finite or has a single color, {outcome} (further ones are not reported here); '
+                      f'its prompt: {prompt.positive!r}', 'current', logging.WARNING)
+        return image
+
+    @contextmanager
+    def _full_precision(self) -> Iterator[bool]:
+        """Use float32 weights and new text embeddings within the block.
+
+        Afterwards the weights have their own data types and exact values again. The value tells whether anything is
+        another type than float32.
+        """
+        modules = [part for part in self._pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        tensors = {id(tensor): tensor for module in modules for tensor in (*module.parameters(), *module.buffers())
+                   if tensor.is_floating_point() and tensor.dtype != torch.float32}
+        dtypes, texts = {key: tensor.dtype for key, tensor in tensors.items()}, self.texts
+        try:
+            self.texts = TextEmbeddings(texts.outputs, texts.max_bytes)
+            for tensor in tensors.values():
+                tensor.data = tensor.data.float()
+            yield bool(tensors)
+        finally:
+            self.texts = texts
+            for key, tensor in tensors.items():
+                tensor.data = tensor.data.to(dtypes[key])
 
     def _embeddings(self, prompts: Sequence[ImagePrompt]) -> dict[str, Tensor]:
         """Return the arguments of the pipeline that replace the prompts' texts."""
@@ -142,6 +190,11 @@ class DiffusionImageGenerator:
             inputs.update({f'negative_{name}': torch.cat([text[name] for text in negative]) for name in negative[0]
                            if f'negative_{name}' in self._arguments})
         return {name: value.to(self.device) for name, value in inputs.items()}
+
+
+def single_color(images: Tensor) -> Tensor:
+    """Return which images have the same color everywhere: uint8 (N, H, W, 3) -> bool (N,)."""
+    return (images == images[:, :1, :1]).flatten(1).all(1)
 
 
 def control_images(depth_views: Tensor, size: int, median_kernel: int = 7) -> Tensor:

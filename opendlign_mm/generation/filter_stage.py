@@ -116,7 +116,7 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
         weights = judge.clip.clip_identity().sha256
         all_texts = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
         fact = dict(filter=json.dumps([weights, template, *rule, all_texts]))
-        shards = missing_shards(store, lambda shard: store.facts(shard).get('filter') != fact['filter'])
+        shards = missing_shards(store, lambda shard: store.manifest(shard).facts.get('filter') != fact['filter'])
         say(f'{len(texts)} distinct texts; {len(shards)} of {store.num_shards} shards are to be filtered')
         for shard in progress(own_share(shards), desc='filter', unit='shard'):
             shapes: list[PackedShape] = list(store.read(shard))
@@ -128,7 +128,7 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
 
 
 def _check_complete(store: ShapeStore, shard: int, shapes: Sequence[PackedShape]) -> None:
-    expected = [row['sample_id'] for row in store.rows(shard) if not row['problem']]
+    expected = store.stored_ids(shard)
     if [shape.sample_id for shape in shapes] != expected:
         raise ValueError(f'{store.shard_path(shard)} has {len(shapes)} of {len(expected)} objects; it is damaged or '
                          'truncated. Run tools/generate_images.py again.')

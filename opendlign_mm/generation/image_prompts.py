@@ -52,11 +52,11 @@ class TextEmbeddings:
 
     Args:
         outputs: Names of what ``encode_prompt`` returns, as arguments of the pipeline; None where it is not used.
-        max_texts: Number of texts to keep; the least recently used one is dropped.
+        max_bytes: Memory of the embeddings to keep; the least recently used ones are dropped.
     """
 
-    def __init__(self, outputs: Sequence[str | None], max_texts: int) -> None:
-        self.outputs, self.max_texts = tuple(outputs), max_texts
+    def __init__(self, outputs: Sequence[str | None], max_bytes: int) -> None:
+        self.outputs, self.max_bytes, self.bytes_kept = tuple(outputs), max_bytes, 0
         self.encoded = self.truncated = 0
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
@@ -80,11 +80,13 @@ class TextEmbeddings:
         self.encoded += 1
         if truncated:
             self._report_truncated(text)
-        self._kept[text] = {name: value.cpu() for name, value in zip(self.outputs, values, strict=True)
-                            if name is not None}
-        if len(self._kept) > self.max_texts:
-            self._kept.popitem(last=False)
-        return self._kept[text]
+        embeddings = {name: value.cpu().clone() for name, value in zip(self.outputs, values, strict=True)
+                      if name is not None}
+        self._kept[text] = embeddings
+        self.bytes_kept += _num_bytes(embeddings)
+        while self.bytes_kept > self.max_bytes:
+            self.bytes_kept -= _num_bytes(self._kept.popitem(last=False)[1])
+        return embeddings
 
     def _report_truncated(self, text: str) -> None:
         """Warn about the first prompt that is too long; there may be thousands."""
@@ -92,6 +94,10 @@ class TextEmbeddings:
         if self.truncated == 1:
             print_log('a prompt is longer than the text encoder reads and is truncated (further truncations are not '
                       f'reported): {text!r}', 'current', logging.WARNING)
+
+
+def _num_bytes(embeddings: dict[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in embeddings.values())
 
 
 @contextmanager

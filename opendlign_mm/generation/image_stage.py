@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,9 +15,12 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
 from ..datasets.store import PackedShape, ShapeStore, encode_image
+from ..datasets.store.manifest import problem_row
 from ..datasets.store.packed_shape import ImageFormat
 from ..datasets.unreadable import Unreadable
-from .depth_sources import DepthSource, open_depth_source, texts_of
+from ..file_keys import readable_text
+from .depth_sources import DepthSource, check_same_texts, open_depth_source, texts_of
+from .diffusion import single_color
 from .image_prompts import PromptStyle
 from .processes import (
     missing_shards,
@@ -27,6 +31,7 @@ from .processes import (
     process_name,
     progress,
     say,
+    say_known_problems,
 )
 from .throughput import Throughput, together
 
@@ -59,7 +64,8 @@ def generate_images(cfg: dict | Config, device: torch.device | None = None) -> d
         texts = texts_of(source, cfg.get('metadata'))
         settings = dict(options, stage='images', generator=generator_config, prompt=vars(prompts),
                         source=source.settings())
-        ShapeStore.create(out_dir, layout, source.num_shapes, source.shapes_per_shard, settings)
+        store = ShapeStore.create(out_dir, layout, source.num_shapes, source.shapes_per_shard, settings)
+        check_same_texts(store, texts)
         return source, texts
 
     with only_run(out_dir):
@@ -70,7 +76,7 @@ def generate_images(cfg: dict | Config, device: torch.device | None = None) -> d
             generator.to(device)
         stage = ImageStage(source, texts, store, generator, prompts, batch_size=cfg.get('batch_size', 64),
                            device=device, **options)
-        shards = missing_shards(store, stage.can_be_completed)
+        shards = missing_shards(store, stage.is_outdated)
         say(f'{len(shards)} of {store.num_shards} shards of {out_dir} are to be made')
         own = own_share(shards)
         if own and hasattr(generator, 'load'):
@@ -83,7 +89,9 @@ def generate_images(cfg: dict | Config, device: torch.device | None = None) -> d
     parts = of_all_processes((problems, measured))
     if len(parts) > 1:
         say(f'all {len(parts)} processes: {together([part for _, part in parts]).line()}')
-    return {name: problem for own_problems, _ in parts for name, problem in own_problems.items()}
+    problems = {name: problem for own, _ in parts for name, problem in own.items()}
+    say_known_problems(store, problems)
+    return problems
 
 
 def image_seed(sample_id: str, view: int, run_seed: int = 0) -> int:
@@ -148,36 +156,46 @@ class ImageStage:
             written: Future | None = None
             upcoming = [reader.submit(self._read, shard) for shard in shards[:1]]
             for position, shard in enumerate(shards):
-                shapes, views, problems = upcoming.pop().result()
+                work = upcoming.pop().result()
                 upcoming = [reader.submit(self._read, following) for following in shards[position + 1:position + 2]]
-                self._generate(shapes, views, encoder)
-                self.problems.update(problems)
+                self._generate(work, encoder)
+                self.problems.update(work.problems)
                 if written is not None:
                     written.result()
-                written = writer.submit(self._write, shard, shapes, problems)
+                written = writer.submit(self._write, work)
                 bar.update(len(self.store.indices(shard)))
             if written is not None:
                 written.result()
         self.throughput.stop()
         return self.problems
 
-    def can_be_completed(self, shard: int) -> bool:
-        """Return whether objects that a finished shard lacks can be read now."""
-        absent = {row['sample_id'] for row in self.store.rows(shard) if row['problem']}
-        return bool(absent) and bool(absent & {shape.sample_id for shape in self._read(shard)[0]})
+    def is_outdated(self, shard: int) -> bool:
+        """Return whether a finished shard has to be made again.
 
-    def _read(self, shard: int) -> tuple[list[PackedShape], list[torch.Tensor], dict[str, str]]:
-        shapes, views, problems = [], [], {}
+        It has if its depth views have changed, or if objects that it lacks can be read now. Objects whose files have
+        not changed are not tried again.
+        """
+        manifest = self.store.manifest(shard)
+        if manifest.facts.get('source', now := self.source.fingerprint(shard)) != now:
+            return True
+        changed = {row['sample_id'] for row in manifest.rows if row['problem'] and json.loads(
+            row['metadata']).get('source') != self.source.file_state(shard, row['sample_id'])}
+        return bool(changed) and not changed.isdisjoint(shape.sample_id for shape in self._read(shard).shapes)
+
+    def _read(self, shard: int) -> '_Work':
+        work = _Work(shard, self.source.fingerprint(shard))
         for shape in self.source.read(shard):
             if isinstance(shape, Unreadable):
-                problems[shape.sample_id] = shape.reason
+                work.problems[shape.sample_id] = shape.reason
                 continue
             try:
-                views.append(self._checked_views(shape))
-                shapes.append(shape)
+                views = self._checked_views(shape)
             except ValueError as error:
-                problems[shape.sample_id] = str(error)
-        return shapes, views, problems
+                work.problems[shape.sample_id] = str(error)
+            else:
+                work.views.append(views)
+                work.shapes.append(shape)
+        return work
 
     def _checked_views(self, shape: PackedShape) -> torch.Tensor:
         views = shape.depth_views()
@@ -189,33 +207,64 @@ class ImageStage:
             raise ValueError(f'{shape.sample_id} has no text')
         return torch.from_numpy(views)
 
-    def _generate(self, shapes: list[PackedShape], views: list[torch.Tensor], encoder: ThreadPoolExecutor) -> None:
+    def _generate(self, work: '_Work', encoder: ThreadPoolExecutor) -> None:
         """Set the images (as futures of their encoded files), prompts and seeds of the objects of a shard."""
-        prompts, seeds, pending = [], [], []
-        for shape, own in zip(shapes, views, strict=True):
+        prompts, seeds, pending, single = [], [], [], []
+        for shape, views in zip(work.shapes, work.views, strict=True):
             text = self.texts[shape.sample_id]
             prompt = self.prompts(text)
-            own_seeds = [image_seed(shape.sample_id, view, self.seed) for view in range(len(own))]
+            own_seeds = [image_seed(shape.sample_id, view, self.seed) for view in range(len(views))]
             shape.metadata = dict(shape.metadata, text=text, prompt=prompt.positive, negative_prompt=prompt.negative,
                                   seeds=own_seeds)
             shape.image_format, shape.image_files = self.image_format, []
-            prompts += [prompt] * len(own)
+            prompts += [prompt] * len(views)
             seeds += own_seeds
-        depth = torch.cat(views) if views else torch.zeros(0, 8, 8, dtype=torch.uint8)
+        depth = torch.cat(work.views) if work.views else torch.zeros(0, 8, 8, dtype=torch.uint8)
         for begin in range(0, len(seeds), self.batch_size):
             chosen = slice(begin, begin + self.batch_size)
             start = time.perf_counter()
             images = self.generator(depth[chosen].float() / 255, seeds[chosen], prompts=prompts[chosen])
             self.throughput.generating += time.perf_counter() - start
+            single += single_color(images).tolist()
             pending += [encoder.submit(encode_image, image.numpy(), self.image_format, self.image_quality)
                         for image in images]
-        encoded = iter(pending)
-        for shape, own in zip(shapes, views, strict=True):
-            shape.image_files = [next(encoded) for _ in range(len(own))]
         self.throughput.images += len(pending)
-        self.throughput.shapes += len(shapes)
+        self.throughput.shapes += len(work.shapes)
+        encoded, blank = iter(pending), iter(single)
+        complete = []
+        for shape, views in zip(work.shapes, work.views, strict=True):
+            shape.image_files = [next(encoded) for _ in views]
+            wrong = [view for view in range(len(views)) if next(blank)]
+            if wrong:
+                work.problems[shape.sample_id] = (
+                    f'{shape.sample_id}: the generator made images of a single color (views '
+                    f'{", ".join(map(str, wrong))}): its networks overflowed, also in float32, or a safety checker '
+                    'blacked the images out')
+            else:
+                complete.append(shape)
+        work.shapes = complete
 
-    def _write(self, shard: int, shapes: list[PackedShape], problems: dict[str, str]) -> None:
-        for shape in shapes:
+    def _write(self, work: '_Work') -> None:
+        for shape in work.shapes:
             shape.image_files = [future.result() for future in shape.image_files]
-        self.store.write(shard, shapes, problems)
+        problems = [problem_row(name, problem, self.source.file_state(work.shard, readable_text(name)))
+                    for name, problem in work.problems.items()]
+        self.store.write(work.shard, work.shapes, problems, dict(source=work.source))
+
+
+@dataclass
+class _Work:
+    """A shard on its way through the stage.
+
+    Attributes:
+        shard: Number of the shard.
+        source: Fingerprint of its depth views.
+        shapes: Objects that can be read.
+        views: Their depth views, uint8 (V, H, H).
+        problems: sample_id -> why the object has no images.
+    """
+    shard: int
+    source: str
+    shapes: list[PackedShape] = field(default_factory=list)
+    views: list[torch.Tensor] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)

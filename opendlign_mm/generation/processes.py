@@ -4,6 +4,7 @@ import fcntl
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,12 @@ from tqdm import tqdm
 
 from ..compat import detected_launcher, prepare_cpu_distributed
 from ..datasets.store import ShapeStore
+from ..file_keys import readable_text
 
 # Processes finish hours apart, and the first ones wait for the last.
 _PATIENCE = datetime.timedelta(days=60)
+# Seconds in which a file of one machine has to be visible on the others.
+_TRIES = 10
 
 
 def join_processes(launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None = None) -> torch.device:
@@ -95,27 +99,54 @@ def only_run(root: Path) -> Iterator[None]:
     """Lock a folder for this run; fails while any process of another run is alive.
 
     Raises:
-        RuntimeError: Another run is writing to the folder.
+        RuntimeError: Another run is writing to the folder, or not all processes see the same folder.
     """
-    def lock():
+    def lock() -> str:
         root.mkdir(parents=True, exist_ok=True)
-        held.append(open(root / '.lock', 'a+'))
+        held.append(open(path, 'a+'))
         for _ in range(20):  # data workers of a killed process live on for seconds
-            if _flock(held[0], fcntl.LOCK_EX) and _flock(held[0], fcntl.LOCK_SH):
-                return
+            if _flock(held[0], fcntl.LOCK_EX):
+                token = uuid.uuid4().hex
+                held[0].truncate(0)
+                held[0].write(token)
+                held[0].flush()
+                os.fsync(held[0].fileno())
+                if _flock(held[0], fcntl.LOCK_SH):
+                    return token
             time.sleep(1)
         raise RuntimeError(f'another run is writing to {root}; wait until it ends or stop it')
 
-    held: list = []
+    path, held = root / '.lock', []
     try:
-        on_first_process(lock)
+        token = on_first_process(lock)
+        blind = [name for name in of_all_processes(None if _reads(path, token) else process_name()) if name]
+        on_first_process(lambda: _check_shared(root, blind))
         if not held:  # the other processes share the lock that the first one took
-            held.append(open(root / '.lock', 'a+'))
+            held.append(open(path))
             _flock(held[0], fcntl.LOCK_SH)
         yield
     finally:
         for stream in held:
             stream.close()
+
+
+def _reads(path: Path, token: str) -> bool:
+    """Return whether a file has this text; a network disk may show it only after seconds."""
+    for attempt in range(_TRIES):
+        try:
+            if path.read_text() == token:
+                return True
+        except OSError:
+            pass
+        if attempt + 1 < _TRIES:
+            time.sleep(1)
+    return False
+
+
+def _check_shared(root: Path, blind: Sequence[str]) -> None:
+    if blind:
+        raise RuntimeError(f'{", ".join(blind)} cannot see the files that {process_name()} writes to {root}; all '
+                           'processes need one folder on a disk that their machines share')
 
 
 def _flock(stream, kind: int) -> bool:
@@ -157,6 +188,16 @@ def say(text: str) -> None:
     """Print a line on process 0."""
     if dist.get_rank() == 0:
         print(text, file=sys.stdout, flush=True)
+
+
+def say_known_problems(store: ShapeStore, problems: dict[str, str]) -> None:
+    """Print how many objects of earlier runs are still missing in a store, which are not among ``problems``."""
+    if dist.get_rank() == 0:
+        known = {row['sample_id'] for shard in range(store.num_shards) for row in store.rows(shard)
+                 if row['problem']} - set(map(readable_text, problems))
+        if known:
+            say(f'{len(known)} objects of {store.root} are still missing, for example {min(known)}: they could not be '
+                'read or made by an earlier run, and are tried again once their files have changed')
 
 
 def process_name() -> str:

@@ -16,7 +16,7 @@ from opendlign_mm.datasets import generated as depth_align_stream
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.datasets.stream_order import buffer_order, share_of_process, share_of_worker
 from opendlign_mm.generation.depth_stage import project_depth
-from opendlign_mm.generation.feature_stage import encode_images
+from opendlign_mm.generation.feature_stage import StoredImages, encode_images
 from opendlign_mm.generation.image_stage import generate_images
 
 NUM_SHAPES = 18
@@ -93,7 +93,7 @@ def test_an_epoch_is_complete_and_resumes_exactly(stores, workers, drop_last):
 
 def test_resuming_does_not_read_what_is_done(stores, monkeypatch):
     read, store_read = [], ShapeStore.read
-    monkeypatch.setattr(ShapeStore, 'read', lambda self, shard: read.append(shard) or store_read(self, shard))
+    monkeypatch.setattr(ShapeStore, 'read', lambda self, shard, images: read.append(shard) or store_read(self, shard))
     data = dataset(stores['shards'], buffer_size=1)
     data.set_batches(4, False)
     data.resume_at(0, 3)
@@ -191,10 +191,10 @@ def test_other_batches_within_an_epoch_are_refused(stores, tmp_path):
 def test_features_instead_of_images(stores, tmp_path):
     """Images are encoded once, and the loss is the same up to the half precision of the stored features."""
     model = tiny_model().eval()
-    encode_images(model, stores['shards'], tmp_path / 'features')
+    encode_images(model, StoredImages(stores['shards']), tmp_path / 'features')
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / 'features').glob('*.safetensors')}
     assert len(times) == 5
-    encode_images(model, stores['shards'], tmp_path / 'features')
+    encode_images(model, StoredImages(stores['shards']), tmp_path / 'features')
     assert times == {path: path.stat().st_mtime_ns for path in times}
     found = {}
     for name, options in dict(images={}, features=dict(image_features=str(tmp_path / 'features'))).items():

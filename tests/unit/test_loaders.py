@@ -262,7 +262,7 @@ def test_broken_depth_maps_and_images(tmp_path):
     content = (images / '3.png').read_bytes()
     for broken in (content[:len(content) // 2], b''):
         (images / '3.png').write_bytes(broken)
-        with pytest.raises(ValueError, match='3.png cannot be read.*cut off'):
+        with pytest.raises(ValueError, match='3.png cannot be read.*truncated'):
             LoadDepthAlignedImages()(dict(image_paths=paths))
     Image.new('RGB', (16, 32)).save(images / '3.png')
     with pytest.raises(ValueError, match='3.png has 16 x 32 pixels.*32 x 32'):

@@ -3,6 +3,7 @@
 ``depth_map/<key>_dm.npy`` is a uint8 array (V, H, W, 3), ``depth_align_img/<key>/<v>.png`` are the images, and
 ``metadata/<shard>.json`` holds the metadata of the shard's objects.
 """
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,9 +37,10 @@ def object_files(root: Path, metadata: dict) -> list[Path]:
 def write_folder_shard(root: Path, name: str, shapes: Sequence[PackedShape]) -> None:
     """Write the files of a shard; the depth map, the images and the metadata appear atomically, each on its own."""
     for shape in shapes:
-        gray = shape.depth_views()
+        depth_map = io.BytesIO()  # NumPy's own writing raises errors without an errno
+        np.save(depth_map, np.repeat(shape.depth_views()[..., None], 3, axis=-1))
         with atomic_write(depth_path(root, shape.sample_id)) as unfinished:
-            np.save(unfinished, np.repeat(gray[..., None], 3, axis=-1))
+            unfinished.write_bytes(depth_map.getvalue())
         if shape.image_files:
             if shape.image_format != 'png':
                 raise ValueError("the released folder layout holds PNG images: set image_format='png'")
@@ -54,15 +56,30 @@ def write_folder_metadata(root: Path, name: str, shapes: Sequence[PackedShape]) 
         unfinished.write_text(json.dumps([shape.metadata for shape in shapes], sort_keys=True, indent=1))
 
 
-def read_folder_shard(root: Path, name: str) -> Iterator[PackedShape]:
-    """Stream the objects of a shard in their order; see :func:`read_depth_map` for errors."""
+def read_folder_shard(root: Path, name: str, images: bool = True) -> Iterator[PackedShape]:
+    """Stream the objects of a shard in their order.
+
+    Args:
+        root: Folder of the layout.
+        name: Name of the shard.
+        images: Whether to read the images.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged; the message names it. See also :func:`read_depth_map`.
+    """
     remedy = 'Run the command that made it again.'
-    for metadata in read_json(root / 'metadata' / f'{name}.json', remedy):
+    path = root / 'metadata' / f'{name}.json'
+    entries = read_json(path, remedy)
+    if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and isinstance(entry.get('sample_id'), str) for entry in entries):
+        raise ValueError(f'{path} is not a list of objects with a sample_id. {remedy}')
+    for metadata in entries:
         gray = read_depth_map(depth_path(root, metadata['sample_id']))
         folder = image_folder(root, metadata['sample_id'])
-        images = [required(folder / f'{view}.png', remedy).read_bytes()
-                  for view in range(len(gray))] if metadata.get('seeds') else []
-        yield PackedShape(metadata, [encode_image(view) for view in gray], images)
+        files = [required(folder / f'{view}.png', remedy).read_bytes()
+                 for view in range(len(gray))] if images and metadata.get('seeds') else []
+        yield PackedShape(metadata, [encode_image(view) for view in gray], files)
 
 
 def read_depth_map(path: Path) -> np.ndarray:

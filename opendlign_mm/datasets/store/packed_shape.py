@@ -1,11 +1,15 @@
-"""One stored object: its depth views and images as encoded image files, its metadata, and its name in file systems."""
+"""One stored object: its depth views and images as encoded image files, and its metadata."""
+import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
+
+from ...file_keys import readable_text
 
 ImageFormat = Literal['png', 'jpg']
 IMAGE_FORMATS: tuple[str, ...] = get_args(ImageFormat)
@@ -22,11 +26,20 @@ class PackedShape:
         depth_files: V gray PNG files, background white, near is dark.
         image_files: V RGB image files, or an empty list.
         image_format: Format of ``image_files``.
+        image_features: float (V, D), features of the images where they were stored; see :class:`ImageFeatures`.
+
+    Raises:
+        ValueError: The ``sample_id`` has NUL or bytes that are not Unicode.
     """
     metadata: dict
     depth_files: list[bytes]
     image_files: list[bytes] = field(default_factory=list)
     image_format: ImageFormat = 'png'
+    image_features: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.sample_id != readable_text(self.sample_id):
+            raise ValueError(f'the name {readable_text(self.sample_id)} has NUL or bytes that are not UTF-8; rename it')
 
     @property
     def sample_id(self) -> str:
@@ -62,6 +75,17 @@ def encode_image(image: np.ndarray, image_format: ImageFormat = 'png', quality: 
     else:
         Image.fromarray(image).save(buffer, 'JPEG', quality=quality, subsampling=0)
     return buffer.getvalue()
+
+
+def hash_of_files(shapes: Sequence[PackedShape], kind: Literal['depth_files', 'image_files']) -> str:
+    """Return the SHA-256 of the names and the files of objects, which does not depend on other metadata."""
+    digest = hashlib.sha256()
+    for shape in shapes:
+        files: list[bytes] = getattr(shape, kind)
+        digest.update(json.dumps([shape.sample_id, [len(file) for file in files]]).encode())
+        for file in files:
+            digest.update(file)
+    return digest.hexdigest()
 
 
 def _decode(files: Sequence[bytes], mode: str, name: str) -> np.ndarray:

@@ -1,21 +1,21 @@
 """A folder of shards: which shards it has, which are finished, and reading and writing them atomically."""
+import errno
 import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from ...atomic_files import atomic_write
-from ..source_files import read_json
+from .description import DESCRIPTION, Layout, check_same_description, read_description, write_description
 from .folder_layout import object_files, read_folder_shard, write_folder_metadata, write_folder_shard
-from .manifest import Row, manifest_row, problem_row, read_facts, read_manifest, write_manifest
-from .packed_shape import PackedShape
+from .manifest import Manifest, Row, manifest_row, read_manifest, write_manifest
+from .packed_shape import PackedShape, hash_of_files
 from .tar_shards import has_tar_end, read_tar_shard, write_tar_shard
 
-Layout = Literal['shards', 'folder']
-DESCRIPTION = 'store.json'
 # The sub-folder of the released layout; DepthAlignedShapes(data_root=ROOT, dataset='shapes') reads it.
 FOLDER = 'shapes'
 
@@ -32,12 +32,12 @@ class ShapeStore:
 
     Raises:
         FileNotFoundError: There is no store at ``root``.
+        ValueError: Its description is damaged.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        description = read_json(self.root / DESCRIPTION, 'tools/project_depth.py and tools/generate_images.py write '
-                                'such folders.')
+        description = read_description(self.root / DESCRIPTION)
         self.layout: Layout = description['layout']
         self.num_shapes: int = description['num_shapes']
         self.shapes_per_shard: int = description['shapes_per_shard']
@@ -64,14 +64,12 @@ class ShapeStore:
             raise ValueError(f'layout must be one of {get_args(Layout)}, got {layout!r}')
         if num_shapes < 1 or shapes_per_shard < 1:
             raise ValueError(f'a store needs objects, got {num_shapes} objects in shards of {shapes_per_shard}')
-        description = json.loads(json.dumps(dict(
-            layout=layout, num_shapes=num_shapes, shapes_per_shard=shapes_per_shard, settings=settings), default=repr))
+        description = dict(layout=layout, num_shapes=num_shapes, shapes_per_shard=shapes_per_shard, settings=settings)
         path = Path(root) / DESCRIPTION
         if path.exists() and any((path.parent / 'manifest').glob('[!.]*.parquet')):
-            _check_same(path, read_json(path, 'Remove it and run the command again.'), description)
+            check_same_description(path, description)
         else:
-            with atomic_write(path) as unfinished:
-                unfinished.write_text(json.dumps(description, indent=1, sort_keys=True))
+            write_description(path, description)
         return cls(root)
 
     @property
@@ -97,75 +95,91 @@ class ShapeStore:
         begin = shard * self.shapes_per_shard
         return range(begin, min(begin + self.shapes_per_shard, self.num_shapes))
 
-    def read(self, shard: int) -> Iterator[PackedShape]:
+    def read(self, shard: int, images: bool = True) -> Iterator[PackedShape]:
         """Stream the objects of a finished shard.
+
+        Args:
+            shard: Number of the shard.
+            images: Whether to read the images; without them their bytes are not read from the disk.
 
         Raises:
             FileNotFoundError: Files are missing.
             ValueError: Files are damaged; the message names them.
         """
         if self.layout == 'shards':
-            return read_tar_shard(self.shard_path(shard))
-        return read_folder_shard(self.shard_path(shard), self.shard_name(shard))
+            return read_tar_shard(self.shard_path(shard), images)
+        return read_folder_shard(self.shard_path(shard), self.shard_name(shard), images)
 
-    def rows(self, shard: int) -> list[Row]:
-        """Read the manifest of a shard: the stored objects in their order, then those that could not be stored."""
+    def manifest(self, shard: int) -> Manifest:
+        """Read the manifest of a shard.
+
+        Raises:
+            FileNotFoundError: The shard is not done.
+            ValueError: The manifest is damaged; the message names it.
+        """
         path = self.manifest_path(shard)
         if not path.is_file():
             raise FileNotFoundError(f'shard {shard} of {self.root} is not done: there is no {path}. Run the command '
                                     'that makes it again; it makes only what is missing.')
         return read_manifest(path)
 
-    def facts(self, shard: int) -> dict[str, str]:
-        """Read the facts that are kept with a shard."""
-        return read_facts(self.manifest_path(shard))
+    def rows(self, shard: int) -> list[Row]:
+        """Return the rows of a shard's manifest: the stored objects, then those that could not be stored."""
+        return self.manifest(shard).rows
 
-    def write(self, shard: int, shapes: Sequence[PackedShape], problems: dict[str, str] | None = None,
+    def stored_ids(self, shard: int) -> list[str]:
+        """Return the names of the objects of a shard, in their order."""
+        return [row['sample_id'] for row in self.rows(shard) if not row['problem']]
+
+    def write(self, shard: int, shapes: Sequence[PackedShape], problems: Sequence[Row] = (),
               facts: dict[str, str] | None = None) -> None:
         """Write a shard, then its manifest.
 
         Args:
             shard: Number of the shard.
             shapes: Objects of the shard.
-            problems: sample_id -> why the object is not among ``shapes``.
+            problems: Manifest rows of the objects that could not be made; see :func:`problem_row`.
             facts: Further strings to keep with the shard.
 
         Raises:
+            ValueError: Two objects have the same ``sample_id``.
             OSError: The files cannot be written, for example on a full disk; the message says what to do. Earlier
                 files are kept.
         """
-        try:
+        twice = [name for name, count in Counter(shape.sample_id for shape in shapes).items() if count > 1]
+        if twice:
+            raise ValueError(f'shard {shard} of {self.root} has two objects of the sample_id {twice[0]!r}; names must '
+                             'be unique')
+        with self._naming(shard):
             if self.layout == 'shards':
                 write_tar_shard(self.shard_path(shard), shapes)
             else:
                 write_folder_shard(self.shard_path(shard), self.shard_name(shard), shapes)
-            self._write_manifest(shard, shapes, problems or {}, facts or {})
-        except OSError as error:
-            raise _no_space(error, self, shard) from error
+            facts = dict(facts or {}, depth=hash_of_files(shapes, 'depth_files'))
+            if any(shape.image_files for shape in shapes):
+                facts['images'] = hash_of_files(shapes, 'image_files')
+            self._write_manifest(shard, shapes, problems, facts)
 
     def rewrite_metadata(self, shard: int, shapes: Sequence[PackedShape], facts: dict[str, str]) -> None:
         """Replace the metadata of a shard's objects and add facts; images and depth views stay the same."""
-        problems = {row['sample_id']: row['problem'] for row in self.rows(shard) if row['problem']}
-        facts = {**self.facts(shard), **facts}
+        manifest = self.manifest(shard)
+        problems = [row for row in manifest.rows if row['problem']]
+        facts = {**manifest.facts, **facts}
         if self.layout == 'shards':
             self.write(shard, shapes, problems, facts)
             return
-        try:
+        with self._naming(shard):
             write_folder_metadata(self.shard_path(shard), self.shard_name(shard), shapes)
             self._write_manifest(shard, shapes, problems, facts)
-        except OSError as error:
-            raise _no_space(error, self, shard) from error
 
     def is_done(self, shard: int) -> bool:
         """Return whether a shard is finished and its files have the sizes of the manifest."""
-        path = self.manifest_path(shard)
         try:
-            rows = [row for row in read_manifest(path) if not row['problem']] if path.is_file() else None
-            if rows is None:
-                return False
+            manifest = self.manifest(shard)
+            rows = [row for row in manifest.rows if not row['problem']]
             if self.layout == 'folder':
                 return all(self._bytes(json.loads(row['metadata'])) == row['bytes'] for row in rows)
-            if self.shard_path(shard).stat().st_size == int(self.facts(shard)['bytes']):
+            if self.shard_path(shard).stat().st_size == int(manifest.facts['bytes']):
                 return True
             # The filter was killed between writing the shard and its manifest: all objects are there.
             return has_tar_end(self.shard_path(shard)) and [shape.sample_id for shape in self.read(shard)] == [
@@ -177,9 +191,14 @@ class ShapeStore:
         """Return the shards that are not finished."""
         return [shard for shard in range(self.num_shards) if not self.is_done(shard)]
 
+    def is_intact(self, shard: int) -> bool:
+        """Return whether a finished shard is what was written (layout 'shards'; others are not hashed)."""
+        return self.layout != 'shards' or sha256_of_file(
+            self.shard_path(shard)) == self.manifest(shard).facts['sha256']
+
     def verify(self, shard: int) -> None:
-        """Compare a shard with its hash (layout 'shards'). Raises ValueError that names it if a byte differs."""
-        if self.layout == 'shards' and sha256_of_file(self.shard_path(shard)) != self.facts(shard)['sha256']:
+        """Raise ValueError that names the shard if :meth:`is_intact` is false."""
+        if not self.is_intact(shard):
             raise ValueError(f'{self.shard_path(shard)} is not what was written; remove it and run the command that '
                              'made it again')
 
@@ -189,15 +208,27 @@ class ShapeStore:
             for path in self.root.rglob(pattern):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _write_manifest(self, shard: int, shapes: Sequence[PackedShape], problems: dict[str, str],
+    def _write_manifest(self, shard: int, shapes: Sequence[PackedShape], problems: Sequence[Row],
                         facts: dict[str, str]) -> None:
         folder = self.layout == 'folder'
         rows = [manifest_row(shape.metadata, self._bytes(shape.metadata) if folder else 0) for shape in shapes]
-        rows += [problem_row(sample_id, problem) for sample_id, problem in problems.items()]
+        rows += problems
         if not folder:
             path = self.shard_path(shard)
             facts = dict(facts, bytes=str(path.stat().st_size), sha256=sha256_of_file(path))
         write_manifest(self.manifest_path(shard), rows, facts)
+
+    @contextmanager
+    def _naming(self, shard: int) -> Iterator[None]:
+        """Add to errors of writing which shard it is, how many are done, and on a full disk what to do."""
+        try:
+            yield
+        except OSError as error:
+            done = sum(self.manifest_path(number).is_file() for number in range(self.num_shards))
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            raise OSError(error.errno, f'shard {shard} cannot be written to {self.root}: {error.strerror or error}. '
+                          f'{done} of {self.num_shards} shards are done and kept; '
+                          f'{"make room" if full else "fix this"} and run the same command again') from error
 
     def _bytes(self, metadata: dict) -> int:
         return sum(os.path.getsize(path) for path in object_files(self.root / FOLDER, metadata))
@@ -210,28 +241,3 @@ def sha256_of_file(path: str | Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _check_same(path: Path, found: dict, wanted: dict) -> None:
-    if found == wanted:
-        return
-    old, new = _flat(found), _flat(wanted)
-    changed = [f'{key}: {old.get(key)!r} there, {new.get(key)!r} now' for key in sorted(old.keys() | new.keys())
-               if old.get(key) != new.get(key)]
-    raise ValueError(f'{path.parent} was started with other settings ({"; ".join(changed[:5])}). Continue with its own '
-                     'settings, or choose another folder.')
-
-
-def _flat(node, name: str = '') -> dict:
-    if not isinstance(node, dict):
-        return {name: node}
-    flat = {}
-    for key, value in node.items():
-        flat.update(_flat(value, f'{name}.{key}' if name else key))
-    return flat
-
-
-def _no_space(error: OSError, store: ShapeStore, shard: int) -> OSError:
-    done = sum(store.manifest_path(number).is_file() for number in range(store.num_shards))
-    return OSError(error.errno, f'shard {shard} cannot be written to {store.root}: {error.strerror or error}. '
-                   f'{done} of {store.num_shards} shards are done and kept; make room and run the same command again')

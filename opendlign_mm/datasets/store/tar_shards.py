@@ -1,8 +1,8 @@
 """A shard as one WebDataset tar file: ``<key>.depth_<v>.png``, ``<key>.image_<v>.<format>``, ``<key>.json``."""
 import json
-import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from ...atomic_files import atomic_write
@@ -18,27 +18,27 @@ def write_tar_shard(path: Path, shapes: Sequence[PackedShape]) -> None:
         with TarWriter(stream, mtime=0, encoder=False) as writer:
             for shape in shapes:
                 writer.write(_members(shape))
-        # Renaming must not overtake a write that fails late, e.g. on a full network disk.
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
-def read_tar_shard(path: Path) -> Iterator[PackedShape]:
+def read_tar_shard(path: Path, images: bool = True) -> Iterator[PackedShape]:
     """Stream the objects of a shard in their order.
+
+    Args:
+        path: The tar file.
+        images: Whether to read the images; without them their bytes are skipped in the file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a shard, or it is truncated; the message names it.
+        ValueError: The file is not a shard, or it is damaged or truncated; the message names it.
     """
-    from webdataset.tariterators import group_by_keys, tar_file_iterator
     if not Path(path).is_file():
         raise FileNotFoundError(f'the shard {path} is missing; run the command that made it again')
     try:
-        with open(path, 'rb') as stream:
-            files = (dict(file, __url__=str(path)) for file in tar_file_iterator(stream))
-            for sample in group_by_keys(files):
-                yield _shape(sample, path)
-    except (tarfile.TarError, EOFError, OSError) as error:
+        # Without a buffer, so that seeking over an image reads nothing of it.
+        with open(path, 'rb', buffering=-1 if images else 0) as stream, tarfile.open(fileobj=stream, mode='r:') as tar:
+            for key, members in groupby(tar, lambda member: member.name.partition('.')[0]):
+                yield _shape(key, _files(tar, members, images))
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise ValueError(f'{path} is damaged or truncated ({error}); run the command that made it again, which '
                          'replaces damaged shards') from error
 
@@ -61,17 +61,35 @@ def _members(shape: PackedShape) -> dict:
     return members
 
 
-def _shape(sample: dict, path: Path) -> PackedShape:
-    if 'json' not in sample:
-        raise ValueError(f"{path}: '{sample['__key__']}' has no metadata; the shard is damaged or truncated. Run the "
-                         'command that made it again.')
-    image_format = next((ending for ending in IMAGE_FORMATS if f'image_0.{ending}' in sample), 'png')
-    return PackedShape(json.loads(sample['json']), _numbered(sample, 'depth_{}.png'),
-                       _numbered(sample, f'image_{{}}.{image_format}'), image_format)
+def _files(tar: tarfile.TarFile, members: Iterable[tarfile.TarInfo], images: bool) -> dict[str, bytes]:
+    """Read the files of an object: their names without the key -> contents."""
+    files: dict[str, bytes] = {}
+    for member in members:
+        name = member.name.partition('.')[2]
+        if name in files:
+            raise ValueError(f"'{member.name}' occurs twice")
+        stream = tar.extractfile(member) if images or not name.startswith('image_') else None
+        if stream is not None:
+            files[name] = stream.read()
+    return files
 
 
-def _numbered(sample: dict, name: str) -> list[bytes]:
+def _shape(key: str, files: dict[str, bytes]) -> PackedShape:
+    if 'json' not in files:
+        raise ValueError(f"'{key}' has no metadata")
+    try:
+        metadata = json.loads(files['json'])
+    except ValueError as error:
+        raise ValueError(f"the metadata of '{key}' are not JSON: {error}") from error
+    if not isinstance(metadata, dict) or not isinstance(metadata.get('sample_id'), str):
+        raise ValueError(f"the metadata of '{key}' have no sample_id")
+    image_format = next((ending for ending in IMAGE_FORMATS if f'image_0.{ending}' in files), 'png')
+    return PackedShape(metadata, _numbered(files, 'depth_{}.png'), _numbered(files, f'image_{{}}.{image_format}'),
+                       image_format)
+
+
+def _numbered(files: dict[str, bytes], name: str) -> list[bytes]:
     count = 0
-    while name.format(count) in sample:
+    while name.format(count) in files:
         count += 1
-    return [sample[name.format(view)] for view in range(count)]
+    return [files[name.format(view)] for view in range(count)]

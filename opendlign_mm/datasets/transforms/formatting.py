@@ -57,7 +57,7 @@ class PackShapeInputs(BaseTransform):
         depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in color.
     Optional keys:
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
-        image_features: float array (V, D): features of such images by the frozen branch, in their place.
+        image_features: float array (V, D): features of such images by the pretrained branch, in their place.
         gt_label: int, index of the class.
 
     The result is ``dict(inputs=dict(depth_views=float tensor of that shape, images=uint8 tensor (V, 3, H, W)),

@@ -7,12 +7,10 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
-from PIL import Image
 
 from ..procedural import sample_shape
-from ..released import read_depth_views
+from ..released import read_aligned_images, read_depth_views
 from ..shape_files import ShapePoints, checked_points, load_npy, points_of_entry, read_shape
-from ..source_files import required
 
 UP_AXES = ('y', 'z')
 
@@ -172,24 +170,10 @@ class LoadDepthAlignedImages(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Add ``images`` to ``results``."""
-        images = [_read_image(path) for path in results['image_paths']]
-        for path, image in zip(results['image_paths'], images):
-            if image.shape != images[0].shape:
-                raise ValueError(f'{path} has {image.shape[1]} x {image.shape[0]} pixels, the first view of the object '
-                                 f'{images[0].shape[1]} x {images[0].shape[0]}')
-        results['images'] = np.stack(images)
+        """Add ``images`` to ``results``, unless it has ``image_features``, which replace them."""
+        if 'image_features' not in results:
+            results['images'] = read_aligned_images(results['image_paths'])
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
-
-
-def _read_image(path: str) -> np.ndarray:
-    required(path, 'A depth-aligned image of the dataset is missing.')
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert('RGB'))
-    except (OSError, ValueError, SyntaxError) as error:
-        problem = str(error)
-    raise ValueError(f'{path} cannot be read: {problem}. It may be cut off; fetch it again.')
