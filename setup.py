@@ -46,6 +46,7 @@ setup(
         'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30', 'webdataset>=0.2.100',
                        'pyarrow>=14,<26'],
         'retrieval': ['faiss-cpu>=1.8'],
+        'sparse': ['spconv>=2.3.8'],
         'tests': ['pytest>=7.4', 'mypy>=1.11', 'ruff>=0.6'],
     },
     classifiers=[

@@ -12,6 +12,6 @@ from .version import __version__
 
 __all__ = ['__version__']
 
-for registry, module in ((MODELS, 'detection'), (DATASETS, 'datasets.scene_datasets'),
+for registry, module in ((MODELS, 'detection'), (MODELS, 'point_encoders'), (DATASETS, 'datasets.scene_datasets'),
                          (METRICS, 'evaluation.box_metrics'), (VISUALIZERS, 'visualization.visualizer')):
     compat.register_location(registry, f'{__name__}.{module}')

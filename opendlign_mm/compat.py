@@ -138,4 +138,18 @@ def register_location(registry: Registry, module: str) -> None:
         import_module(module)
 
 
+# --- gradients of sparse convolutions on the CPU, spconv <= 2.3.8 -----------------------------------------------------
+
+def let_spconv_differentiate_on_cpu() -> None:
+    """Let spconv's backward pass run where there is no NVIDIA driver.
+
+    It asks for the current CUDA stream also for CPU tensors, which raises an error without a driver; on the CPU the
+    stream is not used. Where there is a CUDA device nothing is changed.
+    """
+    if torch.cuda.is_available():
+        return
+    from spconv.pytorch import ops
+    ops.get_current_stream = lambda: 0
+
+
 allow_checkpoint_contents()

@@ -16,9 +16,9 @@ from typing import NamedTuple
 PACKAGE = 'opendlign_mm'
 # From the bottom up; rooms of one floor know nothing of each other.
 FLOORS = (
-    ('version', 'atomic_files', 'compiled', 'file_keys', 'structures', 'compat'),
+    ('version', 'atomic_files', 'compiled', 'file_keys', 'structures', 'compat', 'config_options'),
     ('projection', 'point_ops', 'box_ops'),
-    ('visualization', 'datasets', 'models'),
+    ('visualization', 'datasets', 'models', 'point_encoders'),
     ('detection', ),
     ('apis', ),
     ('evaluation', 'retrieval', 'generation'),
