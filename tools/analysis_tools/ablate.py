@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""The rows of the paper's table 4 on the built-in shapes: what each part of OpenDlign contributes.
+"""Measure what each part of OpenDlign contributes on the built-in shapes: the rows of the paper's table 4.
 
     python tools/analysis_tools/ablate.py --seeds 0 1 2 --out work_dirs/ablation
 
 Each seed aligns a model and draws its own unseen objects; the table gives mean and standard deviation over the seeds.
-What is done is not done again.
+Finished parts are kept; rerun to complete the rest.
 """
 import argparse
 import hashlib
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
     @property
     def branches(self) -> str:
-        """The branch that gives the scores: aggregation mixes both, without it the aligned one is alone."""
+        """Branch that gives the scores: both with aggregation, otherwise the aligned one alone."""
         return 'both' if self.aggregated else 'tuned' if self.aligned else 'pretrained'
 
 
@@ -52,8 +52,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', type=Path, default=ROOT / 'configs' / 'opendlign_tiny.py')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--checkpoints', type=Path, nargs='+',
-                        help='aligned models, one a seed; without them they are trained in the output directory')
-    parser.add_argument('--objects', type=int, default=50, help='unseen objects a category')
+                        help='aligned models, one per seed; by default they are trained in the output directory')
+    parser.add_argument('--objects', type=int, default=50, help='unseen objects per category')
     parser.add_argument('--plain-templates', nargs='+', default=PLAIN_TEMPLATES,
                         help='prompts of the rows without depth texts')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/ablation'))
@@ -63,14 +63,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def other_projection(projection: dict) -> dict:
-    """PointCLIP V2's projection of the same views at the same resolution."""
+    """Return PointCLIP V2's projection of the same views at the same resolution."""
     views = {key: projection[key] for key in ('view_angles', 'elevation') if key in projection}
     return {'type': 'RealisticProjection', 'view_angles': tuple(range(30, 330, 30)), **views,
             'output_resolution': projection['resolution']}
 
 
 def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templates) -> dict[str, float]:
-    """Top-1 accuracy of each row in percent."""
+    """Return the top-1 accuracy of each row in percent."""
     head, encode_text = model.zero_shot_head, model.backbone.encode_text
     texts = {False: encode_class_names(encode_text, CATEGORIES, plain_templates),
              True: encode_class_names(encode_text, CATEGORIES, head.templates)}
@@ -96,7 +96,7 @@ def correct_rows(model, seed: int, scan_like: float, objects: int, plain_templat
 
 
 def table(results: dict[str, list]) -> str:
-    """Markdown: a row of switches, then mean +- standard deviation over the seeds."""
+    """Return a Markdown table: the switches of each row, then mean ± standard deviation over the seeds."""
     lines = ['| contour-aware projection | alignment | depth texts | aggregation | ' + ' | '.join(results) + ' |',
              '|---' * (4 + len(results)) + '|']
     for index, row in enumerate(ROWS):
@@ -128,7 +128,7 @@ def main() -> None:
                             correct_rows(model, seed, scan_like, args.objects, args.plain_templates)))
                 results[name].append(json.loads(path.read_text()))
         text = (f'Top-1 in percent, mean ± standard deviation over seeds {args.seeds}, '
-                f'{len(args.seeds)} x {args.objects} unseen objects a category\n\n' + table(results))
+                f'{len(args.seeds)} x {args.objects} unseen objects per category\n\n' + table(results))
         with atomic_write(args.out / 'ablation.md') as unfinished:
             unfinished.write_text(text)
         print(f'\n{text}')

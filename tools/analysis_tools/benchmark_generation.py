@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Time the image stage: what it costs around the generator, and what the generator of a config costs.
+"""Measure the time of the image stage: the overhead around the generator, or the generator of SD 1.5 itself.
 
-    python tools/analysis_tools/benchmark_generation.py overhead                    # a mock that takes 0.2 s an image
-    python tools/analysis_tools/benchmark_generation.py sd15                        # SD 1.5 + ControlNet, random weights: same work
-    python tools/analysis_tools/benchmark_generation.py sd15 --pass-size 1 --steps 1 --repeats 1      # runs on a CPU, too
-    python tools/analysis_tools/benchmark_generation.py sd15 --count                # count its floating point operations instead
+    B=tools/analysis_tools/benchmark_generation.py
+    python $B overhead                                      # a mock that takes 0.2 s per image
+    python $B sd15                                          # SD 1.5 + ControlNet with random weights: the same work
+    python $B sd15 --pass-size 1 --steps 1 --repeats 1      # also runs on a CPU
+    python $B sd15 --count                                  # counts floating point operations instead
 """
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from mmengine.registry import init_default_scope
 
 from opendlign_mm.datasets.procedural import CATEGORIES, sample_shape
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
+from opendlign_mm.generation import DiffusionImageGenerator
 from opendlign_mm.generation.image_prompts import ImagePrompt
 from opendlign_mm.projection import ContourAwareProjection
 
@@ -27,14 +30,15 @@ CONFIG = Path(__file__).resolve().parents[2] / 'configs/generation/sd15_controln
 
 @MODELS.register_module()
 class TimedMock:
-    """Takes as long as it is told to and gives noise, which is the hardest to encode."""
+    """A generator that takes a given time and returns noise, the hardest images to encode."""
+
+    cpu_seconds = 0.
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    cpu_seconds = 0.
-
-    def __call__(self, depth_views, seeds, prompts=None):
+    def __call__(self, depth_views: torch.Tensor, seeds: Sequence[int], prompts: object = None) -> torch.Tensor:
+        """Return noise of the seeds, uint8 (N, 224, 224, 3)."""
         begin, cpu = time.perf_counter(), time.thread_time()
         images = torch.stack([torch.randint(0, 256, (224, 224, 3), dtype=torch.uint8,
                                             generator=torch.Generator().manual_seed(seed)) for seed in seeds])
@@ -44,8 +48,8 @@ class TimedMock:
 
 
 def overhead(args: argparse.Namespace) -> None:
-    """Run the image stage on ten views of each of a few objects with a mock in the place of the diffusion model."""
-    # Imported before the clock starts: all that a run imports once (building a model imports mmdet3d).
+    """Run the image stage on ten views of a few objects with a mock instead of the diffusion model."""
+    # A run imports these once (building a model imports mmdet3d): the measurement starts after it.
     import pyarrow.parquet  # noqa: F401
     import webdataset  # noqa: F401
 
@@ -68,14 +72,14 @@ def overhead(args: argparse.Namespace) -> None:
                                  generator=dict(type='TimedMock', seconds=args.seconds)))
             seconds, mocked = time.perf_counter() - begin, args.seconds * args.shapes * 10
             cpu = time.process_time() - cpu - TimedMock.cpu_seconds
-            # On a machine that is busy otherwise the second figure says more than the first.
+            # On a busy machine the CPU time is the more reliable figure.
             print(f'{layout}: {seconds:.2f} s, of which the mock {mocked:.2f} s: '
                   f'{100 * (seconds - mocked) / seconds:.2f} % overhead; CPU time outside the mock {cpu:.2f} s, '
                   f'{100 * cpu / (mocked + cpu):.2f} %')
 
 
-def sd15_generator(pass_size: int, dtype: str, num_steps: int = 20):
-    """SD 1.5 and its depth ControlNet with random weights; only weights and vocabulary differ from the real ones."""
+def sd15_generator(pass_size: int, dtype: str, num_steps: int = 20) -> DiffusionImageGenerator:
+    """Return SD 1.5 and its depth ControlNet; only the weights and the vocabulary differ from the real ones."""
     config = Config.fromfile(CONFIG).generator.to_dict()
     vocabulary = {word: index for index, word in enumerate(['<|startoftext|>', '<|endoftext|>'] + [
         letter + end for letter in map(chr, range(33, 127)) for end in ('', '</w>')])}
@@ -98,16 +102,16 @@ def sd15_generator(pass_size: int, dtype: str, num_steps: int = 20):
 
 
 def sd15(args: argparse.Namespace) -> None:
-    """Time, or count, the diffusion model itself."""
+    """Measure the time of the diffusion model, or count its operations."""
     if args.count:
-        print(f'{count_operations() / 1e12:.2f} TFLOP an image')
+        print(f'{count_operations() / 1e12:.2f} TFLOP per image')
         return
     generator = sd15_generator(args.pass_size, args.dtype, args.steps).to(args.device).load()
-    # Few words, as a token is a letter here; every text is filled up to CLIP's 77 tokens anyway.
+    # Few words, since each letter is a token here; every text is padded to CLIP's 77 tokens anyway.
     prompts, views = [ImagePrompt('a chair', 'blurry')] * args.pass_size, torch.rand(args.pass_size, 224, 224)
     generator(views, range(args.pass_size), prompts)  # warms up
     begin = time.perf_counter()
-    for repeat in range(args.repeats):
+    for _ in range(args.repeats):
         generator(views, range(args.pass_size), prompts)
     seconds = time.perf_counter() - begin
     images = args.repeats * args.pass_size
@@ -118,7 +122,7 @@ def sd15(args: argparse.Namespace) -> None:
 
 
 def count_operations() -> float:
-    """Floating point operations of one image: 20 guided steps of both networks and the decoder, on the meta device."""
+    """Count the floating point operations of one image: 20 guided steps of both networks, and the decoder."""
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
     components = sd15_generator(1, 'float32').pipeline_config['components']
@@ -140,13 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=['overhead', 'sd15'])
     parser.add_argument('--shapes', type=int, default=40, help='objects of ten views each')
-    parser.add_argument('--seconds', type=float, default=.2, help='that the mock takes for an image')
+    parser.add_argument('--seconds', type=float, default=.2, help='time that the mock takes per image')
     parser.add_argument('--count', action='store_true', help='count operations instead of timing')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=['auto', 'float32', 'float16', 'bfloat16'], default='auto',
                         help='auto: float16 on a GPU, float32 elsewhere')
-    parser.add_argument('--pass-size', type=int, default=32, help='images that the networks see at a time')
-    parser.add_argument('--steps', type=int, default=20, help='denoising steps; fewer try the command out')
+    parser.add_argument('--pass-size', type=int, default=32, help='images per forward pass of the networks')
+    parser.add_argument('--steps', type=int, default=20, help='denoising steps')
     parser.add_argument('--repeats', type=int, default=3)
     args = parser.parse_args()
     init_default_scope('mmdet3d')

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Time the backends of the contour-aware projection against each other in one run and check that they agree.
+"""Compare the backends of the contour-aware projection in one run: time, and the difference of their depth views.
 
     python tools/analysis_tools/benchmark_projection.py --points 3000 10000
 """
 import argparse
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.projection import ContourAwareProjection
 
 
-def best_of(repeats: int, call, cuda: bool) -> float:
-    """Shortest of several runs in seconds."""
+def best_of(repeats: int, call: Callable, cuda: bool) -> float:
+    """Return the shortest of several runs in seconds."""
     times = []
     for _ in range(repeats):
         begin = time.perf_counter()
@@ -25,7 +26,16 @@ def best_of(repeats: int, call, cuda: bool) -> float:
     return min(times)
 
 
-def main():
+def compare(points: torch.Tensor, settings: dict, fast: str, cuda: bool) -> tuple[float, float, torch.Tensor]:
+    """Return the seconds of the dense and of the fast backend and the absolute differences of their views."""
+    reference = ContourAwareProjection(**settings, backend='dense')
+    project = ContourAwareProjection(**settings, backend=fast)
+    difference = (project(points) - reference(points)).abs()  # also compiles and warms up
+    return (best_of(5 if cuda else 1, lambda: reference(points), cuda), best_of(10, lambda: project(points), cuda),
+            difference)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--points', type=int, nargs='+', default=[3000, 10000])
     parser.add_argument('--category', default='chair')
@@ -41,11 +51,7 @@ def main():
     for count in args.points:
         shape = sample_shape(args.category, np.random.default_rng(0), count)
         points = torch.from_numpy(shape.points)[None].to(args.device)
-        reference = ContourAwareProjection(**settings, backend='dense')
-        project = ContourAwareProjection(**settings, backend=fast)
-        difference = (project(points) - reference(points)).abs()  # also compiles and warms up
-        slow_time = best_of(1 if not cuda else 5, lambda: reference(points), cuda)
-        fast_time = best_of(10, lambda: project(points), cuda)
+        slow_time, fast_time, difference = compare(points, settings, fast, cuda)
         print(f'| {count:,} | {slow_time:.3f} | {fast_time:.4f} | {slow_time / fast_time:.0f} x | '
               f'{difference.max():.1e} | {difference.mean():.1e} |')
 

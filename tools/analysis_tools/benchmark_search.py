@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Time a query among many shapes: ``python tools/analysis_tools/benchmark_search.py --shapes 100000``. Prints a Markdown table."""
+"""Measure the time of a query among many shapes, as a Markdown table.
+
+    python tools/analysis_tools/benchmark_search.py --shapes 100000
+"""
 import argparse
 import time
 
@@ -10,7 +13,7 @@ from opendlign_mm.retrieval import ShapeIndex
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shapes', type=int, default=100_000)
     parser.add_argument('--dimensions', type=int, nargs='+', default=[512, 1024])
     parser.add_argument('--queries', type=int, default=50)

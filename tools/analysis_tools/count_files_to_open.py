@@ -130,8 +130,8 @@ def trace_detection(root: Path, folder: Path) -> dict[str, None]:
     points = np.concatenate([rng.uniform(-.5, .5, (500, 3)) + box[:3] for box in boxes])
     (folder / 'data/points').mkdir(parents=True)
     np.hstack([points, 0 * points]).astype(np.float32).tofile(folder / 'data/points/scene0000_00.bin')
-    scene = dict(lidar_points=dict(num_pts_feats=6, lidar_path='scene0000_00.bin'), axis_align_matrix=np.eye(4).tolist(),
-                 pts_semantic_mask_path='', pts_instance_mask_path='',
+    scene = dict(lidar_points=dict(num_pts_feats=6, lidar_path='scene0000_00.bin'),
+                 axis_align_matrix=np.eye(4).tolist(), pts_semantic_mask_path='', pts_instance_mask_path='',
                  instances=[dict(bbox_3d=box, bbox_label_3d=label) for label, box in enumerate(boxes)])
     infos = dict(metainfo=dict(dataset='scannet', info_version='1.1'), data_list=[scene])
     (folder / 'data/scannet_infos_val.pkl').write_bytes(pickle.dumps(infos))
@@ -204,7 +204,8 @@ def main() -> None:
         # Each stage in a process of its own, with the checkout's package.
         environment = dict(os.environ, PYTHONPATH=str(root), CUDA_VISIBLE_DEVICES='')
         for stage in STAGES:
-            subprocess.run([sys.executable, __file__, str(root), '--stage', stage], env=environment, cwd=root, check=True)
+            subprocess.run([sys.executable, __file__, str(root), '--stage', stage], env=environment, cwd=root,
+                           check=True)
         return
     from mmengine.registry import init_default_scope
 
