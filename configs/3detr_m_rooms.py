@@ -1,5 +1,7 @@
-"""A small class-agnostic 3DETR-m for the built-in rooms, which trains on a CPU and proposes boxes to OpenVocabDetector3D
-(configs/opendlign_tiny_rooms_3detr.py). Unlike in the published models its queries start from encoded features.
+"""A small class-agnostic 3DETR-m for the built-in rooms, which trains on a CPU.
+
+It proposes boxes to configs/opendlign_tiny_rooms_3detr.py. Unlike in the published models its queries start from
+encoded features.
 
     python tools/make_rooms.py --out data/rooms --num-train 300 --num-val 24
     python tools/train.py configs/3detr_m_rooms.py

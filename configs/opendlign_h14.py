@@ -1,5 +1,6 @@
-"""OpenDlign on ViT-H-14 (DFN-5B), the paper's largest model, aligned on the authors' training set: 52,470 models of
-ShapeNet with ten depth maps and ten images each.
+"""OpenDlign on ViT-H-14 (DFN-5B), the paper's largest model, aligned on the authors' training set.
+
+The training set holds 52,470 models of ShapeNet with ten depth maps and ten images each.
 
     python tools/train.py configs/opendlign_h14.py --cfg-options data_root=data/opendlign
     python tools/test.py configs/opendlign_h14.py work_dirs/opendlign_h14/epoch_10.pth         # ModelNet40

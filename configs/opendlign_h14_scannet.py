@@ -1,5 +1,6 @@
-"""Zero-shot detection on ScanNet's 18 classes (the paper's table 3): boxes from a trained 3DETR-m, classes from
-OpenDlign on ViT-H-14. Nothing is trained here.
+"""Zero-shot detection on ScanNet's 18 classes (the paper's table 3).
+
+The boxes come from a trained 3DETR-m, the classes from OpenDlign on ViT-H-14. Nothing is trained here.
 
     python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth checkpoints/3detr_m_scannet.pth \
         --config configs/3detr_m_scannet.py

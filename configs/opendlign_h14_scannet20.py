@@ -1,6 +1,6 @@
-"""Zero-shot detection on the 20 classes that OV-3DET is evaluated on (the paper's table 9).
+r"""Zero-shot detection on the 20 classes that OV-3DET is evaluated on (the paper's table 9).
 
-    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \\
+    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \
         --split scannetv2_val.txt --out data/scannet20
     python tools/test.py configs/opendlign_h14_scannet20.py CHECKPOINT
 """

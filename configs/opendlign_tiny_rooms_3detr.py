@@ -1,4 +1,4 @@
-"""Detect objects in the built-in rooms: boxes from the 3DETR-m trained on other rooms, classes from the demonstration CLIP.
+"""Detect objects in the built-in rooms with the demonstration CLIP and boxes from a 3DETR-m trained on other rooms.
 
     python tools/make_rooms.py --out data/rooms --num-train 300 --num-val 24
     python tools/train.py configs/3detr_m_rooms.py

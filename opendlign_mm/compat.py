@@ -87,8 +87,8 @@ def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None
     if launcher == 'none' or torch.cuda.is_available():
         return
     if cfg.pop('sync_bn', None):
-        print_log('sync_bn of the config is ignored: SyncBatchNorm needs CUDA. On the CPU each process normalizes by the '
-                  'statistics of its own samples', logger='current', level=logging.WARNING)
+        print_log('sync_bn of the config is ignored: SyncBatchNorm needs CUDA. On the CPU each process normalizes by '
+                  'the statistics of its own samples', logger='current', level=logging.WARNING)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
                    find_unused_parameters=cfg.get('find_unused_parameters', False))
     wrapper.update(cfg.get('model_wrapper_cfg') or {})

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Make the points and the info file of ScanNet for a set of classes, from the files that ScanNet publishes.
+r"""Make the points and the info file of ScanNet for a set of classes, from the files that ScanNet publishes.
 
-    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \\
+    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \
         --split scannetv2_val.txt --out data/scannet20
 
 OUT/points/*.bin and OUT/scannet20_infos_val.pkl are what configs/opendlign_h14_scannet20.py reads. Each scan needs
@@ -50,7 +50,8 @@ def write_scan(name: str, args: argparse.Namespace, nyu40_ids: dict) -> dict:
         pts_semantic_mask_path=f'{name}.bin',
         pts_instance_mask_path=f'{name}.bin',
         axis_align_matrix=scan.axis_align_matrix.tolist(),
-        instances=[dict(bbox_3d=box.tolist(), bbox_label_3d=int(label)) for box, label in zip(boxes, labels)])
+        instances=[dict(bbox_3d=box.tolist(), bbox_label_3d=int(label))
+                   for box, label in zip(boxes, labels, strict=True)])
 
 
 def scan_names(args: argparse.Namespace) -> list:
@@ -92,9 +93,9 @@ def main() -> None:
         counts = [sum(box['bbox_label_3d'] == label for info in infos for box in info['instances'])
                   for label in range(len(classes))]
         print(f'{path}: {len(infos)} scans, {sum(counts)} boxes: '
-              + ', '.join(f'{count} {name}' for name, count in zip(classes, counts)))
+              + ', '.join(f'{count} {name}' for name, count in zip(classes, counts, strict=True)))
         if problems:
-            print(f'{len(problems)} of {len(names)} scans are left out:\n  ' + '\n  '.join(problems))
+            print(f'{len(problems)} of {len(names)} scans are skipped:\n  ' + '\n  '.join(problems))
 
 
 if __name__ == '__main__':

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Install what the tests need and run them; arguments go to pytest, e.g. tools/run_tests.sh tests/tools/test_resume.py -k exact
+# Install what the tests need, check style and types, and run the tests.
+# Arguments go to pytest, and then only pytest runs, e.g. tools/run_tests.sh tests/tools/test_resume.py -k exact
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tools/install.sh
 python=${VENV:-.venv}/bin/python
+if [ $# -eq 0 ]; then
+  bash tools/lint.sh
+fi
 # The models of the tests are tiny: more threads than cores, in each of several processes, only slow them down.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} OPENCV_NUM_THREADS=1 MPLBACKEND=Agg
 exec "$python" -m pytest --durations=10 "$@"

@@ -1,5 +1,6 @@
-"""PointPillars on ScanNet whose points carry CLIP features of the room's own depth view: two components of this package
-in a detector and a dataset that are mmdet3d's.
+"""PointPillars on ScanNet with CLIP features of the room's own depth view at each point.
+
+Two components of this package work in a detector and a dataset that are mmdet3d's.
 
 ``ProjectPointsToDepth`` and ``DepthViewToImage`` give each scan a depth view from above as its image;
 ``CLIPDepthBackbone`` encodes it, with the attention of its last block trained along; mmdet3d's ``PointFusion`` looks up

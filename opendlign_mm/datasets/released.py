@@ -44,10 +44,12 @@ class ReleasedDepthMaps(ShapeDataset):
 
     @property
     def benchmark(self) -> str:
+        """Published name of the benchmark."""
         return {name.lower(): name for name in PUBLISHED_BENCHMARKS}.get(self.dataset.lower(), self.dataset)
 
     @property
     def remedy(self) -> str:
+        """Advice on how to get the data, for messages."""
         return (f'The depth maps of {self.dataset} are part of {RELEASED_DATA}. Unpack them to '
                 f'<data_root>/{self.dataset}/depth_map, or say where they are with --cfg-options data_root=DIR.')
 

@@ -21,7 +21,7 @@ def vocabulary_of(class_names: Sequence[str], wording: dict[str, str] | None = N
 
 
 # ScanNet's own benchmark, in mmdet3d's order and spelling.
-SCANNET18_NYU40_IDS = dict(zip(SCANNET_CLASSES, SCANNET_NYU40_IDS))
+SCANNET18_NYU40_IDS = dict(zip(SCANNET_CLASSES, SCANNET_NYU40_IDS, strict=True))
 # OV-3DET's 20 classes (OpenDlign, table 9), in the order of the table.
 OV3DET_NYU40_IDS = dict(
     toilet=33, bed=4, chair=5, sofa=6, dresser=17, table=7, cabinet=3, bookshelf=10, pillow=18, sink=34, bathtub=36,

@@ -89,7 +89,8 @@ class ShapeDataset(UnreadablePolicy, BaseDataset):
             print_log(f'{type(self).__name__}: {missing} and are skipped', 'current', logging.WARNING)
             return records if self.test_mode else existing
         first = next(record['points_path'] for record in records if not Path(record['points_path']).is_file())
-        raise FileNotFoundError(f"{missing}, the first is {first}. {self.remedy} on_unreadable='skip' takes the others.")
+        raise FileNotFoundError(
+            f"{missing}, the first is {first}. {self.remedy} on_unreadable='skip' takes the others.")
 
     def load_data_list(self) -> list[dict]:
         """One record an object."""

@@ -13,7 +13,8 @@ from helpers.tiny_clip import TINY_CLIP
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.procedural import CATEGORIES
 
-CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py') if not {'_base_', 'generation'} & set(path.parts))
+CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py')
+                 if not {'_base_', 'generation'} & set(path.parts))
 BUILT_IN = [path for path in CONFIGS if path.stem in ('opendlign_tiny', 'opendlign_h14_built_in')]
 RELEASED = [path for path in CONFIGS if path.stem in (
     'opendlign_b32', 'opendlign_b16', 'opendlign_l14', 'opendlign_h14')]

@@ -61,7 +61,7 @@ def test_loss_and_gradients_equal_the_joint_batch(both, name):
         for key, value in expected.items():
             assert value.abs().max() > 0 or 'bias' in key
             torch.testing.assert_close(result['gradients'][key], value, rtol=1e-4, atol=1e-6,
-                                       msg=lambda text: f'{key}: {text}')
+                                       msg=lambda text, key=key: f'{key}: {text}')
 
 
 def test_half_of_the_batch_alone_has_another_loss(both):
@@ -99,7 +99,8 @@ def test_distributed_tools_equal_a_single_process(tmp_path):
         if name.endswith('in_proj_bias'):
             # The key bias has no influence: its gradient is rounding, which Adam makes steps of the learning rate.
             value, other = (bias.view(3, -1)[[0, 2]] for bias in (value, other))
-        torch.testing.assert_close(other, value, rtol=1e-3, atol=1e-5, msg=lambda text: f'{name}: {text}')
+        torch.testing.assert_close(other, value, rtol=1e-3, atol=1e-5,
+                                   msg=lambda text, name=name: f'{name}: {text}')
     for name in ('top1', 'top3', 'top1_frozen', 'recall'):
         assert accuracy[2][f'zero_shot/{name}'] == pytest.approx(accuracy[1][f'zero_shot/{name}'])
 

@@ -77,11 +77,11 @@ def test_tool_makes_what_the_config_reads(scans):
         assert points[:, 3:].max() > 100 and torch.equal(points[:, 3:], points[:, 3:].round())
 
 
-def test_tool_leaves_out_broken_scans_and_names_them(scans):
+def test_tool_skips_broken_scans_and_names_them(scans):
     (scans / 'scans/scene0001_00/scene0001_00.aggregation.json').write_text('{"segGroups": [')
     result = make_infos(scans / 'scans', scans / 'labels.tsv', '--out', scans / 'out', '--classes', 'scannet18')
     assert result.returncode == 0, result.stderr
-    assert '1 of 2 scans are left out' in result.stdout and 'scene0001_00.aggregation.json' in result.stdout
+    assert '1 of 2 scans are skipped' in result.stdout and 'scene0001_00.aggregation.json' in result.stdout
     assert (scans / 'out/scannet_infos_val.pkl').is_file()
     (scans / 'scans/scene0002_00/scene0002_00_vh_clean_2.ply').write_bytes(b'ply\nformat')
     result = make_infos(scans / 'scans', scans / 'labels.tsv', '--out', scans / 'none')

@@ -118,7 +118,7 @@ def test_processes_share_an_epoch(stores, monkeypatch, world_size):
     monkeypatch.setattr(depth_align_stream, 'get_world_size', lambda: world_size)
     seen, lengths = [], set()
     for rank in range(world_size):
-        monkeypatch.setattr(depth_align_stream, 'get_rank', lambda: rank)
+        monkeypatch.setattr(depth_align_stream, 'get_rank', lambda rank=rank: rank)
         own = names(batches(dataset(stores['shards']), batch_size=2))
         seen += own
         lengths.add(len(own))

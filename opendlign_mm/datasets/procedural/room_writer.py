@@ -59,7 +59,8 @@ def _write_room(data_root: Path, name: str, room: Room) -> dict:
         pts_semantic_mask_path=name,
         axis_align_matrix=room.axis_align_matrix.tolist(),
         instances=[
-            dict(bbox_3d=box.tolist(), bbox_label_3d=int(label)) for box, label in zip(room.boxes, room.labels)
+            dict(bbox_3d=box.tolist(), bbox_label_3d=int(label))
+            for box, label in zip(room.boxes, room.labels, strict=True)
         ])
 
 

@@ -65,7 +65,7 @@ def scan(points: np.ndarray, cameras: np.ndarray, num_points: int, rng: np.rando
 
 
 def scan_like_weights(points: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Chance that a camera on one side of the object sees each point.
+    """Return weights proportional to the chance that a camera on one side of the object sees each point.
 
     The camera stands at a random azimuth, 10 to 40 degrees above the horizon. What faces away from it is missing, what
     it sees at a grazing angle or from afar is thin, and one random slab is occluded in half of the scans.
@@ -73,6 +73,7 @@ def scan_like_weights(points: np.ndarray, normals: np.ndarray, rng: np.random.Ge
     Args:
         points: (N, 3) in meters.
         normals: (N, 3) outward unit normals.
+        rng: Source of the random camera and slab.
 
     Returns:
         (N,) non-negative weights, not normalized.

@@ -125,7 +125,7 @@ def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
     right, up, _ = axes
     seen = points_in_views(points if len(points) else points.new_zeros(1, 3), axes)
     pixels_per_unit = projection.object_ratio * (projection.resolution - 1) / seen.unit[:, 0]
-    middle = [(low + high)[:, 0] / 2 for low, high in zip(seen.low, seen.high)]
+    middle = [(low + high)[:, 0] / 2 for low, high in zip(seen.low, seen.high, strict=True)]
 
     matrices = right.new_zeros(len(right), 4, 4)
     matrices[:, 0, :3] = right * pixels_per_unit[:, None]
