@@ -1,5 +1,4 @@
 """Realistic projection of PointCLIP V2, the baseline of the contour-aware projection (OpenDlign, table 4)."""
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,14 +8,10 @@ from torch import Tensor
 from .checks import checked_angles, checked_clouds, number_between, odd_number, whole_number
 from .views import normalized_if_needed, view_axes
 
-# PointCLIP V2's views are those of a cloud with y up: (x, y, z) with z up becomes (x, z, -y).
-_Y_UP_FROM_Z_UP = torch.tensor([[1., 0, 0], [0, 0, 1], [0, -1, 0]], dtype=torch.float64)
-# Its ten views: four oblique and four straight ones around the object, and two from above and below, as
-# rotations about x, y, z; each is then tilted a little to show more surface.
-_QUARTER = math.pi / 4
-_ROTATIONS = [(k * _QUARTER, 0., 2 * _QUARTER) for k in (1, 3, 5, 7, 0, 2, 4, 6)] + [
-    (0., -2 * _QUARTER, 2 * _QUARTER), (0., 2 * _QUARTER, 2 * _QUARTER)]
-_TILTS = [math.pi / 9] * 8 + [math.pi / 15] * 2
+# Azimuths and elevations in degrees of PointCLIP V2's ten views, all tilted a little to show more surface: four oblique
+# and four straight ones around the object, one from below and one from above, beyond the top.
+OWN_ANGLES = (45, 135, 225, 315, 0, 90, 180, 270, 0, 0)
+OWN_ELEVATIONS = (20, 20, 20, 20, 20, 20, 20, 20, -78, 102)
 
 
 class RealisticProjection:
@@ -70,7 +65,7 @@ class RealisticProjection:
     @property
     def num_views(self) -> int:
         """Number V of depth maps per cloud."""
-        return len(_ROTATIONS) if self.view_angles is None else len(self.view_angles)
+        return len(OWN_ANGLES if self.view_angles is None else self.view_angles)
 
     def __call__(self, points: Tensor | list[Tensor]) -> Tensor:
         """Project a batch of clouds.
@@ -97,13 +92,11 @@ class RealisticProjection:
 
     def _axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Return the down, right and toward-the-viewer axes, each (V, 3)."""
-        if self.view_angles is not None:
+        if self.view_angles is None:
+            right, up, toward = view_axes(OWN_ANGLES, OWN_ELEVATIONS, device)
+        else:
             right, up, toward = view_axes(self.view_angles, self.elevation, device)
-            return -up, right, toward
-        rotations = torch.stack([_rotation(0., tilt, 0.) @ _rotation(*angles)
-                                 for angles, tilt in zip(_ROTATIONS, _TILTS, strict=True)])
-        down, right, toward = (rotations @ _Y_UP_FROM_Z_UP).to(device, torch.float32).unbind(1)
-        return down, right, toward
+        return -up, right, toward
 
     def _depth_maps(self, cloud: Tensor) -> Tensor:
         """Project one cloud (N, 3) to (V, H, W)."""
@@ -137,15 +130,3 @@ class RealisticProjection:
     def __repr__(self) -> str:
         arguments = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
         return f'{type(self).__name__}({arguments})'
-
-
-def _rotation(x: float, y: float, z: float) -> Tensor:
-    """Return the rotation matrix Rx(x) Ry(y) Rz(z), float64 (3, 3), for angles in radians."""
-    rotation = torch.eye(3, dtype=torch.float64)
-    for axis, angle in enumerate((x, y, z)):
-        first, second = [(1, 2), (2, 0), (0, 1)][axis]
-        about_axis = torch.eye(3, dtype=torch.float64)
-        about_axis[first, first] = about_axis[second, second] = math.cos(angle)
-        about_axis[second, first], about_axis[first, second] = math.sin(angle), -math.sin(angle)
-        rotation = rotation @ about_axis
-    return rotation

@@ -12,7 +12,7 @@ FAR = 200
 NORMAL_SIZES = (1e-15, 1e15)
 
 
-def view_axes(angles: Sequence[float], elevation: float, device: torch.device | str | None,
+def view_axes(angles: Sequence[float], elevation: float | Sequence[float], device: torch.device | str | None,
               dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the right, up and toward-the-viewer axes of cameras that circle the vertical (z) axis.
 
@@ -21,7 +21,8 @@ def view_axes(angles: Sequence[float], elevation: float, device: torch.device | 
 
     Args:
         angles: Azimuth of each of V views in degrees.
-        elevation: Height of the camera above the horizon in degrees, in (-90, 90).
+        elevation: Height of the camera above the horizon in degrees, of all views or of each. Beyond 90 the camera
+            looks from the other side, upside down.
         device: Device of the axes.
         dtype: Floating point type of the axes.
 
@@ -29,7 +30,7 @@ def view_axes(angles: Sequence[float], elevation: float, device: torch.device | 
         Three (V, 3) tensors, orthonormal in each view.
     """
     azimuth = torch.deg2rad(torch.as_tensor(list(angles), dtype=torch.float64))
-    lift = torch.deg2rad(torch.as_tensor(float(elevation), dtype=torch.float64)).expand_as(azimuth)
+    lift = torch.deg2rad(torch.as_tensor(elevation, dtype=torch.float64)).expand_as(azimuth)
     zero = torch.zeros_like(azimuth)
     right = torch.stack((azimuth.cos(), azimuth.sin(), zero), -1).to(device, dtype)
     up = torch.stack((-azimuth.sin() * lift.sin(), azimuth.cos() * lift.sin(), lift.cos()), -1).to(device, dtype)

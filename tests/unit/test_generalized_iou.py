@@ -93,15 +93,16 @@ def test_overlaps_of_no_boxes():
 
 def test_generalized_iou_by_hand():
     """Boxes that meet along two axes, along one, or along none, and boxes of different sizes and heights."""
-    box = torch.tensor([0., 0, 0, 2, 2, 2, 0])
-    for other, shared, union, enclosing in (
-            ([1., 1, 1, 2, 2, 2, 0], 1, 15, 27), ([0., 0, 3, 2, 2, 2, 0], 0, 16, 20),
-            ([3., 0, 0, 2, 2, 2, 0], 0, 16, 20), ([0., 3, 0, 2, 2, 2, 0], 0, 16, 20),
-            ([3., 3, 3, 2, 2, 2, 0], 0, 16, 125), ([0., 0, 0, 1, 1, 1, 0], 1, 8, 8),
-            ([1.5, 0, .5, 3, 1, 2, 0], 1.5, 12.5, 20)):
-        for rotated in (False, True):
-            value = generalized_iou(box, torch.tensor(other), rotated)
-            assert value.item() == pytest.approx(shared / union - (enclosing - union) / enclosing, abs=1e-5), other
+    box = torch.tensor([[0., 0, 0, 2, 2, 2, 0]])
+    others = torch.tensor([
+        [1., 1, 1, 2, 2, 2, 0], [0., 0, 3, 2, 2, 2, 0], [3., 0, 0, 2, 2, 2, 0], [0., 3, 0, 2, 2, 2, 0],
+        [3., 3, 3, 2, 2, 2, 0], [0., 0, 0, 1, 1, 1, 0], [1.5, 0, .5, 3, 1, 2, 0]])
+    shared, union, enclosing = torch.tensor([
+        [1., 15, 27], [0., 16, 20], [0., 16, 20], [0., 16, 20], [0., 16, 125], [1., 8, 8], [1.5, 12.5, 20]]).T
+    expected = shared / union - (enclosing - union) / enclosing
+    for rotated in (False, True):
+        torch.testing.assert_close(generalized_iou(box, others, rotated), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(generalized_iou(others, box, rotated), expected, atol=1e-5, rtol=0)
     # A cube rotated by 90 degrees is the same; a long box rotated by 90 degrees is not.
     long, across = torch.tensor([0., 0, 0, 3, 1, 1, 0]), torch.tensor([0., 0, 0, 3, 1, 1, math.pi / 2])
     assert generalized_iou(long, across).item() == pytest.approx(1 / 5 - 4 / 9, abs=1e-5)

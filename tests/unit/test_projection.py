@@ -6,7 +6,7 @@ import torch
 from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.projection import ContourAwareProjection, view_axes
 from opendlign_mm.projection.torch_backends import project_batched
-from opendlign_mm.projection.views import voxelize
+from opendlign_mm.projection.views import normalized_if_needed, points_in_views, voxelize
 
 SMALL = dict(resolution=56, depth_bins=24, view_angles=(30, 60, 150), densify_kernel=5)
 
@@ -34,6 +34,70 @@ def test_default_views_are_those_of_the_paper():
     assert ContourAwareProjection().view_angles == tuple(range(30, 330, 30))
 
 
+def test_default_arguments():
+    assert repr(ContourAwareProjection()) == (
+        'ContourAwareProjection(resolution=224, depth_bins=64, densify_kernel=7, smooth_kernel=5, sigma_space=1.5, '
+        'sigma_intensity=0.1, view_angles=(30.0, 60.0, 90.0, 120.0, 150.0, 180.0, 210.0, 240.0, 270.0, 300.0), '
+        "elevation=20.0, object_ratio=0.8, depth_bias=0.2, backend='auto')")
+
+
+def test_camera_axes_by_hand():
+    """The camera at angle 0 looks along +y, the one at 90 degrees along -x; elevation lifts it and tilts it down."""
+    root = 3**.5 / 2
+    right, up, toward = view_axes((0, 90, 180), 0, 'cpu', torch.float64)
+    for axes, expected in ((right, [[1, 0, 0], [0, 1, 0], [-1, 0, 0]]), (up, [[0, 0, 1]] * 3),
+                           (toward, [[0, -1, 0], [1, 0, 0], [0, 1, 0]])):
+        torch.testing.assert_close(axes, torch.tensor(expected, dtype=torch.float64))
+    right, up, toward = view_axes((0, 90), (30, 60), None)
+    assert right.dtype == torch.float32
+    for axes, expected in ((right, [[1, 0, 0], [0, 1, 0]]), (up, [[0, .5, root], [-root, 0, .5]]),
+                           (toward, [[0, -root, .5], [.5, 0, root]])):
+        torch.testing.assert_close(axes, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_voxels_by_hand():
+    """Three points seen along +y: the longest side, 4, becomes 8 of 10 pixel steps; depth is in units of 4 too."""
+    points = torch.tensor([[0., 0, 0], [4, 0, 0], [0, 2, 1]])
+    for moved in (points, points + torch.tensor([7., -5, 3])):
+        voxels = voxelize(moved, view_axes((0,), 0, 'cpu'), 11, 5, .8, .25)
+        assert voxels.column.tolist() == [[1, 9, 1]] and voxels.row.tolist() == [[6, 6, 4]]
+        assert voxels.depth_bin.tolist() == [[4, 4, 2]]
+        torch.testing.assert_close(voxels.nearness, torch.tensor([[1, 1, .6]]))
+    # A quarter around, y is the side and x the depth, whose far end is 4 behind.
+    voxels = voxelize(points, view_axes((90,), 0, 'cpu'), 11, 5, .8, .25)
+    assert voxels.column.tolist() == [[3, 3, 7]] and voxels.row.tolist() == [[6, 6, 4]]
+    assert voxels.depth_bin.tolist() == [[0, 4, 0]]
+    torch.testing.assert_close(voxels.nearness, torch.tensor([[.2, 1, .2]]))
+    # The whole frame, and one point: the middle, nearest.
+    voxels = voxelize(points, view_axes((0,), 0, 'cpu'), 11, 5, 1., 0.)
+    assert voxels.column.tolist() == [[0, 10, 0]] and voxels.row.tolist() == [[6, 6, 4]]
+    single = voxelize(points[2:], view_axes((0,), 0, 'cpu'), 11, 5, .8, .25)
+    assert [field.item() for field in (single.column, single.row, single.depth_bin, single.nearness)] == [5, 5, 4, 1]
+
+
+def test_points_in_views_by_hand():
+    seen = points_in_views(torch.tensor([[0., 0, 1], [4, 0, 0], [0, 2, 1]]), view_axes((0, 90), 0, 'cpu'))
+    for found, expected in ((seen.coordinates, [[[0, 4, 0], [0, 0, 2]], [[1, 0, 1]] * 2, [[0, 0, -2], [0, 4, 0]]]),
+                            (seen.low, [[[0], [0]], [[0], [0]], [[-2], [0]]]),
+                            (seen.high, [[[4], [2]], [[1], [1]], [[0], [4]]])):
+        torch.testing.assert_close(torch.stack(found), torch.tensor(expected, dtype=torch.float32))
+    assert seen.unit.tolist() == [[4], [4]]
+    assert points_in_views(torch.ones(2, 3), view_axes((0,), 0, 'cpu')).unit.tolist() == [[1]]
+
+
+def test_only_far_and_extreme_clouds_are_normalized():
+    near = torch.tensor([[198., 0, 0], [200, 1, 0]])  # half its size is 1
+    assert normalized_if_needed(near) is near and torch.equal(normalized_if_needed(near.double()), near)
+    assert torch.equal(normalized_if_needed(-near), -near)
+    far = torch.tensor([[199., 4, 0], [201, 4, .5]])
+    assert normalized_if_needed(far).tolist() == [[-1, 0, -.25], [1, 0, .25]]
+    assert normalized_if_needed(-far).tolist() == [[1, 0, .25], [-1, 0, -.25]]
+    assert normalized_if_needed(far.half()).dtype == torch.float32
+    assert normalized_if_needed(torch.full((2, 3), 5.)).tolist() == [[0, 0, 0]] * 2
+    for scale in (1e-16, 1e16):
+        assert normalized_if_needed(far[:, 2:] * torch.tensor([1., 0, 0]) * scale).amax().item() == 1
+
+
 def test_near_is_darker_than_far():
     near, far = torch.rand(500, 3) * .2, torch.rand(500, 3) * .2 + torch.tensor((.6, 3., 0))
     view = ContourAwareProjection(resolution=64, depth_bins=64, view_angles=(0,), elevation=0)(
@@ -57,7 +121,8 @@ def test_hidden_surfaces_do_not_shine_through():
 @pytest.mark.parametrize('category', ['chair', 'cup', 'window', 'bed'])
 @pytest.mark.parametrize('settings', [{}, dict(sigma_intensity=.03), dict(sigma_intensity=.5, sigma_space=4.),
                                       dict(smooth_kernel=3), dict(smooth_kernel=1), dict(densify_kernel=1),
-                                      dict(densify_kernel=11), dict(depth_bias=0.)])
+                                      dict(densify_kernel=11), dict(depth_bias=0.),
+                                      dict(object_ratio=1., densify_kernel=7), dict(depth_bins=5)])
 def test_numba_and_batched_equal_dense(category, settings):
     arguments = {**SMALL, **settings}
     points = cloud(category)[None]
@@ -70,6 +135,24 @@ def test_numba_and_batched_equal_dense(category, settings):
     batched = project_batched(voxels, p.resolution, p.depth_bins, p.densify_kernel, p.smooth_kernel, p.sigma_space,
                               p.sigma_intensity)
     assert (batched - dense[0]).abs().max() < 1e-5
+
+
+def test_threads_and_chunks_do_not_change_the_views(monkeypatch):
+    """Views in parallel threads, and a filter that takes few voxels at once."""
+    points = cloud()
+    project = ContourAwareProjection(**SMALL)
+    expected = project([points])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(project([points]), expected)
+    finally:
+        torch.set_num_threads(threads)
+    voxels = voxelize(points, view_axes((30, 60, 150), 20., 'cpu'), 56, 24, .8, .2)
+    arguments = (voxels, 56, 24, 5, 5, 1.5, .1)
+    whole = project_batched(*arguments)
+    monkeypatch.setattr('opendlign_mm.projection.torch_backends.CHUNK_VOXELS', 1000)
+    assert torch.equal(project_batched(*arguments), whole)
 
 
 def test_numba_equals_dense_at_full_size():
@@ -209,9 +292,32 @@ def test_arguments_are_checked(name, value):
         ContourAwareProjection(**{name: value})
 
 
+@pytest.mark.parametrize('name, value', [
+    ('resolution', 0), ('resolution', 2.5), ('resolution', float('inf')), ('smooth_kernel', 2), ('densify_kernel', -1),
+    ('sigma_space', float('inf')), ('sigma_intensity', 0), ('elevation', -90), ('elevation', 90), ('object_ratio', 0),
+    ('object_ratio', 1.01), ('depth_bias', float('nan')), ('depth_bias', float('inf'))])
+def test_values_just_outside_their_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f'{name} must'):
+        ContourAwareProjection(**{name: value})
+
+
+def test_values_just_inside_their_range_are_taken():
+    smallest = dict(resolution=1, depth_bins=1, densify_kernel=1, smooth_kernel=1, sigma_space=1e-3,
+                    sigma_intensity=1e-3, view_angles=(0,), elevation=-89.9, object_ratio=1, depth_bias=0)
+    for backend in ('numba', 'dense'):
+        views = ContourAwareProjection(**smallest, backend=backend)(cloud()[None])
+        assert views.shape == (1, 1, 1, 1) and views.item() == 0
+    assert ContourAwareProjection(resolution=3., elevation=89.9).resolution == 3
+
+
 def test_backend_must_fit_the_device():
     with pytest.raises(ValueError, match='CUDA tensors'):
         ContourAwareProjection(backend='cuda')(cloud()[None])
+    with pytest.raises(ValueError, match='needs CPU tensors'):
+        ContourAwareProjection(backend='numba')._choose_backend(torch.device('cuda'))
+    for backend, on_cpu, on_cuda in (('auto', 'numba', 'cuda'), ('dense', 'dense', 'dense')):
+        choose = ContourAwareProjection(backend=backend)._choose_backend
+        assert (choose(torch.device('cpu')), choose(torch.device('cuda'))) == (on_cpu, on_cuda)
 
 
 def test_half_precision_points_are_accepted():

@@ -19,6 +19,72 @@ def test_equals_the_released_projection(shared_dir):
     np.testing.assert_allclose(depth_views.numpy(), data['pointclip_v2'], atol=1e-5)
 
 
+@pytest.mark.parametrize('settings', [
+    dict(), dict(object_ratio=1., depth_bias=0.), dict(densify_kernel=5, smooth_kernel=5, sigma=.7),
+    dict(densify_kernel=3, depth_bins=3, smooth_kernel=1), dict(densify_kernel=11, resolution=8)])
+def test_follows_the_definition(settings):
+    """Each step written out, for the view along +y, in which x points right and z up."""
+    arguments = dict(resolution=20, depth_bins=8, densify_kernel=7, smooth_kernel=3, sigma=3., object_ratio=.8,
+                     depth_bias=.2) | settings
+    points = cloud(n=60).numpy().astype(np.float64)
+    down, right, toward = -points[:, 2], points[:, 0], -points[:, 1]
+    longest = max(np.ptp(values) for values in (down, right, toward))
+    down, right, toward = ((values - (values.min() + values.max()) / 2) / (longest / 2)
+                           for values in (down, right, toward))
+    resolution, bins, kernel = (arguments[key] for key in ('resolution', 'depth_bins', 'densify_kernel'))
+    pad = min(2, kernel // 2)  # the map is smaller than the grid by what densifying does not pad
+    size = resolution + kernel - 1 - 2 * pad
+    grid = np.zeros((bins, size, size))
+    for y, x, z in zip(down, right, toward):
+        row, column = (int(np.clip(np.ceil((value * arguments['object_ratio'] + 1) / 2 * size), 1, size - 2))
+                       for value in (y, x))
+        depth = ((z + 1) / 2 + arguments['depth_bias']) / (1 + arguments['depth_bias']) * (bins - 2)
+        depth_bin = int(np.clip(np.ceil(depth), 0, bins - 1))
+        grid[depth_bin, row, column] = max(grid[depth_bin, row, column], np.clip(depth, 1, bins - 2))
+    padded = np.pad(grid, ((0, 0), (pad, pad), (pad, pad)))
+    dense = np.array([[[padded[b, i:i + kernel, j:j + kernel].max() for j in range(resolution)]
+                       for i in range(resolution)] for b in range(bins)])
+    reach = arguments['smooth_kernel'] // 2
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-(offsets[:, None]**2 + offsets**2) / (2 * arguments['sigma']**2))
+    weights /= weights.sum()
+    padded = np.pad(dense, ((0, 0), (reach, reach), (reach, reach)))
+    smooth = np.array([[[(padded[b, i:i + len(weights), j:j + len(weights)] * weights).sum()
+                         for j in range(resolution)] for i in range(resolution)] for b in range(bins)])
+    nearest = smooth.max(0)
+    view = RealisticProjection(**arguments, view_angles=(0,), elevation=0)([torch.from_numpy(points)])[0, 0]
+    np.testing.assert_allclose(view.numpy(), 1 - nearest / nearest.max(), atol=1e-5)
+
+
+def test_default_arguments():
+    assert repr(RealisticProjection()) == (
+        'RealisticProjection(resolution=110, depth_bins=8, densify_kernel=7, smooth_kernel=3, sigma=3.0, '
+        'object_ratio=0.8, depth_bias=0.2, view_angles=None, elevation=20.0, output_resolution=None)')
+    RealisticProjection(resolution=8, depth_bins=3, object_ratio=1, depth_bias=0, elevation=-89.9, output_resolution=1)
+
+
+def test_own_views_are_those_of_cameras_around_below_and_above():
+    """Eight cameras 20 degrees above the horizon, one 12 degrees off straight up and one off straight down."""
+    points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0))
+    points = points[points[:, 0] < points[:, 1]] * torch.tensor([1., 1, .2])  # a wedge, different from each side
+    project = RealisticProjection()
+    own = project([points])[0]
+    around = RealisticProjection(view_angles=(45, 135, 225, 315, 0, 90, 180, 270))([points])[0]
+    below = RealisticProjection(view_angles=(0,), elevation=-78)([points])[0]
+    above = RealisticProjection(view_angles=(180,), elevation=78)([points])[0, 0]
+    assert project.num_views == len(own) == 10
+    assert ((own[:9] - torch.cat((around, below))).abs() > 1e-5).float().mean() < .01  # rounding to the grid
+    # The last camera is beyond the top: what it sees is rotated by half a turn.
+    assert ((own[9] < .99) ^ (above.rot90(2) < .99)).float().mean() < .1  # edges
+    assert ((own[9] < .99) ^ (above < .99)).float().mean() > .2
+
+
+def test_output_is_resized_bilinearly():
+    project = RealisticProjection(resolution=8, view_angles=(0, 60))
+    resized = RealisticProjection(resolution=8, view_angles=(0, 60), output_resolution=4)([cloud()])
+    torch.testing.assert_close(resized, torch.nn.functional.avg_pool2d(project([cloud()]), 2))
+
+
 def test_own_views_show_a_cloud_with_z_up_upright():
     """A post on a wide foot: in the eight views around it the foot is below the post, in the last two around it."""
     generator = torch.Generator().manual_seed(0)
