@@ -39,7 +39,9 @@ def check_points(points: Tensor, name: str = 'scene') -> None:
 
 
 def check_xyz(xyz: Tensor, name: str = 'xyz') -> None:
-    """Check that ``xyz`` is a batch of point sets: float (B, N, 3), N > 0.
+    """Check that ``xyz`` is a batch of point sets: float (B, N, 3), N > 0, and on the CPU finite.
+
+    Points that are not finite would give wrong indices. On a GPU they are not looked for, since that would wait for it.
 
     Args:
         xyz: Batch of point sets.
@@ -47,7 +49,7 @@ def check_xyz(xyz: Tensor, name: str = 'xyz') -> None:
 
     Raises:
         TypeError: ``xyz`` is not a floating point tensor.
-        ValueError: ``xyz`` has another shape, or no points.
+        ValueError: ``xyz`` has another shape, no points, or non-finite coordinates, which the message counts.
     """
     if not isinstance(xyz, Tensor) or not xyz.is_floating_point():
         raise TypeError(f'{name} must be a floating point tensor, got {getattr(xyz, "dtype", type(xyz).__name__)}')
@@ -55,6 +57,10 @@ def check_xyz(xyz: Tensor, name: str = 'xyz') -> None:
         raise ValueError(f'{name} must have shape (B, N, 3), got {tuple(xyz.shape)}')
     if xyz.shape[1] == 0:
         raise ValueError(f'{name} has no points, got shape {tuple(xyz.shape)}')
+    if not xyz.is_cuda and not xyz.isfinite().all():
+        bad = int((~xyz.isfinite().all(dim=2)).sum())
+        raise ValueError(f'{name} has {bad} of {xyz.shape[0] * xyz.shape[1]} points with NaN or infinite coordinates; '
+                         'remove them')
 
 
 def mmcv_has_cuda() -> bool:

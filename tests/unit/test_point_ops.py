@@ -159,11 +159,14 @@ def test_interpolation_is_exact_at_sources():
 @pytest.mark.parametrize('xyz, error, message', [
     (torch.zeros(1, 0, 3), ValueError, 'no points'),
     (torch.zeros(5, 3), ValueError, r'shape \(B, N, 3\)'),
+    (torch.tensor([[[0., 0, 0], [0, torch.nan, 1], [0, 0, torch.inf]]]), ValueError, '2 of 3 points with NaN or inf'),
     (torch.zeros(1, 5, 3, dtype=torch.long), TypeError, 'floating point')])
 def test_bad_input_is_named(xyz, error, message):
     with pytest.raises(error, match=message):
         furthest_point_sample(xyz, 2)
     with pytest.raises(error, match=message):
         ball_query(xyz, torch.zeros(1, 2, 3), .1, 2)
+    with pytest.raises(error, match=message):
+        three_nn(torch.zeros(1, 2, 3), xyz)
     with pytest.raises(ValueError, match='num_samples'):
         furthest_point_sample(torch.zeros(1, 5, 3), 0)
