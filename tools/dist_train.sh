@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train on several processes of this machine: one for each GPU, or CPU processes where there is none.
+# Train on several processes of this machine: one per GPU, or on the CPU if there is none.
 #   tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
-# Several machines: NNODES, NODE_RANK, MASTER_ADDR, PORT. PYTHON names the interpreter.
+# For several machines: NNODES, NODE_RANK, MASTER_ADDR, PORT. PYTHON: interpreter.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 need 2 "$@"

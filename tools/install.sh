@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv and install everything the project needs; skip what is already there.
-# PYTHON names the interpreter to build from (default python3), VENV another place for the environment.
+# Create .venv and install everything the project needs; skip what is already installed.
+# PYTHON: interpreter to create it from (default python3). VENV: another folder for the environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ constraints=tools/constraints.txt
 say() { printf '\n== %s\n' "$*"; }
 
 if [ ! -x "$venv/bin/python" ]; then
-  say "making $venv with $("$python" --version)"
+  say "creating $venv with $("$python" --version)"
   "$python" -m venv "$venv"
 fi
 py=$venv/bin/python
@@ -20,7 +20,7 @@ py=$venv/bin/python
   exit 1
 }
 
-# The stamp makes a second run a matter of milliseconds, and a changed requirement a fresh look by pip.
+# With the stamp a second run takes milliseconds; changed requirements run pip again.
 stamp=$venv/.opendlign_mm-installed
 wanted=$(cat setup.py "$constraints" tools/install.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
@@ -37,7 +37,7 @@ say 'torch and torchvision (a few GB on the first run)'
 pip install -c "$constraints" torch torchvision
 
 if ! "$py" -c 'import mmcv.ops' 2>/dev/null; then
-  say 'mmcv with its operators: built from source once (about 9 minutes on 2 cores), taken from the pip cache afterwards'
+  say 'mmcv with its operators: built from source once (about 9 minutes on 2 cores), then taken from the cache of pip'
   # -O1 halves the compile time of a CPU build; a CUDA build keeps mmcv's own flags.
   if ! "$py" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     export CFLAGS="${CFLAGS:--O1 -g0 -w}"

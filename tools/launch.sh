@@ -1,5 +1,5 @@
 # Sourced by dist_*.sh and slurm_*.sh, which differ in the script they start and the order of their arguments.
-# $PYTHON names the interpreter; without it that of the clone's .venv, else python.
+# PYTHON: interpreter (default that of .venv in this clone, otherwise python).
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-$tools/../.venv/bin/python}
 command -v "$python" > /dev/null || python=python

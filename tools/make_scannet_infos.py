@@ -4,9 +4,9 @@ r"""Make the points and the info file of ScanNet for a set of classes, from the 
     python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \
         --split scannetv2_val.txt --out data/scannet20
 
-OUT/points/*.bin and OUT/scannet20_infos_val.pkl are what configs/opendlign_h14_scannet20.py reads. Each scan needs
-SCAN_vh_clean_2.ply, SCAN_vh_clean_2.0.010000.segs.json, SCAN.aggregation.json and SCAN.txt; --mesh fine takes
-SCAN_vh_clean.ply, SCAN_vh_clean.segs.json and SCAN_vh_clean.aggregation.json instead.
+configs/opendlign_h14_scannet20.py reads the written OUT/points/*.bin and OUT/scannet20_infos_val.pkl. Each scan needs
+SCAN_vh_clean_2.ply, SCAN_vh_clean_2.0.010000.segs.json, SCAN.aggregation.json and SCAN.txt; with --mesh fine
+SCAN_vh_clean.ply, SCAN_vh_clean.segs.json and SCAN_vh_clean.aggregation.json.
 """
 import argparse
 import pickle
@@ -22,21 +22,23 @@ from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_sca
 
 
 def parse_args() -> argparse.Namespace:
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('scans', help='folder with one sub-folder for each scan')
     parser.add_argument('labels', help='scannetv2-labels.combined.tsv')
-    parser.add_argument('--split', help='text file with one name of a scan per line; without it: all scans')
-    parser.add_argument('--name', default='val', help='of the split in the name of the info file')
-    parser.add_argument('--out', required=True, help='data_root to write')
-    parser.add_argument('--classes', choices=sorted(CLASS_SETS), default='ov3det20')
-    parser.add_argument('--mesh', choices=sorted(MESHES), default='coarse')
-    parser.add_argument('--max-points', type=int, help='keep so many points of a scan, at random')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--split', help='text file with the name of one scan per line; default all scans')
+    parser.add_argument('--name', default='val', help='name of the split, a part of the name of the info file')
+    parser.add_argument('--out', required=True, help='folder to write, the data_root of the config')
+    parser.add_argument('--classes', choices=sorted(CLASS_SETS), default='ov3det20',
+                        help='classes of the boxes')
+    parser.add_argument('--mesh', choices=sorted(MESHES), default='coarse', help='resolution of the mesh')
+    parser.add_argument('--max-points', type=int, help='maximum number of points per scan, at random; default all')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the points drawn')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
 
 
-def write_scan(name: str, args: argparse.Namespace, nyu40_ids: dict) -> dict:
+def write_scan(name: str, args: argparse.Namespace, nyu40_ids: dict[str, int]) -> dict:
     """Write the points of a scan and return its entry in the info file."""
     scan, classes = read_scan(Path(args.scans) / name, args.mesh), CLASS_SETS[args.classes]
     boxes, labels = scan.boxes(classes, nyu40_ids)
@@ -54,10 +56,16 @@ def write_scan(name: str, args: argparse.Namespace, nyu40_ids: dict) -> dict:
                    for box, label in zip(boxes, labels, strict=True)])
 
 
-def scan_names(args: argparse.Namespace) -> list:
+def scan_names(args: argparse.Namespace) -> list[str]:
+    """Return the names of the scans to convert.
+
+    Raises:
+        FileNotFoundError: The folder, or a scan of the split, does not exist.
+        ValueError: There are no scans.
+    """
     scans = Path(args.scans)
     if not scans.is_dir():
-        raise FileNotFoundError(f'there is no folder {scans} of scans')
+        raise FileNotFoundError(f'the folder of scans {scans} does not exist')
     if args.split is None:
         names = sorted(path.name for path in scans.iterdir() if path.is_dir())
     else:
@@ -72,7 +80,7 @@ def scan_names(args: argparse.Namespace) -> list:
 
 
 def main() -> None:
-    """Convert the scans, the info file last; scans that cannot be read are left out, counted and listed."""
+    """Convert the scans and write the info file last; unreadable scans are skipped, counted and listed."""
     args = parse_args()
     with user_errors(args.traceback):
         names, nyu40_ids, infos, problems = scan_names(args), read_label_map(Path(args.labels)), [], []
@@ -82,7 +90,7 @@ def main() -> None:
             except (OSError, ValueError) as error:
                 problems.append(str(error))
         if not infos:
-            raise ValueError(f'not one of {len(names)} scans can be read, the first: {problems[0]}')
+            raise ValueError(f'none of {len(names)} scans is readable, the first: {problems[0]}')
         classes = CLASS_SETS[args.classes]
         metainfo = dict(dataset='scannet', categories={name: label for label, name in enumerate(classes)},
                         info_version='1.1')

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From an empty clone to results: install, align the demonstration CLIP to depth views of built-in objects, classify
-# unseen objects and detect objects in unseen rooms. What is done is not done again; remove a log to repeat its step.
+# unseen objects and detect objects in unseen rooms. Finished steps are skipped; remove a log to repeat its step.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tools/install.sh
@@ -8,12 +8,12 @@ python=${VENV:-.venv}/bin/python
 logs=work_dirs/quickstart
 mkdir -p "$logs"
 
-# step NAME COMMAND...: run the command unless its log is there; the log appears when the command has succeeded.
+# step NAME COMMAND...: run the command unless its log exists; the log appears when the command has succeeded.
 step() {
   local name=$1 log=$logs/$1.log
   shift
   if [ -e "$log" ]; then
-    printf '== %s: done before (%s)\n' "$name" "$log"
+    printf '== %s: already done (%s)\n' "$name" "$log"
     return
   fi
   printf '\n== %s: %s\n' "$name" "$*"
@@ -48,5 +48,5 @@ Unseen rooms                     AP25      AP50
 checkpoint: $checkpoint
 full tables: $logs/*.log
 rooms in ScanNet's format: $rooms
-These are numbers of a small demonstration model on procedural objects; they say that the way works, no more.
+These are numbers of a small demonstration model on procedural objects; they only show that the pipeline works.
 END

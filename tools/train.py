@@ -15,7 +15,7 @@ from opendlign_mm.models.checkpoints import read_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
-    """Options of mmdet3d's tools/train.py."""
+    """Parse the options of mmdet3d's tools/train.py."""
     parser = argparse.ArgumentParser(description='Train the model of a config')
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA)')
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate with the batch size, relative to auto_scale_lr.base_batch_size')
     parser.add_argument('--resume', nargs='?', const='auto',
-                        help='go on from this checkpoint, or without a path from the latest one in the work directory')
+                        help='resume from this checkpoint, or without a path from the latest one in the work directory')
     add_common_options(parser)
     return parser.parse_args()
 

@@ -1,1 +1,1 @@
-"""What the commands in ``tools/`` share: options, required inputs, errors meant for the user."""
+"""Shared parts of the commands in ``tools/``: options, required inputs, errors meant for the user."""

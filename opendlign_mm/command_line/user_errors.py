@@ -1,4 +1,4 @@
-"""Report errors that the user can fix as one message instead of a traceback."""
+"""Errors that the user can fix, reported as one message instead of a traceback."""
 import re
 import sys
 import traceback
@@ -11,21 +11,21 @@ import mmengine
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MMENGINE = Path(mmengine.__file__).resolve().parent
 _OWN = (_PACKAGE, _PACKAGE.parent / 'tools')
-# mmengine raises from these where a name, a file or an option of the user's is wrong.
+# mmengine raises errors about names, files and options of the user in these.
 _USER_FACING = (*_OWN, _MMENGINE / 'config', _MMENGINE / 'registry', _MMENGINE / 'runner' / 'checkpoint.py',
                 _MMENGINE / 'fileio')
 
 
 @contextmanager
 def user_errors(show_traceback: bool = False) -> Iterator[None]:
-    """Print an error that was raised for the user (a missing file, a wrong argument) as one message and exit with 2.
+    """Print an error that is meant for the user (a missing file, a wrong argument) as one message and exit with 2.
 
-    An error counts as such when it is about a file that is not there, or was raised by this project's own checks or by
-    mmengine's on configs, names and checkpoints. An error of a library that this project words anew (``raise ... from
-    error``) counts, too. Any other error keeps its traceback: it is a defect to report.
+    These are errors about missing files, errors of this project's checks, also where they explain an error of a library
+    (``raise ... from error``), and errors of mmengine about configs, names and checkpoints. Any other error keeps its
+    traceback: it is a defect to report.
 
     Args:
-        show_traceback: Print the traceback of those, too.
+        show_traceback: Whether to print the traceback of all errors.
     """
     try:
         yield
@@ -38,16 +38,16 @@ def user_errors(show_traceback: bool = False) -> Iterator[None]:
 
 
 def _message_for_the_user(error: BaseException) -> str | None:
-    """The message of an error that was raised for the user; None for a defect."""
+    """Return the message of an error that is meant for the user; None for a defect."""
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if ' in DataLoader worker process ' in message:
-        # PyTorch hands over an error of a data worker as the text of its traceback.
+        # PyTorch passes the error of a data worker on as the text of its traceback.
         origin = re.findall(r'^  File "(.+)", line', message, re.MULTILINE)[-1]
         message = re.split(rf'^{type(error).__name__}: ', message, flags=re.MULTILINE)[-1].strip()
     elif isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)):
         return message
     else:
-        # Registries raise errors again: look at the first one, or at the last that this project worded anew.
+        # Registries raise errors again: take the first error, or the last one that this project explained.
         while error.__cause__ or error.__context__:
             if error.__suppress_context__ and _is_in(_origin_of(error), _OWN):
                 break

@@ -1,4 +1,4 @@
-"""What the Runner needs beyond mmengine: autocast on any device and runs that resume exactly."""
+"""Extensions of mmengine's Runner: hooks, loops, autocast on any device, and runs that resume exactly."""
 from ..models.trained_state import require_clip_checkpoint
 from .hooks import CheckpointGuardHook, DrawPredictionsHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
 from .loops import ReportingTestLoop, ReportingValLoop, StreamingTrainLoop

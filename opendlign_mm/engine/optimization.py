@@ -12,18 +12,18 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Run the forward pass under bfloat16 autocast, on whatever device the model is.
+    """Optimizer wrapper that runs the forward pass under bfloat16 autocast, on any device.
 
-    mmengine's ``AmpOptimWrapper`` refuses to run without a GPU. bfloat16 has the range of float32, so that no loss
-    scaling is needed and the backward pass, clipping and checkpoints stay those of ``OptimWrapper``. For float16, which
-    needs loss scaling, use mmengine's ``AmpOptimWrapper``.
+    mmengine's ``AmpOptimWrapper`` refuses to run without a GPU. bfloat16 has the range of float32, so no loss scaling
+    is needed, and backward pass, clipping and checkpoints are those of ``OptimWrapper``. float16 needs loss scaling:
+    use mmengine's ``AmpOptimWrapper`` for it.
 
     Args:
-        dtype: 'bfloat16' or ``torch.bfloat16``.
+        dtype: Type to compute in, 'bfloat16' or ``torch.bfloat16``.
         kwargs: Arguments of ``mmengine.optim.OptimWrapper``: optimizer, accumulative_counts, clip_grad.
 
     Raises:
-        ValueError: ``dtype`` is another one.
+        ValueError: ``dtype`` is another type.
     """
 
     def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs) -> None:
@@ -34,16 +34,16 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast the forward pass of ``model``, beside the gradient synchronization of the base class."""
+        """Autocast the forward pass of ``model``, in addition to the context of the base class."""
         device_type = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device_type, dtype=torch.bfloat16):
             yield
 
 
 def select_autocast(cfg: Config) -> None:
-    """Make ``cfg`` train under autocast: ``--amp``.
+    """Change a config to train under autocast: ``--amp``.
 
-    ``OptimWrapper`` becomes ``AutocastOptimWrapper`` (bfloat16), on a GPU without bfloat16 mmengine's
+    ``OptimWrapper`` becomes ``AutocastOptimWrapper`` (bfloat16), or on a GPU without bfloat16 mmengine's
     ``AmpOptimWrapper`` (float16 with loss scaling).
 
     Raises:
@@ -61,10 +61,10 @@ def select_autocast(cfg: Config) -> None:
 
 
 def scale_peak_learning_rate(runner: Runner) -> None:
-    """Scale the peak of a OneCycle schedule with the batch size, if ``auto_scale_lr`` is enabled.
+    """Scale the peak of a one-cycle schedule with the batch size if ``auto_scale_lr`` is enabled.
 
-    mmengine scales the optimizer's learning rate, which OneCycle replaces by its own peak ``eta_max``. Call it after
-    the Runner is built and before it trains.
+    mmengine scales the learning rate of the optimizer, which OneCycle replaces by its own peak ``eta_max``. Call this
+    after the Runner is built and before it trains.
     """
     scaling = runner.auto_scale_lr or {}
     if not scaling.get('enable', False):

@@ -1,4 +1,4 @@
-"""Procedural objects as a dataset: no download, as many objects as asked for."""
+"""Dataset of procedural objects: no download, any number of objects."""
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,24 +12,24 @@ SPLITS = ('train', 'val', 'test')
 
 @DATASETS.register_module()
 class BuiltInShapes(BaseDataset):
-    """Random objects of the built-in categories, each drawn anew from its seed.
+    """Dataset of random objects of the built-in categories, each made from its own seed.
 
-    A record holds ``gt_label``, ``category``, ``sample_id``, which is the same for the same object and sampling, and
-    what :class:`LoadBuiltInShape` makes the points from; put that transform first, inside a ``DiskCache`` if there is
-    one.
+    A record has ``gt_label``, ``category``, ``sample_id``, which is the same for the same object and sampling, and the
+    values from which :class:`LoadBuiltInShape` makes the points. That transform has to be the first, inside a
+    ``DiskCache`` if there is one.
 
     Args:
-        split: 'train', 'val' or 'test'; no object is in two of them.
-        num_per_category: Objects of each category.
-        categories: The categories to draw, default all. The classes (and with them the labels) stay all built-in ones,
-            so a model trained without some categories can be tested on them.
-        num_points: Points N of a cloud.
-        scan_like: Share of objects given as a depth camera sees them, in [0, 1]; booleans work too.
-        seed: Another seed gives other objects.
-        pipeline: Transforms, as in any mmengine dataset.
+        split: Split, 'train', 'val' or 'test'; no object is in two of them.
+        num_per_category: Number of objects of each category.
+        categories: Categories of the objects; all by default. The classes, and thus the labels, are always those of
+            all categories, so a model trained without some categories can be tested on them.
+        num_points: Number of points N of an object.
+        scan_like: Share of objects that are seen from one side, as by a depth camera, in [0, 1]; may be a boolean.
+        seed: Seed of all objects; another seed gives other objects.
+        pipeline: Transforms, as in any dataset of mmengine.
 
     Raises:
-        ValueError: Unknown split or category, or a number outside its range.
+        ValueError: The split or a category is unknown, or a number is outside its range.
     """
 
     METAINFO = dict(classes=CATEGORIES)
@@ -58,13 +58,13 @@ class BuiltInShapes(BaseDataset):
         super().__init__(pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One record an object."""
+        """Make one record per object."""
         records = []
         for index in range(self.num_per_category):
             for category in self.categories:
                 label = CATEGORIES.index(category)
                 key = (SPLITS.index(self.split), self.seed, label, index)
-                # Its own generator: whether an object is a scan must not depend on the others.
+                # A generator of its own: whether an object is a scan must not depend on the others.
                 scan_like = bool(np.random.default_rng((*key, 1)).random() < self.scan_like)
                 name = '-'.join(map(str, (category, self.split, self.seed, index, self.num_points)))
                 records.append(dict(sample_id=name + '-scan' * scan_like, category=category, gt_label=label,

@@ -1,4 +1,4 @@
-"""The built-in categories and how to draw an object of one."""
+"""The built-in categories, and random objects of them."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,34 +14,34 @@ _BUILDERS: dict[str, Callable[[Assembly, np.random.Generator], None]] = dict(
     bathtub=fixtures.bathtub, toilet=fixtures.toilet, sink=fixtures.sink, lamp=small_objects.lamp,
     bottle=small_objects.bottle, cup=small_objects.cup, monitor=small_objects.monitor)
 CATEGORIES = tuple(_BUILDERS)
-# Candidates per kept point of a scan: enough that a few percent of visible surface still fill the cloud.
+# Candidates per point of a scan: enough points even if only a quarter of the surface is visible.
 _OVERSAMPLING = 4
 
 
 @dataclass(frozen=True)
 class ShapeSample:
-    """One object as a colored point cloud.
+    """Object as a colored point cloud.
 
     Attributes:
-        points: float32 (N, 3) in meters, z up, standing on z = 0, centerd in x and y, front toward +y.
-        colors: uint8 (N, 3), RGB.
+        points: Points in meters, float32 (N, 3), z up, standing on z = 0, centered in x and y, front toward +y.
+        colors: Colors, uint8 (N, 3), RGB.
     """
     points: np.ndarray
     colors: np.ndarray
 
 
 def sample_shape(category: str, rng: np.random.Generator, num_points: int, scan_like: bool = False) -> ShapeSample:
-    """Draw a random object of a category and sample its surface.
+    """Make a random object of a category and sample its surface.
 
     Args:
-        category: One of :data:`CATEGORIES`.
-        rng: Source of all randomness; the same generator state gives the same object.
+        category: Name in :data:`CATEGORIES`.
+        rng: Generator of all random numbers; the same state gives the same object.
         num_points: Number of points N >= 1.
-        scan_like: Sample as one depth camera sees it: far side missing, uneven density, noise, sometimes a piece of
-            the floor. The frame (position, orientation) stays that of the complete object.
+        scan_like: Whether to sample as seen by one depth camera: without the far side, with uneven density and noise,
+            sometimes with a piece of the floor. Position and orientation stay those of the complete object.
 
     Raises:
-        ValueError: Unknown category, or ``num_points`` below 1.
+        ValueError: The category is unknown, or ``num_points`` is below 1.
     """
     if category not in _BUILDERS:
         raise ValueError(f'unknown category {category!r}; the built-in ones are {", ".join(CATEGORIES)}')

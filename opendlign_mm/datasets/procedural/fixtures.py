@@ -1,11 +1,11 @@
-"""What is built into a house: doors, windows, bathroom ceramics. Meters, z up, front toward +y."""
+"""Objects built into a house: doors, windows, bathroom ceramics. Meters, z up, front toward +y."""
 import numpy as np
 
 from .assembly import Assembly, ceramic, metal, paint, shade, wood
 
 
 def door(a: Assembly, rng: np.random.Generator) -> None:
-    """A tall leaf in a frame, with raised panels and a handle."""
+    """Add a door: a tall leaf in a frame, with raised panels and a handle."""
     w, h, t = rng.uniform(.7, 1.05), rng.uniform(1.9, 2.2), rng.uniform(.035, .06)
     leaf = wood(rng) if rng.random() < .6 else paint(rng)
     frame = shade(leaf, .8)
@@ -26,7 +26,7 @@ def door(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def window(a: Assembly, rng: np.random.Generator) -> None:
-    """A frame with open panes between mullions and a sill."""
+    """Add a window: a frame with open panes between mullions and a sill."""
     w, h, t = rng.uniform(.7, 1.9), rng.uniform(.8, 1.6), rng.uniform(.05, .12)
     frame = paint(rng) if rng.random() < .3 else ceramic(rng)
     bar = rng.uniform(.06, .11)
@@ -46,7 +46,7 @@ def window(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def bathtub(a: Assembly, rng: np.random.Generator) -> None:
-    """A long basin with a rim, rounded or boxed, and a tap."""
+    """Add a bathtub: a long basin with a rim, rounded or boxed, and a tap."""
     w, d, h = rng.uniform(1.35, 1.85), rng.uniform(.65, .9), rng.uniform(.42, .62)
     body = ceramic(rng)
     if rng.random() < .5:
@@ -67,7 +67,7 @@ def bathtub(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def toilet(a: Assembly, rng: np.random.Generator) -> None:
-    """A bowl on a foot with a tank behind it, the lid open or closed."""
+    """Add a toilet: a bowl on a foot with a tank behind it, the lid open or closed."""
     body = ceramic(rng)
     h, r = rng.uniform(.36, .44), rng.uniform(.17, .21)
     long = rng.uniform(1.2, 1.45)
@@ -87,7 +87,7 @@ def toilet(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def sink(a: Assembly, rng: np.random.Generator) -> None:
-    """A basin with a tap on a pedestal, or let into a short slab on the wall."""
+    """Add a sink: a basin with a tap, on a pedestal or on the wall."""
     body, tap = ceramic(rng), metal(rng)
     h = rng.uniform(.78, .92)
     r = rng.uniform(.2, .28)

@@ -1,11 +1,11 @@
-"""Seats, tables, beds and storage. Each function adds one object to an assembly: meters, z up, front toward +y."""
+"""Seats, tables, beds and storage. Meters, z up, front toward +y."""
 import numpy as np
 
 from .assembly import Assembly, fabric, metal, paint, shade, wood
 
 
 def chair(a: Assembly, rng: np.random.Generator) -> None:
-    """A seat with a back, on four legs or on a swivel base, with or without arms."""
+    """Add a chair: a seat with a back, on four legs or on a swivel base, with or without arms."""
     w, d = rng.uniform(.38, .58), rng.uniform(.38, .55)
     seat, back = rng.uniform(.38, .52), rng.uniform(.35, .65)
     office = rng.random() < .35
@@ -41,7 +41,7 @@ def chair(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def table(a: Assembly, rng: np.random.Generator) -> None:
-    """A bare top on legs or on a pedestal: dining, round or coffee table."""
+    """Add a table: a bare top on legs or a pedestal; dining, round or coffee table."""
     h = rng.uniform(.35, .5) if rng.random() < .3 else rng.uniform(.66, .8)
     top = wood(rng)
     leg_color = metal(rng) if rng.random() < .3 else top
@@ -70,7 +70,7 @@ def table(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def desk(a: Assembly, rng: np.random.Generator) -> None:
-    """A work surface on a drawer pedestal and a side panel, with a modesty panel and often a raised shelf."""
+    """Add a desk: a board on drawers and a side panel, with a back panel and often a raised shelf."""
     w, d, h = rng.uniform(1.1, 1.8), rng.uniform(.5, .8), rng.uniform(.7, .8)
     body = wood(rng)
     a.box((w, d, .035), (0, 0, h), body)
@@ -97,7 +97,7 @@ def desk(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def bed(a: Assembly, rng: np.random.Generator) -> None:
-    """A mattress with pillows and a headboard, sometimes a footboard; long side along y."""
+    """Add a bed: a mattress with pillows and a headboard, sometimes a footboard; long side along y."""
     w, length = rng.uniform(.9, 1.9), rng.uniform(1.85, 2.15)
     base, mattress = rng.uniform(.15, .32), rng.uniform(.15, .3)
     frame, sheet = wood(rng), fabric(rng)
@@ -120,7 +120,7 @@ def bed(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def sofa(a: Assembly, rng: np.random.Generator) -> None:
-    """A long cushioned seat between arms with a back."""
+    """Add a sofa: a long cushioned seat between arms with a back."""
     w, d = rng.uniform(1.3, 2.5), rng.uniform(.75, 1.05)
     seat, back, arm = rng.uniform(.36, .46), rng.uniform(.72, .98), rng.uniform(.5, .7)
     cover = fabric(rng)
@@ -141,7 +141,7 @@ def sofa(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def bookshelf(a: Assembly, rng: np.random.Generator) -> None:
-    """A tall open case with shelves, partly filled with books."""
+    """Add a bookshelf: a tall open case with shelves, partly filled with books."""
     w, d, h = rng.uniform(.6, 1.3), rng.uniform(.25, .4), rng.uniform(1.3, 2.2)
     body = wood(rng)
     shelves = int(rng.integers(4, 7))
@@ -161,7 +161,7 @@ def bookshelf(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def cabinet(a: Assembly, rng: np.random.Generator) -> None:
-    """A closed body with doors or drawers that stand proud of it, knobs, feet and an overhanging top."""
+    """Add a cabinet: a closed body with protruding doors or drawers, knobs, feet and an overhanging top."""
     w, d, h = rng.uniform(.5, 1.3), rng.uniform(.38, .6), rng.uniform(.65, 1.3)
     body = wood(rng) if rng.random() < .7 else paint(rng)
     foot = rng.uniform(.06, .16)

@@ -1,4 +1,4 @@
-"""Write procedural rooms in the format of ScanNet that mmdet3d reads (info files, version 2)."""
+"""Procedural rooms as files in the format of ScanNet that mmdet3d reads (info files, version 2)."""
 import pickle
 from pathlib import Path
 
@@ -17,18 +17,18 @@ def write_rooms(data_root: str | Path, num_train: int = 0, num_val: int = 12, nu
     """Write rooms so that mmdet3d's ``ScanNetDataset``, its pipelines and ``IndoorMetric`` read them.
 
     The layout is ScanNet's: ``scannet_infos_{train,val}.pkl``, ``points/*.bin`` (float32, x y z r g b),
-    ``instance_mask/*.bin`` and ``semantic_mask/*.bin`` (int64, NYU40 ids). Every file is written to a temporary name
-    and renamed, the info files last. Room i of a split depends on the seed, the split and i only.
+    ``instance_mask/*.bin`` and ``semantic_mask/*.bin`` (int64, NYU40 ids). Each file is written under a temporary name
+    and renamed; the info files come last. A room depends on the seed, the split and its number only.
 
     Args:
-        data_root: Directory, made if absent.
-        num_train: Rooms of the training split; 0 writes no such split.
-        num_val: Rooms of the validation split.
-        num_points: Points per room, at most.
-        seed: Another seed gives other rooms.
+        data_root: Folder to write to; made if it does not exist.
+        num_train: Number of rooms for training; 0 writes no such split.
+        num_val: Number of rooms for validation.
+        num_points: Maximum number of points of a room.
+        seed: Seed of all rooms; another seed gives other rooms.
 
     Raises:
-        ValueError: A negative number of rooms, or none at all.
+        ValueError: A number of rooms is negative, or both are 0.
     """
     counts = dict(train=num_train, val=num_val)
     if min(counts.values()) < 0 or not sum(counts.values()):

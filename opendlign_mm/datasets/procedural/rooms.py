@@ -1,4 +1,4 @@
-"""Procedural indoor scans of built-in objects, so that detection runs without a download."""
+"""Procedural scans of rooms with built-in objects, so that detection runs without a download."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,17 +14,17 @@ WALL_ID, FLOOR_ID, CEILING_ID, OTHER_ID = 1, 2, 22, 40  # NYU40
 
 @dataclass(frozen=True)
 class Room:
-    """One scanned room.
+    """Scanned room.
 
     Attributes:
-        points: float32 (N, 3) in meters, z up, as scanned: walls in any direction.
-        colors: uint8 (N, 3), RGB.
-        axis_align_matrix: float64 (4, 4), rigid; takes ``points`` to the frame of the walls and of ``boxes``.
-        boxes: float32 (M, 6): gravity center and size in meters, axis-aligned in that frame, around the scanned points
-            of each annotated object.
-        labels: int64 (M,), places in :data:`SCANNET_CLASSES`.
-        instance_mask: int64 (N,): 0 for none, else 1 + number of the object (annotated or not).
-        semantic_mask: int64 (N,): NYU40 ids.
+        points: Points in meters, float32 (N, 3), z up, as scanned: the walls have any direction.
+        colors: Colors, uint8 (N, 3), RGB.
+        axis_align_matrix: Rigid transform from ``points`` to the frame of the walls and of ``boxes``, float64 (4, 4).
+        boxes: Gravity centers and sizes in meters, float32 (M, 6), axis-aligned in that frame, around the scanned
+            points of each annotated object.
+        labels: Indices in :data:`SCANNET_CLASSES`, int64 (M,).
+        instance_mask: Number of the object from 1, annotated or not, or 0 for none, int64 (N,).
+        semantic_mask: NYU40 ids, int64 (N,).
     """
     points: np.ndarray
     colors: np.ndarray
@@ -39,9 +39,9 @@ def make_room(rng: np.random.Generator, num_points: int = 40000, min_points: int
     """Build a room of built-in objects and scan it.
 
     Args:
-        rng: Source of all randomness; the same generator state gives the same room.
-        num_points: Points of the scan, at most.
-        min_points: An object with fewer scanned points is not annotated, as nobody would recognize it.
+        rng: Generator of all random numbers; the same state gives the same room.
+        num_points: Maximum number of points of the scan.
+        min_points: Number of scanned points below which an object is not annotated.
 
     Raises:
         ValueError: ``num_points`` is below 1000.
@@ -78,7 +78,7 @@ def make_room(rng: np.random.Generator, num_points: int = 40000, min_points: int
 
 def _shell(layout: RoomLayout, rng: np.random.Generator, density: float = 1500.
            ) -> list[tuple[np.ndarray, np.ndarray, int, int]]:
-    """Floor, walls and, in one room of three, the ceiling: (points, colors, instance 0, NYU40 id)."""
+    """Sample floor, walls and, in one of three rooms, the ceiling: (points, colors, instance 0, NYU40 id) of each."""
     width, depth, height = layout.width, layout.depth, layout.height
     faces = [(width, depth, lambda u, v: (u, v, 0 * u), FLOOR_ID),
              (width, height, lambda u, v: (u, 0 * u, v), WALL_ID),
@@ -101,14 +101,14 @@ def _shell(layout: RoomLayout, rng: np.random.Generator, density: float = 1500.
 
 
 def _cameras(layout: RoomLayout, rng: np.random.Generator) -> np.ndarray:
-    """(K, 3) positions of the camera: 3 to 6 places above the furniture's middle height, away from the walls."""
+    """Draw 3 to 6 positions of the camera, (K, 3), at head height and away from the walls."""
     count = rng.integers(3, 7)
     size = np.array([layout.width, layout.depth])
     return np.column_stack([rng.uniform(0.15, 0.85, (count, 2)) * size, rng.uniform(1.4, 1.8, count)])
 
 
 def _axis_align_matrix(rng: np.random.Generator) -> np.ndarray:
-    """A turn about z by up to 60 degrees and a shift of some meters."""
+    """Draw a rotation about z by 10 to 60 degrees with a translation of some meters, (4, 4)."""
     angle = rng.uniform(np.radians(10), np.radians(60)) * rng.choice([-1, 1])
     matrix = np.eye(4)
     matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -117,6 +117,6 @@ def _axis_align_matrix(rng: np.random.Generator) -> np.ndarray:
 
 
 def _lit(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Colors under the light of the room, with noise."""
+    """Return colors under the light of the room, with noise."""
     light = rng.uniform(0.7, 1.1) * rng.uniform(0.93, 1.07, 3)
     return np.clip(colors * light + rng.normal(0, 6, colors.shape), 0, 255).astype(np.uint8)

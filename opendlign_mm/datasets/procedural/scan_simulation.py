@@ -1,20 +1,19 @@
-"""Simulate scans of objects and rooms: visibility, partial views, sensor noise."""
-
+"""Simulated scans of objects and rooms: visibility, partial views, sensor noise."""
 import numpy as np
 
 
 def visible_from(points: np.ndarray, camera: np.ndarray, angle: float = 0.8, tolerance: float = 0.04) -> np.ndarray:
-    """Tell which points a camera sees, by a depth buffer over all directions.
+    """Determine which points a camera sees, by a depth buffer over all directions.
 
     Args:
-        points: (N, 3) in meters, dense enough that ``angle`` has a point of every surface nearby.
-        camera: (3,) position.
+        points: Points in meters, (N, 3), so dense that a pixel has a point of each surface that it sees.
+        camera: Position, (3,).
         angle: Size of a pixel in degrees.
-        tolerance: Meters behind the nearest point of a pixel that still count as the same surface, at 1 m distance;
-            grows with distance.
+        tolerance: Distance in meters behind the nearest point of a pixel within which points count as the same surface,
+            for up to 1 m from the camera; it grows with the distance.
 
     Returns:
-        bool (N,).
+        Mask, bool (N,).
     """
     rays = points - camera
     distance = np.linalg.norm(rays, axis=1)
@@ -30,29 +29,29 @@ def visible_from(points: np.ndarray, camera: np.ndarray, angle: float = 0.8, tol
 def scan(points: np.ndarray, cameras: np.ndarray, num_points: int, rng: np.random.Generator,
          noise: float = 0.006, hole_radius: tuple[float, float] = (0.08, 0.25), num_holes: int = 12
          ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the points of a scan and disturb them.
+    """Sample the points of a scan and add noise.
 
-    Hidden surfaces are missing, near ones are dense, far ones thin, some patches are missing, and every coordinate has
-    noise.
+    Hidden surfaces and some patches are missing, near surfaces are dense, far ones sparse.
 
     Args:
-        points: (N, 3) in meters, the complete room.
-        cameras: (K, 3) positions.
-        num_points: Points of the scan, at most; fewer if fewer are visible.
-        rng: Source of all randomness.
-        noise: Meters, standard deviation of each coordinate at 2 m from the nearest camera; grows with distance.
-        hole_radius: Meters, range of radii of missing patches.
-        num_holes: Missing patches.
+        points: Points of the complete room in meters, (N, 3).
+        cameras: Positions of the camera, (K, 3).
+        num_points: Maximum number of points of the scan; there are fewer if fewer are visible.
+        rng: Generator of all random numbers.
+        noise: Standard deviation of each coordinate in meters at 2 m from the nearest camera; it grows with the
+            distance.
+        hole_radius: Range of the radii of missing patches in meters.
+        num_holes: Number of missing patches.
 
     Returns:
-        Indices int64 (M,) into ``points`` in random order, and the disturbed points float64 (M, 3).
+        Indices into ``points`` in random order, int64 (M,), and the points with noise, float64 (M, 3).
     """
     seen = np.zeros(len(points))
     nearest = np.full(len(points), np.inf)
     for camera in cameras:
         visible = visible_from(points, camera)
         distance = np.linalg.norm(points - camera, axis=1)
-        # A camera that passes nearby leaves more points, but meshing evens most of that out.
+        # A camera nearby sees more points, but meshing removes most of that difference.
         seen += visible / np.maximum(distance, 0.7)
         nearest = np.where(visible, np.minimum(nearest, distance), nearest)
     for center in points[rng.choice(len(points), num_holes)]:
@@ -65,18 +64,18 @@ def scan(points: np.ndarray, cameras: np.ndarray, num_points: int, rng: np.rando
 
 
 def scan_like_weights(points: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return weights proportional to the chance that a camera on one side of the object sees each point.
+    """Compute with what weight a camera on one side of an object sees each point.
 
-    The camera stands at a random azimuth, 10 to 40 degrees above the horizon. What faces away from it is missing, what
-    it sees at a grazing angle or from afar is thin, and one random slab is occluded in half of the scans.
+    The camera is at a random azimuth, 10 to 40 degrees above the horizon. Surfaces that face away are missing, those at
+    a grazing angle or far away are sparse, and in half of the scans a random slab is occluded.
 
     Args:
-        points: (N, 3) in meters.
-        normals: (N, 3) outward unit normals.
-        rng: Source of the random camera and slab.
+        points: Points in meters, (N, 3).
+        normals: Outward unit normals, (N, 3).
+        rng: Generator of all random numbers.
 
     Returns:
-        (N,) non-negative weights, not normalized.
+        Weights >= 0, (N,), not normalized.
     """
     azimuth, lift = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(10, 40))
     toward = np.array((np.cos(azimuth) * np.cos(lift), np.sin(azimuth) * np.cos(lift), np.sin(lift)))
@@ -94,13 +93,13 @@ def scan_like_weights(points: np.ndarray, normals: np.ndarray, rng: np.random.Ge
 
 
 def add_sensor_noise(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise of 0.2 to 1 % of the object's longest side; (N, 3) in and out."""
+    """Add Gaussian noise of 0.2 to 1 % of the longest side of an object to its points (N, 3)."""
     extent = np.ptp(points, axis=0).max()
     return points + rng.normal(size=points.shape) * extent * rng.uniform(.002, .01)
 
 
 def floor_remnant(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` points of the ground around the foot of the object, as cropping a scan by a box leaves them."""
+    """Draw ``count`` points of the floor around an object, as they remain when a scan is cropped by a box."""
     low, high = points.min(0), points.max(0)
     margin = .05 * (high - low)
     xy = rng.uniform(low[:2] - margin[:2], high[:2] + margin[:2], (count, 2))

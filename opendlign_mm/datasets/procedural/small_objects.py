@@ -1,11 +1,11 @@
-"""What stands on furniture: lamps, bottles, cups, monitors. Meters, z up, front toward +y."""
+"""Small objects: lamps, bottles, cups, monitors. Meters, z up, front toward +y."""
 import numpy as np
 
 from .assembly import Assembly, ceramic, fabric, metal, paint, shade
 
 
 def lamp(a: Assembly, rng: np.random.Generator) -> None:
-    """A shade on a pole on a foot: table lamp or floor lamp."""
+    """Add a lamp: a shade on a pole with a foot; table lamp or floor lamp."""
     h = rng.uniform(.35, .7) if rng.random() < .5 else rng.uniform(1.2, 1.8)
     pole = metal(rng) if rng.random() < .6 else paint(rng)
     foot, shade_h = rng.uniform(.16, .24) * h**.5, rng.uniform(.25, .4) * h**.6
@@ -21,7 +21,7 @@ def lamp(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def bottle(a: Assembly, rng: np.random.Generator) -> None:
-    """A body that narrows to a neck with a cap."""
+    """Add a bottle: a body that narrows to a neck with a cap."""
     h, r = rng.uniform(.2, .34), rng.uniform(.03, .055)
     glass = paint(rng)
     neck = rng.uniform(.28, .45) * r
@@ -35,7 +35,7 @@ def bottle(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def cup(a: Assembly, rng: np.random.Generator) -> None:
-    """An open vessel with a handle."""
+    """Add a cup: an open vessel with a handle."""
     h, r = rng.uniform(.07, .13), rng.uniform(.035, .055)
     foot, wall = r * rng.uniform(.6, 1), .004
     color = ceramic(rng) if rng.random() < .4 else paint(rng)
@@ -50,7 +50,7 @@ def cup(a: Assembly, rng: np.random.Generator) -> None:
 
 
 def monitor(a: Assembly, rng: np.random.Generator) -> None:
-    """A flat screen on a stand with a foot."""
+    """Add a monitor: a flat screen on a stand with a foot."""
     w = rng.uniform(.42, .85)
     h, lift = w * rng.uniform(.55, .75), rng.uniform(.1, .22)
     body = metal(rng)
