@@ -86,7 +86,7 @@ def test_clutter_covers_the_background(depth_views):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ((torch.ones(2, 8, 9), [1, 2]), r'\(N, H, H\)'), ((torch.ones(2, 8, 8), [1]), 'seeds'),
+    ((torch.ones(2, 8, 9), [1, 2]), r'\(N, H, H\)'), ((torch.ones(2, 8, 8), [1]), r'one seed each \(got 1\)'),
     ((torch.ones(1, 8, 8), [1], np.zeros((2, 2, 3))), 'colors')])
 def test_generator_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
