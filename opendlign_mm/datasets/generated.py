@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset
+from .source_files import is_error_of_machine
 from .store import PackedShape, ShapeStore
 from .stream_order import (
     Entry,
@@ -189,7 +190,7 @@ class DepthAlignDataset(IterableDataset):
             problem = (f'{self.store.shard_path(shard)} ends after {count} of {self._stored[shard]} objects; it is '
                        'truncated. Run tools/generate_images.py again.')
         except READING_ERRORS as error:
-            if self.on_unreadable == 'error':
+            if self.on_unreadable == 'error' or is_error_of_machine(error):
                 raise
             problem = str(error)
         if self.on_unreadable == 'error':
@@ -211,6 +212,8 @@ class DepthAlignDataset(IterableDataset):
             try:
                 return self._prepared(shape, entry)
             except READING_ERRORS as error:
+                if is_error_of_machine(error):
+                    raise
                 record = Unreadable(shape.sample_id, str(error))
         self._replaced.add(entry, record, total)
         shard, place = entry

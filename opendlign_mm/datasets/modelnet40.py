@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 from mmdet3d.registry import DATASETS
 
+from .array_files import h5_records
 from .shape_dataset import ShapeDataset
-from .shape_files import h5_records
 from .shape_folder import ShapeFolder
 from .source_files import read_lines, required
 

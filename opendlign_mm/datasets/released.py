@@ -10,12 +10,15 @@ from mmdet3d.registry import DATASETS
 from mmengine.logging import print_log
 from PIL import Image
 
+from .array_files import load_npy
 from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset, spoken
-from .source_files import read_json, read_lines, required
+from .source_files import is_error_of_machine, read_json, read_lines, required
 
 PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
 DEPTH_SUFFIX = '_dm.npy'
+# 4096 x 4096: a small file may announce an image that fills the memory.
+MAX_PIXELS = 2**24
 RELEASED_DATA = "the authors' released dataset (OpenDlign/OpenDlign-Datasets on Hugging Face)"
 
 
@@ -179,8 +182,10 @@ def read_depth_views(path: str | Path) -> np.ndarray:
     """
     path = required(path, 'A depth map of the dataset is missing.')
     try:
-        views = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        views = load_npy(path)
+    except Exception as error:  # NumPy raises many kinds on a damaged header
+        if is_error_of_machine(error):
+            raise
         raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
     return _unit_views(views, str(path))
 
@@ -200,11 +205,16 @@ def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
     """
     images = []
     for path in map(Path, paths):
-        required(path, 'A depth-aligned image of the dataset is missing.')
+        if not required(path, 'A depth-aligned image of the dataset is missing.').is_file():
+            raise ValueError(f'{path} is not a file')
         try:
             with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f'it has {image.width} x {image.height} pixels, and at most {MAX_PIXELS} are read')
                 images.append(np.asarray(image.convert('RGB')))
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # Pillow raises many kinds on a damaged file
+            if is_error_of_machine(error):
+                raise
             raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
         if images[-1].shape != images[0].shape:
             height, width = images[-1].shape[:2]

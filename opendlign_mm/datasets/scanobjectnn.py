@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mmdet3d.registry import DATASETS
 
+from .array_files import h5_records
 from .shape_dataset import ShapeDataset
-from .shape_files import h5_records
 from .source_files import read_lines
 
 # The h5 files hold numbers only and no file beside them has names: this is the order of the published documentation.

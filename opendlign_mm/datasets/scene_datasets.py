@@ -1,43 +1,91 @@
-"""Scenes in the formats of ScanNet and SUN RGB-D: mmdet3d's datasets with this package's options."""
+"""Scenes in the formats of ScanNet and SUN RGB-D: mmdet3d's datasets with this package's options and checks."""
 from pathlib import Path
+from typing import Any
 
-import mmengine
 from mmdet3d.datasets import ScanNetDataset, SUNRGBDDataset
 from mmdet3d.registry import DATASETS
 
+from .restricted_pickle import read_pickle
 from .scannet_classes import OV3DET_NYU40_IDS
+from .source_files import read_json
 from .unreadable import UnreadablePolicy
+
+REMEDY = ('Make rooms with `python tools/make_rooms.py --out DIR`, prepare the dataset as mmdetection3d describes, or '
+          'set data_root to where it is.')
+
+
+class SceneDataset(UnreadablePolicy):
+    """Base class, in front of a dataset of mmdet3d, that adds ``on_unreadable`` and reads info files without risk.
+
+    mmdet3d loads its info files, which are pickles, with Python's reader, which runs the code that they may hold. Here
+    they may hold arrays and plain values alone; see :mod:`opendlign_mm.datasets.restricted_pickle`.
+
+    Args:
+        args, kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; arguments of the dataset.
+
+    Raises:
+        FileNotFoundError: There is no info file; the message says how to get it.
+        ValueError: The info file is damaged, or is not one of mmdet3d's version 2; the message names it.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Return one record per scene of the info file."""
+        contents = read_info_file(self.ann_file)
+        for key, value in contents['metainfo'].items():
+            self._metainfo.setdefault(key, value)
+        records = []
+        for number, info in enumerate(contents['data_list']):
+            try:
+                records.append(self.parse_data_info(info))
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f'{self.ann_file}: scene {number} has unusable entries: {type(error).__name__} '
+                                 f'{error}. {REMEDY}') from error
+        return records
+
+
+def read_info_file(path: str | Path) -> dict[str, Any]:
+    """Read an info file of mmdet3d (version 2): a pickle or JSON file with ``metainfo`` and ``data_list``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged or has other contents; the message names it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no info file {path}. {REMEDY}')
+    contents = read_json(path, REMEDY) if Path(path).suffix == '.json' else read_pickle(path, REMEDY)
+    expected = dict(metainfo=dict, data_list=list)
+    if not isinstance(contents, dict) or not all(isinstance(contents.get(key), kind) for key, kind in expected.items()):
+        raise ValueError(f"{path} is not an info file of mmdetection3d's version 2: it must be a dict with 'metainfo' "
+                         f"and 'data_list'. {REMEDY}")
+    return contents
 
 
 @DATASETS.register_module()
-class OpenVocabScanNetDataset(UnreadablePolicy, ScanNetDataset):
+class OpenVocabScanNetDataset(SceneDataset, ScanNetDataset):
     """``ScanNetDataset`` whose classes are those that the info file is annotated with.
 
     mmdet3d's info files (version 2) may list their ``categories``; a file without that list is taken to have ScanNet's
-    18 classes. One config thus serves datasets with different classes. Missing files and unknown classes are named in
-    one error that says what to do.
+    18 classes. One config thus serves datasets with different classes.
 
     Args:
         data_root: Folder of the dataset.
         ann_file: Info file in it.
-        metainfo: ``classes`` here overrule those of the info file; boxes of other classes get the label -1, which
+        metainfo: ``classes`` here override those of the info file; boxes of other classes get the label -1, which
             ``OpenVocabIndoorMetric`` ignores.
         kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; further arguments of ``ScanNetDataset``.
 
     Raises:
         FileNotFoundError: There is no such info file.
-        ValueError: There are classes that ScanNet does not have, or none.
+        ValueError: The info file is damaged, or there are classes that ScanNet does not have, or none.
     """
 
     def __init__(self, data_root: str, ann_file: str, metainfo: dict | None = None, **kwargs) -> None:
         path = Path(data_root) / ann_file
         if not path.is_file():
-            raise FileNotFoundError(
-                f'there is no info file {path}. Make rooms with `python tools/make_rooms.py --out {data_root}`, '
-                'prepare ScanNet as mmdetection3d describes, or set data_root to where it is')
+            raise FileNotFoundError(f'there is no info file {path}. {REMEDY}')
         metainfo = dict(metainfo or {})
         if 'classes' not in metainfo:
-            categories = mmengine.load(str(path)).get('metainfo', {}).get('categories')
+            categories = read_info_file(path)['metainfo'].get('categories')
             metainfo['classes'] = tuple(categories) if categories else self.METAINFO['classes']
         unknown = sorted(set(metainfo['classes']) - set(self.METAINFO['classes']))
         if unknown or not metainfo['classes']:
@@ -52,14 +100,11 @@ class OpenVocabScanNet20Dataset(OpenVocabScanNetDataset):
 
     Arguments and errors are those of :class:`OpenVocabScanNetDataset`.
     """
+
     METAINFO = dict(ScanNetDataset.METAINFO, classes=tuple(OV3DET_NYU40_IDS),
                     valid_class_ids=tuple(OV3DET_NYU40_IDS.values()))
 
 
 @DATASETS.register_module()
-class OpenVocabSUNRGBDDataset(UnreadablePolicy, SUNRGBDDataset):
-    """``SUNRGBDDataset`` with the option ``on_unreadable``.
-
-    Args:
-        kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; further arguments of ``SUNRGBDDataset``.
-    """
+class OpenVocabSUNRGBDDataset(SceneDataset, SUNRGBDDataset):
+    """``SUNRGBDDataset`` with the option ``on_unreadable``; arguments and errors are those of :class:`SceneDataset`."""

@@ -1,13 +1,25 @@
-"""Files that a dataset consists of: found, or named in one error that says how to get them."""
+"""Files that a dataset consists of: found and read, or named in one error that says how to get them."""
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 PathLike = str | Path
 
+# What the machine lacks: the next file would fail as well, and this one can be read another time.
+_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EROFS, errno.ENOLCK}
+
+
+def is_error_of_machine(error: BaseException) -> bool:
+    """Return whether an error is about the machine, such as a full disk or too many open files, and not about a file.
+
+    Such an error must never make a sample count as unreadable.
+    """
+    return isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno in _MACHINE
+
 
 def required(path: PathLike, remedy: str) -> Path:
-    """``path``, if there is such a file or folder.
+    """Return ``path``, if there is such a file or folder.
 
     Args:
         path: A file or folder of a dataset.
@@ -21,23 +33,19 @@ def required(path: PathLike, remedy: str) -> Path:
         return path
     place = '' if path.is_absolute() else f' (in {Path.cwd()})'
     above = next(folder for folder in path.parents if folder.exists())
-    there = ', '.join(sorted(entry.name for entry in above.iterdir())[:8]) if above.is_dir() else ''
-    there = f' {above} has: {there or "nothing"}.' if above not in (Path(), Path('/')) else ''
-    raise FileNotFoundError(f'{path} does not exist{place}.{there} {remedy}')
+    content = ', '.join(sorted(entry.name for entry in above.iterdir())[:8]) if above.is_dir() else ''
+    content = f' {above} has: {content or "nothing"}.' if above not in (Path(), Path('/')) else ''
+    raise FileNotFoundError(f'{path} does not exist{place}.{content} {remedy}')
 
 
 def read_lines(path: PathLike, remedy: str) -> list[str]:
-    """Lines of a text file, without blanks at their ends and without empty ones.
+    """Return the lines of a text file, without blanks at their ends and without empty ones.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has no line, or is not text.
+        ValueError: It has no line, or is not text; the message names it.
     """
-    path = required(path, remedy)
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except UnicodeDecodeError:
-        lines = []
+    lines = [line.strip() for line in _read_text(required(path, remedy)).splitlines()]
     lines = [line for line in lines if line]
     if not lines:
         raise ValueError(f'{path} is not a text file with one entry a line. {remedy}')
@@ -45,15 +53,25 @@ def read_lines(path: PathLike, remedy: str) -> list[str]:
 
 
 def read_json(path: PathLike, remedy: str) -> Any:
-    """Contents of a JSON file.
+    """Return the contents of a JSON file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, for example cut off.
+        ValueError: It is not JSON, for example truncated; the message names it.
     """
     path = required(path, remedy)
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
         problem = str(error)
-    raise ValueError(f'{path} is not a JSON file ({problem}); it may be cut off. {remedy}')
+    raise ValueError(f'{path} is not a JSON file ({problem or "it is empty"}); it may be truncated. {remedy}')
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a file; '' of one that is not text, such as a folder or a named pipe."""
+    if not path.is_file():
+        return ''
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError:
+        return ''

@@ -15,6 +15,9 @@ import numpy as np
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from ..file_keys import readable_text
+from .source_files import is_error_of_machine
+
 OnUnreadable = Literal['error', 'skip']
 # What readers raise for a sample that cannot be used; all other errors are mistakes in code or config.
 READING_ERRORS = (OSError, ValueError, EOFError)
@@ -104,14 +107,17 @@ class UnreadablePolicy:
             try:
                 return super().prepare_data(index)
             except READING_ERRORS as error:
+                if is_error_of_machine(error):
+                    raise
                 record = record_of(self, index, error)
                 if self.test_mode or self.on_unreadable == 'error':
-                    if str(record) == str(error):
+                    if str(record) == readable_text(str(error)):
                         raise
                     raise ValueError(str(record)) from error
             self._replaced.add(index, record, len(self))
             index = int(np.random.default_rng((idx, attempt)).integers(len(self)))
             attempt += 1
+
 
 class UnreadableRecords(Dataset):
     """Another dataset, whose samples that cannot be used are given as :class:`Unreadable` instead of an error."""
@@ -132,6 +138,8 @@ class UnreadableRecords(Dataset):
         try:
             return self.dataset[index]
         except READING_ERRORS as error:
+            if is_error_of_machine(error):
+                raise
             return record_of(self.dataset, index, error)
 
 
@@ -142,7 +150,8 @@ def record_of(dataset: Dataset, index: int, error: Exception) -> Unreadable:
     except (AttributeError, KeyError, TypeError, *READING_ERRORS):
         info = {}
     name = info.get('sample_id') or info.get('lidar_path') or f'sample {index}'
-    return Unreadable(str(name), str(error) or type(error).__name__, info.get('eval_ann_info'))
+    reason = str(error) or type(error).__name__
+    return Unreadable(readable_text(str(name)), readable_text(reason), info.get('eval_ann_info'))
 
 
 def policy_of(dataset: Any) -> OnUnreadable:

@@ -90,7 +90,7 @@ def test_truncated_files(tmp_path, name, share):
     path.write_bytes(cut.rsplit(b',', 1)[0] if name == 'comma.txt' and share else cut)
     with pytest.raises(ValueError, match=f'{name} cannot be read') as error:
         points_of(path)
-    assert str(path) in str(error.value) and 'cut off' in str(error.value)
+    assert str(path) in str(error.value) and 'truncated' in str(error.value)
 
 
 def test_files_without_points(tmp_path):

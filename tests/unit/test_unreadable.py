@@ -1,4 +1,6 @@
 """Samples that cannot be read: replaced in training, skipped and counted in tests, with any number of processes."""
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +208,59 @@ def test_records_name_sample_and_reason():
     assert records[1] == Unreadable('object_1', 'object_1.ply is truncated')
     assert records.metainfo['classes'] == NAMES and len(records) == 3 and isinstance(records[0], dict)
     assert str(Unreadable('a/scene.bin', 'no points')) == 'a/scene.bin: no points'
+
+
+class RunsCode:
+    """An object whose pickle runs a command."""
+
+    def __reduce__(self):
+        return print, ('code of an info file runs', )
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    write_rooms(tmp_path / 'rooms', num_train=1, num_val=1, num_points=3000)
+    init_default_scope('mmdet3d')
+    return tmp_path / 'rooms'
+
+
+def scenes_of(root, kind='OpenVocabScanNetDataset', **options):
+    return DATASETS.build(dict(dict(type=kind, data_root=str(root), ann_file='scannet_infos_val.pkl', pipeline=[],
+                                    data_prefix=dict(pts='points'), test_mode=True, box_type_3d='Depth'), **options))
+
+
+@pytest.mark.parametrize('place', ['metainfo', 'data_list'])
+@pytest.mark.parametrize('options', [{}, dict(metainfo=dict(classes=['chair', 'table']))])
+def test_info_files_run_no_code(rooms, capsys, place, options):
+    path = rooms / 'scannet_infos_val.pkl'
+    contents = pickle.loads(path.read_bytes())
+    if place == 'metainfo':
+        contents['metainfo']['note'] = RunsCode()
+    else:
+        contents['data_list'][0]['note'] = RunsCode()
+    path.write_bytes(pickle.dumps(contents))
+    with pytest.raises(ValueError, match='scannet_infos_val.pkl cannot be read: it holds a .*print'):
+        scenes_of(rooms, **options)
+    with pytest.raises(ValueError, match='scannet_infos_val.pkl cannot be read: it holds a .*print'):
+        scenes_of(rooms, 'OpenVocabSUNRGBDDataset')
+    assert 'code of an info file runs' not in capsys.readouterr().out
+
+
+def test_damaged_info_files_are_named(rooms):
+    path = rooms / 'scannet_infos_val.pkl'
+    content = path.read_bytes()
+    for damaged in (b'', content[:len(content) // 2], content[:-1], b'no pickle', bytes(200), pickle.dumps([1, 2]),
+                    pickle.dumps(dict(metainfo={}, infos=[]))):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match='scannet_infos_val.pkl (cannot be read|is not an info file)'):
+            scenes_of(rooms)
+    contents = pickle.loads(content)
+    contents['data_list'][0]['instances'][0].pop('bbox_3d')
+    path.write_bytes(pickle.dumps(contents))
+    with pytest.raises(ValueError, match='scannet_infos_val.pkl: scene 0 has unusable entries'):
+        scenes_of(rooms)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match='scannet_infos_val.pkl.*make_rooms.py'):
+        scenes_of(rooms)
+    with pytest.raises(FileNotFoundError, match='scannet_infos_val.pkl.*make_rooms.py'):
+        scenes_of(rooms, 'OpenVocabSUNRGBDDataset')
