@@ -83,6 +83,18 @@ def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator)
     return points, mesh.visual.face_colors[face_index, :3] if has_colors else None
 
 
+def files_of_mesh(path: str | Path) -> list[Path]:
+    """Return the files that decide about the points of a shape: the file, and the buffers of a .gltf file."""
+    path = Path(path)
+    if path.suffix.lower() != '.gltf' or not path.is_file():
+        return [path]
+    try:
+        buffers = [buffer.get('uri') for buffer in _dicts(_gltf_header(path).get('buffers'))]
+    except (OSError, ValueError):
+        return [path]
+    return [path, *(path.parent / unquote(uri) for uri in buffers if isinstance(uri, str) and 'base64,' not in uri)]
+
+
 def _files_next_to(path: Path) -> Any:
     """Return a resolver that gives trimesh the regular files of the folder of ``path`` and below, and no others.
 
