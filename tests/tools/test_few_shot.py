@@ -1,92 +1,15 @@
-"""Few-shot classification: drawing, the classifier against scikit-learn, and the tool from end to end."""
+"""tools/few_shot.py from end to end: its files, its options, and objects that cannot be read."""
 import csv
 import sys
 
 import numpy as np
 import pytest
-from mmdet3d.registry import DATASETS
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 
 from helpers.broken_dataset import Broken
-from helpers.tiny_runs import tiny_config, tiny_model
+from helpers.tiny_runs import tiny_config
 from helpers.tool_modules import load_tool
-from opendlign_mm.evaluation.few_shot import (
-    FewShotResult,
-    TrainingObjects,
-    classify_draws,
-    classify_few_shot,
-    draw_shots,
-    summarize,
-)
-from opendlign_mm.evaluation.few_shot_objects import check_disjoint, extract_draws, labels_in_test_set
-from opendlign_mm.visualization.plots import draw_few_shot_plot
-
-
-def clusters(num_classes, per_class, noise, seed=0):
-    """Unit features (N, 4 views, 6) of classes around fixed centers, and their labels."""
-    generator = np.random.default_rng(seed)
-    centers = np.random.default_rng(99).normal(size=(num_classes, 6))
-    labels = np.repeat(np.arange(num_classes) * 3, per_class)  # labels with gaps, as where classes have no objects
-    features = centers[labels // 3][:, None] + noise * generator.normal(size=(len(labels), 4, 6))
-    return features / np.linalg.norm(features, axis=-1, keepdims=True), labels
-
-
-def test_draws():
-    labels = np.array([4, 7, 4, 7, 4, 4, 7, 4, 9])
-    chosen = draw_shots(labels, 2, seed=0)
-    assert labels[chosen].tolist().count(4) == 2 and labels[chosen].tolist().count(7) == 2
-    assert labels[chosen].tolist().count(9) == 1, 'a class with fewer objects gives all'
-    assert (chosen == draw_shots(labels, 2, seed=0)).all() and len(set(chosen)) == 5
-    assert set(chosen) < set(draw_shots(labels, 3, seed=0)), 'more shots add to fewer'
-    assert len({tuple(draw_shots(labels, 2, seed)) for seed in range(20)}) > 3
-    for seed in range(5):
-        without = draw_shots(labels, 2, seed, left_out=[0, 2])
-        assert not {0, 2} & set(without) and labels[without].tolist().count(4) == 2
-    with pytest.raises(ValueError, match='must be >= 1, got 0'):
-        draw_shots(labels, 0, 0)
-
-
-def test_classifier_sums_the_logits_over_views():
-    train, labels = clusters(3, 6, .8)
-    test, _ = clusters(3, 40, .8, seed=1)
-    predicted = classify_few_shot(train, labels, test, C=2.)
-    reference = LogisticRegression(C=2., max_iter=1000).fit(train.reshape(-1, 6), labels.repeat(4))
-    logits = sum(test[:, view] @ reference.coef_.T + reference.intercept_ for view in range(4))
-    assert (predicted == reference.classes_[logits.argmax(1)]).all()
-    single = reference.predict(test[:, 0])
-    assert (predicted != single).any(), 'one view alone says something else'
-
-
-def test_separable_classes_and_two_classes():
-    for num_classes in (2, 5):
-        train, labels = clusters(num_classes, 1, .05)
-        test, truth = clusters(num_classes, 10, .05, seed=1)
-        assert (classify_few_shot(train, labels, test) == truth).all()
-    with pytest.raises(ValueError, match='at least two classes'):
-        classify_few_shot(train[:1], labels[:1], test)
-
-
-def test_summary_by_hand():
-    results = [FewShotResult(2, 0, 50.), FewShotResult(1, 0, 30.), FewShotResult(2, 1, 60.), FewShotResult(4, 0, 70.)]
-    rows = summarize(results)
-    assert [row['shots'] for row in rows] == [1, 2, 4]
-    assert rows[1] == dict(shots=2, mean=55., std=pytest.approx(np.sqrt(50)), seeds=2)
-    assert rows[0]['std'] is None and rows[2]['mean'] == 70
-
-
-def blue(path):
-    picture = np.asarray(Image.open(path).convert('RGB')).astype(int)
-    return np.argwhere(np.abs(picture - [31, 119, 180]).sum(axis=2) < 20)  # tab:blue
-
-
-def test_plot_rises(tmp_path):
-    rows = [dict(shots=1, mean=20., std=3., seeds=3), dict(shots=16, mean=90., std=None, seeds=3)]
-    points = blue(draw_few_shot_plot(rows, tmp_path / 'plot.png', 50.))
-    left, right = points[points[:, 1] < np.median(points[:, 1])], points[points[:, 1] > np.median(points[:, 1])]
-    assert left[:, 0].mean() > right[:, 0].mean() + 50, 'more shots are higher up'
-    with pytest.raises(ValueError, match='nothing to draw'):
-        draw_few_shot_plot([], tmp_path / 'empty.png')
+from opendlign_mm.evaluation.few_shot import classify_few_shot
 
 
 @pytest.fixture
@@ -150,20 +73,6 @@ def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
     assert sizes == [4, 4, 12, 12]
 
 
-def test_unreadable_objects_are_replaced_also_if_all_of_a_round_are(tmp_path):
-    model = tiny_model().eval()
-    dataset = DATASETS.build(tiny_config(tmp_path, augment=False).train_dataloader.dataset)  # 3 objects of 4 classes
-    labels = np.array([dataset.get_data_info(index)['gt_label'] for index in range(12)])
-    first = draw_shots(labels, 1, 0)
-    second = draw_shots(labels, 1, 0, first)
-    drawn = extract_draws(model, Broken(dataset, set(first)), labels, [1], 1)
-    assert sorted(drawn.skipped) == first.tolist()
-    assert drawn.labels[drawn.draws[1, 0]].tolist() == labels[second].tolist()
-    of_a_class = np.flatnonzero(labels == labels[0])
-    with pytest.raises(ValueError, match=f'training objects of 1 classes can be read; the first: file {of_a_class[0]}'):
-        extract_draws(model, Broken(dataset, set(of_a_class)), labels, [1], 1)
-
-
 def test_tool_errors(run, tmp_path, capsys):
     for arguments, message in ((('--shots', '0'), '--seeds and --shots must be >= 1'),
                                (('--train', 'split=nonsense'), 'split must be one of'),
@@ -173,64 +82,6 @@ def test_tool_errors(run, tmp_path, capsys):
             run(*arguments)
         assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
-
-
-class Objects:
-    """A dataset of records alone."""
-
-    def __init__(self, classes, records):
-        self.metainfo, self.records = dict(classes=classes), records
-
-    def __len__(self):
-        return len(self.records)
-
-    def get_data_info(self, index):
-        return self.records[index]
-
-
-def labeled(*classes):
-    return Objects(classes, [dict(gt_label=label) for label in (0, 1, 2, 1)])
-
-
-def test_labels_are_matched_by_the_names_of_the_classes():
-    test = labeled('chair', 'night_stand', 'lamp')
-    assert labels_in_test_set(labeled('chair', 'night_stand', 'lamp'), test).tolist() == [0, 1, 2, 1]
-    assert labels_in_test_set(labeled('night stand', 'lamp', 'chair'), test).tolist() == [1, 2, 0, 2]
-    with pytest.raises(ValueError, match='only the training set has bed; only the dataset has lamp.*--train split='):
-        labels_in_test_set(labeled('chair', 'night_stand', 'bed'), test)
-    with pytest.raises(ValueError, match='Objects.* has objects without a class'):
-        labels_in_test_set(Objects((), [dict(sample_id='a')]), test)
-
-
-def test_one_object_in_both_sets_is_refused(tmp_path):
-    (tmp_path / 'link').symlink_to(tmp_path)
-    test = Objects((), [dict(sample_id='t/1', points_path=str(tmp_path / 'a.npy')),
-                        dict(sample_id='t/2', points_path=str(tmp_path / 'b.h5'), points_index=3),
-                        dict(sample_id='t/3', shape_seed=(2, 0, 5))])
-
-    def train(**record):
-        check_disjoint(Objects((), [dict(sample_id='first'), dict(dict(sample_id='second'), **record)]), test)
-
-    train()
-    train(points_path=str(tmp_path / 'b.h5'), points_index=4)
-    train(points_path=str(tmp_path / 'c.npy'), shape_seed=(1, 0, 5))
-    for record in (dict(points_path=str(tmp_path / 'link/a.npy')), dict(shape_seed=(2, 0, 5)),
-                   dict(points_path=str(tmp_path / 'b.h5'), points_index=3)):
-        with pytest.raises(ValueError, match='1 of 2 training objects are test objects, too: second.*--holdout'):
-            train(**record)
-    with pytest.raises(ValueError, match='test objects, too: t/2'):
-        train(sample_id='t/2')
-
-
-def test_held_out_draws_are_not_tested():
-    # One feature for each object, and labels that no rule predicts: only an object itself tells its label.
-    features, labels = np.eye(12)[:, None], np.array([0, 1] * 6)
-    draws = {(3, 0): np.arange(6), (5, 0): np.arange(2, 12)}
-    same = classify_draws(TrainingObjects(features, labels, draws, {}), features, labels, 1e6)
-    assert [result.top1 for result in same] == [pytest.approx(75), pytest.approx(100 * 11 / 12)]
-    held = classify_draws(TrainingObjects(features, labels, draws, {}, held_out=True), features, labels, 1e6)
-    # Without a feature in common all objects get one and the same class, of which half is right.
-    assert [(result.shots, result.top1) for result in held] == [(3, 50.), (5, 50.)]
 
 
 def test_tool_refuses_test_objects_for_training(run, tmp_path, capsys):
