@@ -12,6 +12,7 @@ import argparse
 
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
 from opendlign_mm.apis import init_model
@@ -47,12 +48,14 @@ def main() -> None:
         # A figure needs one label per box and no overlapping boxes, although average precision rewards both.
         cfg.model.setdefault('bbox_head', dict(type='OpenVocabBBoxHead')).update(
             labels_per_box=1, class_agnostic_nms=True)
-        detector = init_model(cfg, args.checkpoint, args.device)
+        # Imports mmdet3d's structures, which takes 11 seconds: not for --help.
         from mmdet3d.registry import DATASETS
 
         from opendlign_mm.apis.detect_scene import detect_scene
         from opendlign_mm.visualization.scene_page import draw_scene
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)  # missing files are told before a CLIP is loaded
+        detector = init_model(cfg, args.checkpoint, args.device)
         for index in tqdm(range(min(args.num_scenes, len(dataset))), desc='scenes'):
             batch = detector.data_preprocessor(pseudo_collate([dataset[index]]))
             scene = detect_scene(detector, batch, dataset.metainfo['classes'], args.max_boxes, args.num_classes)

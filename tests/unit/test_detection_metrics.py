@@ -6,6 +6,8 @@ from mmdet3d.registry import METRICS
 from mmdet3d.structures import DepthInstance3DBoxes
 from mmengine.registry import init_default_scope
 
+import opendlign_mm.evaluation.box_metrics  # noqa: F401
+
 CLASSES = ('chair', 'table', 'sofa')
 TRUTH = [[0., 0, 0, 1, 1, 1], [3, 0, 0, 1, 1, 1], [6, 0, 0, 1, 1, 1]]
 
@@ -77,3 +79,129 @@ def test_what_is_needed_is_named(name):
         evaluate(name, [dict(pred_instances_3d={})])
     with pytest.raises(ValueError, match='topk'):
         METRICS.build(dict(type='BoxClassificationAccuracy', topk=()))
+
+
+# Boxes of 1 m: half and a quarter of a box have exactly these IoUs, which no float rounds.
+CUBE, HALF, QUARTER = [0., 0, 0, 1, 1, 1], [0., 0, 0, 1, 1, .5], [0., 0, 0, 1, 1, .25]
+
+
+@pytest.mark.parametrize('part, below', [(HALF, .49), (QUARTER, .24)])
+def test_an_iou_equal_to_the_threshold_does_not_count(part, below):
+    threshold = part[5]
+    one = scene([part], [1.], [[1., 0, 0]], truth=[CUBE], labels=(0, ))
+    for thresholds, expected in (((threshold, ), 0), ((below, ), 1)):
+        name = f'{thresholds[0]:.2f}'
+        assert evaluate('ProposalRecall', [one], iou_thr=thresholds)[f'proposals/recall_{name}'] == expected
+        assert evaluate('BoxClassificationAccuracy', [one], iou_thr=thresholds)[f'recognition/found_{name}'] == expected
+        assert evaluate('ClassAgnosticAP', [one], iou_thr=thresholds)[f'class_agnostic/AP_{name}'] == expected
+
+
+def test_recall_of_the_best_proposals_by_objectness():
+    # Best first: TRUTH[1], nothing, TRUTH[0]; TRUTH[2] is found by none.
+    proposed = [TRUTH[0], TRUTH[1], [20., 0, 0, 1, 1, 1]]
+    one = scene(proposed, [.1, .9, .5], [[1., 0, 0]] * 3)
+    other = scene([], [], [], truth=[CUBE], labels=(0, ))
+    one['num_dropped_proposals'] = 4
+    results = evaluate('ProposalRecall', [one, other], max_proposals=(1, 2, 3), iou_thr=(0., .5))
+    assert [results[f'proposals/recall_0.50@{count}'] for count in (1, 2, 3)] == [.25, .25, .5]
+    assert results['proposals/recall_0.00'] == results['proposals/recall_0.50'] == .5
+    assert results['proposals/per_scene'] == 1.5
+    assert results['proposals/dropped_per_scene'] == 4, 'the mean over the scenes that count them'
+    assert 'proposals/dropped_per_scene' not in evaluate('ProposalRecall', [other])
+
+
+def test_equal_objectness_keeps_the_order_of_the_proposals():
+    one = scene([TRUTH[0], TRUTH[1]], [.5, .5], [[1., 0, 0]] * 2)
+    results = evaluate('ProposalRecall', [one], max_proposals=(1, ))
+    assert results['proposals/recall_0.50@1'] == pytest.approx(1 / 3)
+
+
+def test_a_class_as_probable_as_the_true_one_is_no_mistake():
+    one = scene(TRUTH[:2], [1.] * 2, [[.5, .5, 0], [.5, .4, .1]], truth=TRUTH[:2], labels=(1, 1))
+    results = evaluate('BoxClassificationAccuracy', [one], topk=(1, 2, 3), iou_thr=(.25, ))
+    assert [results[f'recognition/top{k}_0.25'] for k in (1, 2, 3)] == [.5, 1., 1.]
+
+
+def test_an_object_takes_the_proposal_that_overlaps_it_most():
+    proposed = [QUARTER, HALF, [0., 0, .5, 1, 1, .4]]
+    one = scene(proposed, [1., .1, 1.], [[1., 0, 0], [0, 1, 0], [1, 0, 0]], truth=[CUBE], labels=(1, ))
+    results = evaluate('BoxClassificationAccuracy', [one], iou_thr=(.45, ), topk=(1, ))
+    assert results == {'recognition/found_0.45': 1, 'recognition/top1_0.45': 1.}
+
+
+def tables(monkeypatch):
+    """What metrics print, as rows of cells."""
+    rows = []
+
+    def keep(text, **_):
+        rows.extend([cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines() if '|' in line)
+
+    monkeypatch.setattr('opendlign_mm.evaluation.box_metrics.print_log', keep)
+    return rows
+
+
+def test_table_of_the_classes_found(monkeypatch):
+    rows = tables(monkeypatch)
+    # A chair that is right, a chair that is wrong, a sofa that is not found; the sofa's class is right.
+    proposed, probabilities = [TRUTH[0], TRUTH[1], shifted(TRUTH[2], .9)], [[1., 0, 0], [.1, .9, 0], [0, 0, 1]]
+    evaluate('BoxClassificationAccuracy', [scene(proposed, [1.] * 3, probabilities, labels=(0, 0, 2))], topk=(1, 2))
+    assert rows == [['class', 'top-1, IoU 0.25', 'top-2, IoU 0.25', 'top-1, IoU 0.50', 'top-2, IoU 0.50'],
+                    ['chair', '1 of 2', '2 of 2', '1 of 2', '2 of 2'], ['sofa', '0 of 0', '0 of 0', '0 of 0', '0 of 0'],
+                    ['all', '1 of 2', '2 of 2', '1 of 2', '2 of 2']]
+
+
+def test_labels_without_names_are_numbers_in_the_table(monkeypatch):
+    rows = tables(monkeypatch)
+    init_default_scope('mmdet3d')
+    metric = METRICS.build(dict(type='BoxClassificationAccuracy'))
+    metric.dataset_meta = {}
+    metric.process({}, [scene(TRUTH, [1.] * 3, [[1., 0, 0]] * 3)])
+    metric.evaluate(1)
+    assert [row[0] for row in rows] == ['class', '0', '1', '2', 'all']
+
+
+def test_table_of_the_recall(monkeypatch):
+    rows = tables(monkeypatch)
+    evaluate('ProposalRecall', [scene(TRUTH[:2], [.9, .8], [[1., 0, 0]] * 2)], max_proposals=(1, ))
+    assert rows == [['proposals', 'recall_0.25', 'recall_0.50'], ['1', '0.3333', '0.3333'],
+                    ['all', '0.6667', '0.6667']]
+
+
+@pytest.mark.parametrize('options', [dict(iou_thr=(1., )), dict(iou_thr=(-.1, )), dict(iou_thr=(.5, 1.2))])
+@pytest.mark.parametrize('name', ['ProposalRecall', 'BoxClassificationAccuracy'])
+def test_thresholds_out_of_range_are_refused(name, options):
+    with pytest.raises(ValueError, match=r'iou_thr must lie in \[0, 1\)'):
+        METRICS.build(dict(type=name, **options))
+
+
+def test_numbers_below_one_are_refused():
+    for options in (dict(type='ProposalRecall', max_proposals=(5, 0)),
+                    dict(type='BoxClassificationAccuracy', topk=(0, 5))):
+        with pytest.raises(ValueError, match='>= 1'):
+            METRICS.build(options)
+    METRICS.build(dict(type='ProposalRecall', max_proposals=(1, ), iou_thr=(0., .99)))
+    METRICS.build(dict(type='BoxClassificationAccuracy', topk=(1, ), iou_thr=(0., .99)))
+
+
+@pytest.mark.parametrize('name, result', [('ProposalRecall', 'mine/recall_0.25'), ('ClassAgnosticAP', 'mine/AP_0.25'),
+                                          ('BoxClassificationAccuracy', 'mine/top1_0.25')])
+def test_other_field_and_other_prefix(name, result):
+    one = scene(TRUTH, [1.] * 3, np.eye(3, dtype=np.float32).tolist())
+    one['others'] = one.pop('proposals_3d')
+    assert evaluate(name, [one], key='others', prefix='mine')[result] == pytest.approx(1)
+    for missing in ('others', 'eval_ann_info'):
+        with pytest.raises(ValueError, match="'others'.*'eval_ann_info'"):
+            evaluate(name, [{key: value for key, value in one.items() if key != missing}], key='others')
+    with pytest.raises(ValueError, match="'others'.*'eval_ann_info'"):
+        evaluate(name, [dict(one, eval_ann_info=None)], key='others')
+
+
+def test_class_agnostic_precision_leaves_the_classes_of_the_dataset():
+    init_default_scope('mmdet3d')
+    metric = METRICS.build(dict(type='ClassAgnosticAP', iou_thr=(.1, .3)))
+    metric.dataset_meta = meta = dict(classes=CLASSES, box_type_3d='Depth')
+    metric.process({}, [scene(TRUTH, [1.] * 3, [[1., 0, 0]] * 3)])
+    assert metric.evaluate(1) == pytest.approx({'class_agnostic/AP_0.10': 1, 'class_agnostic/AP_0.30': 1})
+    assert metric.dataset_meta is meta
+    metric.process({}, [scene(TRUTH, [1.] * 3, [[1., 0, 0]] * 3, truth=[], labels=())])
+    assert metric.evaluate(1) == {'class_agnostic/AP_0.10': 0., 'class_agnostic/AP_0.30': 0.}

@@ -1,6 +1,7 @@
 """Few-shot classification: draws, the classifier against scikit-learn, labels by name, and objects of one set only."""
 import numpy as np
 import pytest
+import torch
 from mmdet3d.registry import DATASETS
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -15,7 +16,15 @@ from opendlign_mm.evaluation.few_shot import (
     draw_shots,
     summarize,
 )
-from opendlign_mm.evaluation.few_shot_objects import check_disjoint, extract_draws, labels_in_test_set
+from opendlign_mm.evaluation.few_shot_objects import (
+    check_disjoint,
+    draws_of_test_set,
+    extract_draws,
+    labels_in_test_set,
+    training_set,
+    view_features,
+    zero_shot_accuracy,
+)
 from opendlign_mm.visualization.plots import draw_few_shot_plot
 
 
@@ -155,3 +164,78 @@ def test_held_out_draws_are_not_tested():
     held = classify_draws(TrainingObjects(features, labels, draws, {}, held_out=True), features, labels, 1e6)
     # Without a feature in common all objects get one and the same class, of which half is right.
     assert [(result.shots, result.top1) for result in held] == [(3, 50.), (5, 50.)]
+
+
+def test_zero_shot_accuracy_by_hand():
+    model = tiny_model().eval()
+    names = ['lamp', 'chair', 'table', 'bottle']
+    with torch.no_grad():
+        model.set_vocabulary(names)
+        texts = model.class_features()[:, None].expand(-1, 2, -1).numpy()  # objects that look like the names
+    model.set_vocabulary(names[::-1])  # of another dataset
+    extracted = dict(features=dict(pretrained=texts, tuned=texts), labels=np.array([0, 1, 2, 0]))
+    assert zero_shot_accuracy(model, extracted, names) == 75
+
+
+def test_views_come_from_the_branches_of_zero_shot_classification():
+    model = tiny_model().eval()
+    features = dict(pretrained=np.zeros((3, 4, 5), np.float32), tuned=np.ones((3, 4, 5), np.float32))
+    assert view_features(model, dict(features=features))[0, :, 0].tolist() == [0, 0, 1, 1]
+    model.zero_shot_head.branches = 'tuned'
+    assert view_features(model, dict(features=features)).min() == 1
+
+
+def test_training_set_of_a_config(tmp_path):
+    config = tiny_config(tmp_path)
+    kinds = [type(transform).__name__ for transform in training_set(config).pipeline.transforms]
+    assert kinds == ['LoadBuiltInShape', 'ProjectPointsToDepth', 'PackShapeInputs'], 'that of the test set'
+    assert training_set(config).split == 'train'
+    changed = training_set(config, dict(split='val', num_per_category=5))
+    assert changed.split == 'val' and len(changed) == 20 and config.test_dataloader.dataset.split == 'test'
+    config.train_dataloader = None
+    assert training_set(config, dict(split='val')).split == 'val'
+    with pytest.raises(ValueError, match='has no train_dataloader; give .* with --train, e.g. --train split=train'):
+        training_set(config)
+
+
+def test_draws_among_the_test_objects():
+    model = tiny_model().eval()
+    features = np.arange(7, dtype=np.float32)[:, None, None] * np.ones((1, 2, 5), np.float32)
+    tested = dict(features=dict(pretrained=features, tuned=features), labels=np.array([4, 4, 4, 9, 9, 9, 9]))
+    drawn = draws_of_test_set(model, tested, [2, 1], 3)
+    assert list(drawn.draws) == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)] and drawn.held_out
+    for (shots, _), rows in drawn.draws.items():
+        assert drawn.labels[rows].tolist() == [4] * shots + [9] * shots
+    assert (drawn.features[:, 0, 0] == np.arange(7)).all()
+    with pytest.raises(ValueError, match='some class has only 3 test objects: of 3 shots .* at most 2'):
+        draws_of_test_set(model, tested, [1, 3], 1)
+
+
+def test_a_class_with_fewer_objects_than_shots_gives_all(tmp_path, capsys):
+    model = tiny_model().eval()
+    dataset = training_set(tiny_config(tmp_path))  # 3 objects of each of 4 classes
+    labels = np.array([dataset.get_data_info(index)['gt_label'] for index in range(12)])
+    drawn = extract_draws(model, dataset, labels, [3], 2)
+    assert capsys.readouterr().out == '' and drawn.features.shape[0] == 12 and not drawn.held_out
+    whole = extract_draws(model, dataset, labels, [4, 2], 1)
+    assert 'some classes have only 3 training objects; they give these where more' in capsys.readouterr().out
+    assert sorted(whole.draws[4, 0]) == list(range(12)) and len(whole.draws[2, 0]) == 8
+    # Rows of the features belong to the labels: those of one object are the same in all draws.
+    alone = extract_draws(model, dataset, labels, [1], 1)
+    chosen = draw_shots(labels, 1, 0)
+    assert alone.labels.tolist() == labels[chosen].tolist()
+    np.testing.assert_allclose(alone.features[alone.draws[1, 0]],
+                               extract_draws(model, dataset, labels, [3], 1).features[chosen], atol=1e-5)
+
+
+def test_progress_is_titled_and_readers_get_their_options(tmp_path, monkeypatch):
+    given = []
+
+    def extract(model, dataset, indices, **options):
+        given.append(options)
+        return dict(features=dict(pretrained=np.zeros((len(indices), 2, 3), np.float32),
+                                  tuned=np.zeros((len(indices), 2, 3), np.float32)), indices=np.array(indices))
+
+    monkeypatch.setattr('opendlign_mm.evaluation.few_shot_objects.extract_features', extract)
+    extract_draws(tiny_model(), None, np.array([0, 1, 1]), [1], 1, batch_size=7, num_workers=2)
+    assert given == [dict(skipped={}, title='training objects', allow_none=True, batch_size=7, num_workers=2)]

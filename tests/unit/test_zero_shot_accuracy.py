@@ -67,5 +67,30 @@ def test_errors():
         evaluate([sample(1, [.5, float('nan')])])
     with pytest.raises(ValueError, match='sample s has no gt_label'):
         evaluate([ShapeDataSample(metainfo=dict(sample_id='s')).set_pred_scores(torch.ones(2))])
-    with pytest.raises(ValueError, match='topk must be numbers >= 1'):
-        ZeroShotAccuracy(topk=(0, ))
+    for topk in ((0, ), (), (3, 0)):
+        with pytest.raises(ValueError, match='topk must be numbers >= 1'):
+            ZeroShotAccuracy(topk=topk)
+    with pytest.raises(ValueError, match='num_confused_pairs must be >= 0, got -1'):
+        ZeroShotAccuracy(num_confused_pairs=-1)
+    with pytest.raises(ValueError, match='there are no samples to evaluate'):
+        ZeroShotAccuracy().compute_metrics([])
+    with pytest.raises(ValueError, match='pred_scores_pretrained of sample s are not finite'):
+        evaluate([sample(1, [.5, .2], [float('inf'), 0])])
+
+
+def test_one_k_may_be_a_number_and_names_may_be_absent(monkeypatch):
+    lines = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', lines.append)
+    metrics = evaluate([sample(0, [.9, .1]), sample(1, [.6, .4])], topk=2)
+    assert [name for name in metrics if 'top' in name] == ['zero_shot/top2'] and metrics['zero_shot/top2'] == 100
+    rows = [row.strip('|').split('|')[0].strip() for row in '\n'.join(lines).splitlines() if row.startswith('|')]
+    assert rows == ['class', '0', '1', 'class', '1'], 'the table of classes, then the confused pairs'
+
+
+def test_the_frozen_model_counts_only_if_all_samples_have_it():
+    metrics = evaluate([sample(0, [.9, .1], [.1, .9]), sample(1, [.1, .9])])
+    assert 'zero_shot/top1_frozen' not in metrics
+
+
+def test_another_prefix():
+    assert evaluate([sample(0, [.9, .1])], prefix='mine')['mine/top1'] == 100
