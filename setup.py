@@ -20,8 +20,8 @@ setup(
     # Upper bounds follow the last releases of the OpenMMLab packages: mmdet3d 1.4 asserts mmcv < 2.2, and
     # nuscenes-devkit (a requirement of mmdet3d) needs numpy < 2, which in turn bounds OpenCV.
     install_requires=[
-        'torch>=2.4',
-        'torchvision>=0.19',
+        'torch>=2.6',
+        'torchvision>=0.21',
         'numpy>=1.24,<2',
         'numba>=0.59',
         'opencv-python<4.11',
@@ -29,7 +29,7 @@ setup(
         'mmcv>=2.0.0rc4,<2.2',
         'mmdet>=3.0.0,<3.4',
         'mmdet3d>=1.4,<1.5',
-        'open_clip_torch>=2.30',
+        'open_clip_torch>=2.32,<4',
         'safetensors>=0.4',
         'scipy>=1.10',
         'scikit-learn>=1.3',

@@ -10,12 +10,14 @@ from ..box_ops.nms import multiclass_nms_3d
 
 @MODELS.register_module()
 class OpenVocabBBoxHead(BaseModule):
-    """Head that turns cosines with the classes into probabilities, scores boxes and suppresses duplicates.
+    """Head that turns logits of the classes into probabilities, scores boxes and suppresses duplicates.
 
     The score of a box for a class is ``objectness ** objectness_power * probability ** probability_power``.
 
     Args:
-        temperature: Temperature of the softmax over classes, by which cosines are divided, > 0; 0.01 is that of CLIP.
+        temperature: Temperature of the softmax over classes, > 0. 0.01 is that of CLIP for cosines, which the logits of
+            the zero-shot head are, or differ from by little more than a constant. Use 1 where that head itself has
+            ``logit_scale='clip'``.
         objectness_power: Exponent of the objectness, >= 0; 0 ignores the objectness.
         probability_power: Exponent of the class probability, >= 0.
         labels_per_box: Number of detections per box, one for each of its most probable classes. None gives one for
@@ -54,16 +56,16 @@ class OpenVocabBBoxHead(BaseModule):
         self.nms_threshold, self.class_agnostic_nms = nms_threshold, class_agnostic_nms
         self.max_detections = max_detections
 
-    def probabilities(self, mean_cosines: Tensor) -> Tensor:
-        """Compute class probabilities: the softmax over classes of the cosines divided by the temperature.
+    def probabilities(self, class_logits: Tensor) -> Tensor:
+        """Compute class probabilities: the softmax over classes of the logits divided by the temperature.
 
         Args:
-            mean_cosines: Float (K, C), means over views as :meth:`ZeroShotHead.mean_cosines` gives them.
+            class_logits: Float (K, C), as :meth:`ZeroShotHead.class_logits` returns them.
 
         Returns:
             Float32 (K, C), each row sums to 1.
         """
-        return (mean_cosines.float() / self.temperature).softmax(dim=-1)
+        return (class_logits.float() / self.temperature).softmax(dim=-1)
 
     def predict(self, proposals: InstanceData, probabilities: Tensor) -> InstanceData:
         """Turn the proposals of one scene into detections.

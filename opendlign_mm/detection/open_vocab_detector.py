@@ -145,7 +145,7 @@ class OpenVocabDetector3D(Base3DDetector):
 
     def class_probabilities(self, depth_views: Tensor) -> Tensor:
         """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share."""
-        probabilities = self.bbox_head.probabilities(self.classifier.mean_cosines(depth_views))
+        probabilities = self.bbox_head.probabilities(self.classifier.class_logits(depth_views))
         return probabilities[:, :len(self.class_names)]
 
     def _forward(self,

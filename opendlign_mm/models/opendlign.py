@@ -204,18 +204,19 @@ class OpenDlign(BaseModel):
         return self._scores(self._features_for_scores(_checked_views(dict(views=views))['views']))
 
     @torch.no_grad()
-    def mean_cosines(self, views: torch.Tensor) -> torch.Tensor:
-        """Compare objects with the classes by :meth:`ZeroShotHead.mean_cosines`.
+    def class_logits(self, views: torch.Tensor) -> torch.Tensor:
+        """Compute logits of the classes by :meth:`ZeroShotHead.class_logits`.
 
         Args:
             views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
 
         Returns:
-            Float32 (B, C) in [-1, 1].
+            Float32 (B, C).
         """
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
         features = self._features_for_scores(_checked_views(dict(views=views))['views'])
-        return head.mean_cosines(self.class_features(), **features)
+        return head.class_logits(self.class_features(), **features,
+                                 clip_logit_scale=self.backbone.logit_scale.float().exp())
 
     def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
         """Encode checked views by the branches that the head scores with and those in ``also``, in one pass."""

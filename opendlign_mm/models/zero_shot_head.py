@@ -1,4 +1,5 @@
 """Zero-shot head: class scores of objects from their view features and class features (OpenDlign, section 3.3)."""
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -138,27 +139,6 @@ class ZeroShotHead(BaseModule):
             classes = F.normalize(class_features.to(views.device).float(), dim=-1)
             return F.normalize(views.float(), dim=-1) @ classes.t()
 
-    def mean_cosines(self,
-                     class_features: torch.Tensor,
-                     pretrained: torch.Tensor | None = None,
-                     tuned: torch.Tensor | None = None,
-                     branches: ViewBranches | None = None) -> torch.Tensor:
-        """Compute the mean over views of the cosines with each class, whatever the ``aggregation`` of the head.
-
-        Unlike the scores, they are comparable between numbers of views; their softmax with a temperature gives class
-        probabilities.
-
-        Args:
-            class_features: Float (C, D).
-            pretrained: View features (B, V, D) of the pretrained branch, where it is used.
-            tuned: View features (B, V, D) of the tuned branch, where it is used.
-            branches: Replacement of the head's ``branches``.
-
-        Returns:
-            Float32 (B, C) in [-1, 1].
-        """
-        return self.view_cosines(class_features, pretrained, tuned, branches).mean(dim=1)
-
     def scores(self,
                class_features: torch.Tensor,
                pretrained: torch.Tensor | None = None,
@@ -185,6 +165,32 @@ class ZeroShotHead(BaseModule):
             return cosines.sum(dim=1)
         with full_precision(cosines):
             return (self._factor(clip_logit_scale) * cosines).softmax(dim=-1).sum(dim=1)
+
+    def class_logits(self,
+                     class_features: torch.Tensor,
+                     pretrained: torch.Tensor | None = None,
+                     tuned: torch.Tensor | None = None,
+                     clip_logit_scale: torch.Tensor | float | None = None) -> torch.Tensor:
+        """Compute logits of the classes, whose softmax with a temperature gives class probabilities.
+
+        With ``aggregation='sum'`` they are the mean over views of the cosines; with ``'softmax_sum'`` the logarithm of
+        the mean over views of the softmax over classes. Unlike scores they do not depend on the number of views.
+
+        Args:
+            class_features: Float (C, D).
+            pretrained: View features (B, V, D) of the pretrained branch, where it is used.
+            tuned: View features (B, V, D) of the tuned branch, where it is used.
+            clip_logit_scale: CLIP's factor exp(s), for ``logit_scale='clip'``.
+
+        Returns:
+            Float32 (B, C).
+        """
+        cosines = self.view_cosines(class_features, pretrained, tuned)
+        if self.aggregation == 'sum':
+            return cosines.mean(dim=1)
+        with full_precision(cosines):
+            logarithms = (self._factor(clip_logit_scale) * cosines).log_softmax(dim=-1)
+            return logarithms.logsumexp(dim=1) - math.log(cosines.shape[1])
 
     def _factor(self, clip_logit_scale: torch.Tensor | float | None) -> float:
         if self.logit_scale is None:

@@ -42,26 +42,25 @@ class FixedProposals(torch.nn.Module):
 
 # --- head -----------------------------------------------------------------------------------------------------------
 
-def test_probabilities_are_the_softmax_of_mean_cosines():
+def test_probabilities_are_the_softmax_of_logits():
     head = OpenVocabBBoxHead(temperature=0.01)
     cosines = torch.tensor([[0.02, 0.01, 0.01], [-0.01, 0., 0.01]])
     # exp(2), exp(1), exp(1) and exp(-1), exp(0), exp(1) over their sums
     expected = torch.tensor([[0.57612, 0.21194, 0.21194], [0.09003, 0.24473, 0.66524]])
     torch.testing.assert_close(head.probabilities(cosines), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(head.probabilities(cosines - 3), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize('aggregation', ['softmax_sum', 'sum'])
-def test_class_probabilities_do_not_depend_on_the_aggregation_of_scores(aggregation):
+@pytest.mark.parametrize('aggregation, logit_scale', [('softmax_sum', None), ('softmax_sum', 'clip'), ('sum', None)])
+def test_class_probabilities_follow_the_aggregation_of_scores(aggregation, logit_scale):
     detector = tiny_detector('GroundTruthProposals')
-    detector.classifier.zero_shot_head.aggregation = aggregation
+    model, temperature = detector.classifier, detector.bbox_head.temperature
+    model.zero_shot_head.aggregation, model.zero_shot_head.logit_scale = aggregation, logit_scale
     views = torch.rand(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
-    both, classes = detector.extract_feat(views), detector.classifier.class_features()
-    cosines = torch.cat([both['pretrained'][:, :2], both['tuned'][:, 2:]], dim=1) @ classes.T
-    expected = (cosines.mean(dim=1) / detector.bbox_head.temperature).softmax(dim=1)
-    torch.testing.assert_close(detector.class_probabilities(views), expected.detach(), atol=1e-5, rtol=0)
-    # As cosines differ little between views, the softmax of log(mean over views of softmax(cosines)) is the same.
-    undone = cosines.softmax(dim=-1).mean(dim=1).log()
-    torch.testing.assert_close((undone / detector.bbox_head.temperature).softmax(dim=1), expected, atol=1e-2, rtol=0)
+    mean_scores = model.zero_shot(views).double() / 4
+    logits = mean_scores if aggregation == 'sum' else mean_scores.log()
+    expected = (logits / temperature).softmax(dim=1).float()
+    torch.testing.assert_close(detector.class_probabilities(views), expected, atol=1e-4, rtol=0)
 
 
 def test_head_scores_labels_and_suppression():

@@ -92,7 +92,7 @@ def test_views_of_other_types_are_scaled_and_cast(model, device):
 
 @pytest.mark.parametrize('call', [
     lambda model, views: model.encode_views(views, 'tuned'), lambda model, views: model.zero_shot(views),
-    lambda model, views: model.mean_cosines(views), lambda model, views: model.embed_shapes(views),
+    lambda model, views: model.class_logits(views), lambda model, views: model.embed_shapes(views),
     lambda model, views: model(dict(depth_views=views), mode='predict'),
     lambda model, views: model(dict(depth_views=views)),
     lambda model, views: model(dict(depth_views=views, image_features=torch.rand(3, 4, 48)), mode='loss'),

@@ -67,6 +67,32 @@ def test_sum_of_cosines(views):
     torch.testing.assert_close(model.scores(classes, tuned=7 * views[1]), model.scores(classes, tuned=views[1]))
 
 
+def test_class_logits_do_not_depend_on_the_number_of_views(views):
+    pretrained, tuned = (features[:, :4] for features in views)
+    for options in (dict(), dict(logit_scale=30.), dict(logit_scale='clip'), dict(aggregation='sum')):
+        model = head(**options)
+        classes = model.vocabulary_features(TextEncoder())
+        logits = model.class_logits(classes, pretrained, tuned, clip_logit_scale=torch.tensor(100.))
+        mean_scores = model.scores(classes, pretrained, tuned, clip_logit_scale=torch.tensor(100.)) / 4
+        if model.aggregation == 'softmax_sum':
+            mean_scores = mean_scores.log()
+        torch.testing.assert_close(logits, mean_scores, atol=1e-4, rtol=1e-4)
+        # The same views twice
+        doubled = (features.repeat_interleave(2, dim=1) for features in (pretrained, tuned))
+        torch.testing.assert_close(model.class_logits(classes, *doubled, clip_logit_scale=100.), logits)
+
+
+def test_class_logits_of_known_cosines():
+    views = torch.tensor([[[1., 0.], [0., 1.]]])
+    classes = torch.tensor([[1., 0.], [0.6, 0.8]])
+    # Cosines: 1 and 0.6 in the first view, 0 and 0.8 in the second.
+    logits = head(aggregation='sum', branches='tuned').class_logits(classes, tuned=views)
+    torch.testing.assert_close(logits, torch.tensor([[0.5, 0.7]]))
+    # Softmax of the views: 0.598688, 0.401312 and 0.310026, 0.689974
+    logits = head(branches='tuned').class_logits(classes, tuned=views)
+    torch.testing.assert_close(logits.exp(), torch.tensor([[0.454357, 0.545643]]), atol=1e-5, rtol=0)
+
+
 def test_autocast_does_not_round_the_scores(views, device):
     model = head(logit_scale=100.)
     classes = model.vocabulary_features(TextEncoder())
