@@ -49,9 +49,9 @@ def _numpy_names() -> list[tuple[Callable, str]]:
 
 def allow_checkpoint_contents() -> None:
     """Let ``torch.load`` read what mmengine's Runner writes into a checkpoint, without lifting its restriction."""
-    # torch < 2.6 does not restrict torch.load by default and does not know names given as tuples.
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
-        return
+        raise ImportError(f'opendlign_mm needs PyTorch 2.6 or newer, found {torch.__version__}: older ones run code '
+                          'in a checkpoint that mmengine loads')
     allowed: list[Callable | tuple[Callable, str]] = [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype]
     allowed += _numpy_names()
     allowed += [(_method_in_checkpoint, 'builtins.getattr'), (bytes, 'builtins.bytes')]

@@ -48,6 +48,10 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
     cfg.launcher = args.launcher or detected_launcher()
+    if cfg.launcher != 'none':
+        defaults = dict(type='DistributedWhereTrained', broadcast_buffers=False,
+                        find_unused_parameters=cfg.get('find_unused_parameters', False))
+        cfg.model_wrapper_cfg = dict(defaults, **(cfg.get('model_wrapper_cfg') or {}))
     prepare_cpu_distributed(cfg, cfg.launcher)
     return cfg
 

@@ -1,9 +1,10 @@
 """Extensions of mmengine's Runner: hooks, loops, autocast on any device, and runs that resume exactly."""
 from ..models.trained_state import require_clip_checkpoint
+from .distributed import DistributedWhereTrained
 from .hooks import CheckpointGuardHook, DrawPredictionsHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
 from .loops import ReportingTestLoop, ReportingValLoop, StreamingTrainLoop
 from .optimization import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
-__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'DrawPredictionsHook', 'EpochSeedHook', 'ReportingTestLoop',
-           'ReportingValLoop', 'SaveResultsHook', 'StreamingTrainLoop', 'VocabularyFromDatasetHook',
-           'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']
+__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'DistributedWhereTrained', 'DrawPredictionsHook',
+           'EpochSeedHook', 'ReportingTestLoop', 'ReportingValLoop', 'SaveResultsHook', 'StreamingTrainLoop',
+           'VocabularyFromDatasetHook', 'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']

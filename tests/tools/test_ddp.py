@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from helpers.tiny_runs import scalars, tiny_config, tiny_model
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.compat import prepare_cpu_distributed
+from opendlign_mm.engine import DistributedWhereTrained
 
 HEADS = dict(
     released=dict(logit_scale='frozen', distance='mse'),
@@ -25,8 +26,8 @@ def run(*command: str) -> None:
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
-    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY / 'tests'), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='',
-                       PYTHON=sys.executable, PORT=port)
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')]),
+                       OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHON=sys.executable, PORT=port)
     finished = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
@@ -103,6 +104,31 @@ def test_distributed_tools_equal_a_single_process(tmp_path):
                                    msg=lambda text, name=name: f'{name}: {text}')
     for name in ('top1', 'top3', 'top1_frozen', 'recall'):
         assert accuracy[2][f'zero_shot/{name}'] == pytest.approx(accuracy[1][f'zero_shot/{name}'])
+
+
+def test_a_model_in_which_nothing_is_trained_is_tested_by_two_processes(tmp_path):
+    config = tiny_config(tmp_path / 'run')
+    config.model.backbone.num_blocks, config.model.zero_shot_head.branches = 0, 'pretrained'
+    config.experiment_name = 'frozen'
+    for part in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        config.pop(part)
+    runner = Runner.from_cfg(config)
+    checkpoint, path = tmp_path / 'frozen.pth', tmp_path / 'config.py'
+    torch.save(dict(state_dict=runner.model.state_dict()), checkpoint)
+    expected = runner.test()
+    config.dump(path)
+    run('tools/dist_test.sh', str(path), str(checkpoint), '2')
+    results = max((tmp_path / 'run').glob('*/*.json'), key=lambda file: file.stat().st_mtime)
+    found = json.loads(results.read_text())
+    for name in ('top1', 'top3', 'recall', 'num_samples'):
+        assert found[f'zero_shot/{name}'] == pytest.approx(expected[f'zero_shot/{name}'])
+
+
+def test_only_models_with_trained_parameters_are_wrapped():
+    frozen = torch.nn.Linear(2, 2).requires_grad_(False)
+    assert DistributedWhereTrained(module=frozen, device_ids=None) is frozen
+    with pytest.raises(Exception, match='(?i)process group'):
+        DistributedWhereTrained(module=torch.nn.Linear(2, 2), device_ids=None)  # would wrap it, in a process group
 
 
 def test_without_a_launcher_nothing_is_prepared():

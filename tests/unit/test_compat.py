@@ -12,7 +12,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OneCycleLR
 from mmengine.registry import Registry
 
-from opendlign_mm.compat import register_location
+from opendlign_mm.compat import allow_checkpoint_contents, register_location
 
 
 def saved_and_loaded(content, path):
@@ -83,6 +83,12 @@ def test_location_is_imported_when_it_is_needed(late_module, already_imported):
     assert MODELS.get('LateModel').__name__ == 'LateModel'
     assert MODELS._locations.count(late_module) == 1
     assert late_module not in Registry('another', scope='late_registry')._locations
+
+
+def test_a_torch_that_runs_the_code_in_checkpoints_is_refused(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1+cu124')
+    with pytest.raises(ImportError, match='needs PyTorch 2.6 or newer, found 2.5.1'):
+        allow_checkpoint_contents()
 
 
 def test_importing_the_package_is_light_and_building_finds_everything():
