@@ -1,16 +1,18 @@
 """Results on disk and the table that shows them beside published ones."""
 import csv
 import json
+import logging
 import os
 import sys
 
 import pytest
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from helpers.tiny_runs import tiny_config
 from helpers.tool_modules import load_tool
-from opendlign_mm.evaluation.benchmark_table import Row, benchmark_table, load_published, our_rows
-from opendlign_mm.evaluation.results import load_results, save_results, write_csv
+from opendlign_mm.evaluation.benchmark_table import Row, benchmark_table, load_published, our_rows, same_clip
+from opendlign_mm.evaluation.results import load_results, results_folder, save_results, write_csv
 
 PUBLISHED = dict(
     table1_zero_shot_classification=dict(columns=['top1', 'top3', 'top5'], rows=[
@@ -145,6 +147,37 @@ def test_csv_cells_are_never_formulas(tmp_path):
         read = list(csv.reader(file))
     assert read == [['class', 'samples'], ["'=cmd|calc", '1'], ["'+1+1", '-2.5'], ["'-x", '-'], ["'@SUM(A1)", '-3.5'],
                     ["'\t=1", '+4'], ['a=b', 'a, b']]
+
+
+def test_optional_facts_of_a_test_may_be_absent(tmp_path):
+    path = save_results(tmp_path / 'results.json', benchmark='a', model='b', metrics=dict(x=1))
+    assert load_results(path) == dict(benchmark='a', model='b', clip=None, checkpoint=None, metrics=dict(x=1.))
+    path.write_text(json.dumps(dict(benchmark='a', model='b', metrics={})))
+    assert load_results(path) == dict(benchmark='a', model='b', metrics={})
+
+
+def test_folder_of_the_results_is_next_to_the_log(tmp_path, monkeypatch):
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'handlers', [logging.StreamHandler()])
+    assert results_folder() is None
+    log = logging.FileHandler(tmp_path / 'a.log')
+    logger.handlers.append(log)
+    assert results_folder() == tmp_path / 'results'
+    log.close()
+
+
+def test_rows_without_a_published_partner_and_unknown_values():
+    rows, _ = our_rows([dict(benchmark='mine', model='M', metrics={'zero_shot/top1': 50.})])
+    assert rows == [Row('ours', 'M (CLIP without alignment)', '', dict(mine=[50., None, None]))]
+    assert cells(benchmark_table(rows)) == [
+        ['training source', 'method', 'CLIP', 'mine top1', 'mine top3', 'mine top5'], ['---'] * 3 + ['---:'] * 3,
+        ['ours', '**M (CLIP without alignment)**', '', '**50.0**', '-', '-']]
+
+
+@pytest.mark.parametrize('one, other, same', [('ViT-H-14-quickgelu', 'ViT-H-14', True), ('ViT-B-32', 'vit_b_32', True),
+                                              ('ViT-B-32', 'ViT-B-16', False)])
+def test_names_of_one_clip(one, other, same):
+    assert same_clip(one, other) == same_clip(other, one) == same
 
 
 @pytest.fixture

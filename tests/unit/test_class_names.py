@@ -35,7 +35,11 @@ def test_differing_names_are_said():
     with pytest.raises(ValueError, match='only mine has none; only the dataset has c1, c2, c3, c4, c5, ...[.]'):
         class_order(('a', ), ('a', *(f'c{number}' for number in range(1, 8))), 'mine')
     with pytest.raises(ValueError, match="the dataset has the class 'night stand' twice"):
-        class_order(('a', 'night stand'), ('night_stand', 'night stand'))
+        class_order(('a', 'b', 'c'), ('lamp', 'night_stand', 'night stand'))
+    with pytest.raises(ValueError, match="yours has the class 'garbage bin' twice"):
+        class_order(('lamp', 'garbage bin', 'garbagebin'), ('a', 'b', 'c'), 'yours')
+    with pytest.raises(ValueError, match='only the model has none; only the dataset has c1, c2, c3, c4, c5[.]'):
+        class_order(('a', ), ('a', *(f'c{number}' for number in range(1, 6))))
 
 
 def test_accuracy_does_not_depend_on_the_order_of_the_vocabulary(tmp_path):

@@ -174,6 +174,15 @@ def test_thresholds_out_of_range_are_refused(name, options):
         METRICS.build(dict(type=name, **options))
 
 
+def test_defaults():
+    one = scene(TRUTH, [1.] * 3, np.eye(3, dtype=np.float32).tolist())
+    assert set(evaluate('BoxClassificationAccuracy', [one])) == {
+        f'recognition/{name}_{iou}' for iou in ('0.25', '0.50') for name in ('found', 'top1', 'top5')}
+    assert set(evaluate('ProposalRecall', [one])) == {
+        'proposals/recall_0.25', 'proposals/recall_0.50', 'proposals/per_scene'}
+    assert set(evaluate('ClassAgnosticAP', [one])) == {'class_agnostic/AP_0.25', 'class_agnostic/AP_0.50'}
+
+
 def test_numbers_below_one_are_refused():
     for options in (dict(type='ProposalRecall', max_proposals=(5, 0)),
                     dict(type='BoxClassificationAccuracy', topk=(0, 5))):

@@ -239,3 +239,26 @@ def test_progress_is_titled_and_readers_get_their_options(tmp_path, monkeypatch)
     monkeypatch.setattr('opendlign_mm.evaluation.few_shot_objects.extract_features', extract)
     extract_draws(tiny_model(), None, np.array([0, 1, 1]), [1], 1, batch_size=7, num_workers=2)
     assert given == [dict(skipped={}, title='training objects', allow_none=True, batch_size=7, num_workers=2)]
+
+
+def test_the_classifier_is_scikit_learns_default_with_more_iterations(monkeypatch):
+    given = []
+
+    class Recorder(LogisticRegression):
+        def fit(self, samples, labels):
+            given.append((self.C, self.max_iter, samples.shape, labels.tolist()))
+            return super().fit(samples, labels)
+
+    monkeypatch.setattr('opendlign_mm.evaluation.few_shot.LogisticRegression', Recorder)
+    train, labels = clusters(2, 1, .1)
+    classify_few_shot(train, labels, train)
+    classify_draws(TrainingObjects(train, labels, {(1, 0): np.arange(2)}, {}), train, labels)
+    assert given == [(1., 1000, (8, 6), [0] * 4 + [3] * 4)] * 2
+
+
+def test_the_first_five_objects_of_both_sets_are_named():
+    records = [dict(sample_id=f'object {number}') for number in range(7)]
+    with pytest.raises(ValueError, match='7 of 7 .*: object 0, object 1, object 2, object 3, object 4, ...[.] Choose'):
+        check_disjoint(Objects((), records), Objects((), records))
+    with pytest.raises(ValueError, match='5 of 5 .*: object 0, object 1, object 2, object 3, object 4[.] Choose'):
+        check_disjoint(Objects((), records[:5]), Objects((), records))

@@ -88,3 +88,33 @@ def test_model_returns_embeddings():
     # The head decides which branch a view comes from.
     model.zero_shot_head.branches = 'tuned'
     torch.testing.assert_close(model.embed_shapes(views), object_features(features['tuned']))
+
+
+def test_defaults_and_one_k_as_a_number():
+    samples = [sample(np.eye(12)[place], np.eye(12)[place]) for place in range(12)]
+    assert evaluate(samples) == dict(
+        {f'retrieval/{way}_R@{k}': 100 for way in ('image_to_shape', 'shape_to_image') for k in (1, 5, 10)},
+        **{'retrieval/num_samples': 12})
+    assert set(evaluate(samples, topk=3, prefix='mine')) == {
+        'mine/image_to_shape_R@3', 'mine/shape_to_image_R@3', 'mine/num_samples'}
+    with pytest.raises(ValueError, match='there are no samples to evaluate'):
+        RetrievalRecall().compute_metrics([])
+    with pytest.raises(ValueError, match='topk must be numbers >= 1'):
+        RetrievalRecall(topk=(5, 0))
+
+
+def test_rounding_of_equal_cosines_counts_as_equal():
+    # The partner and one other row differ by less than float32 can tell, a third one by more.
+    gallery = np.array([[1., 0], [1, 1e-4], [1, 1e-2]])
+    assert partner_ranks(np.array([[1., 0]] * 3), gallery).tolist() == [1, 1, 2]
+
+
+def test_an_embedding_of_zeros_has_no_cosine():
+    assert partner_ranks(np.zeros((2, 3)), np.eye(2, 3)).tolist() == [1, 1]
+
+
+def test_names_of_broken_samples_without_identifier():
+    broken = ShapeDataSample()
+    broken.set_field(torch.tensor([1., 0]), 'image_embedding', dtype=torch.Tensor)
+    with pytest.raises(ValueError, match='sample [?] has no depth_embedding'):
+        evaluate([broken])

@@ -94,3 +94,20 @@ def test_the_frozen_model_counts_only_if_all_samples_have_it():
 
 def test_another_prefix():
     assert evaluate([sample(0, [.9, .1])], prefix='mine')['mine/top1'] == 100
+
+
+def test_equal_scores_of_many_classes_rank_in_the_order_of_the_classes():
+    # More classes than an unstable sort leaves in order.
+    ties = [0.] * 100
+    metrics = evaluate([sample(label, ties) for label in (0, 2, 3, 4, 5, 99)], print_per_class=False)
+    assert [metrics[f'zero_shot/top{k}'] for k in (1, 3, 5)] == pytest.approx([100 / 6, 200 / 6, 400 / 6])
+
+
+def test_five_confused_pairs_are_logged_by_default(monkeypatch):
+    lines = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', lines.append)
+    wrong = [sample(label, np.eye(8, dtype=np.float32)[label - 1]) for label in range(1, 8)]
+    evaluate(wrong)
+    rows = [row for row in '\n'.join(lines).partition('Most confused pairs')[2].splitlines() if row.startswith('|')]
+    assert len(rows) == 1 + 5
+    assert '| 1     | 0         | 1       | 100.0' in rows[1], 'the class, what it is taken for, how often, its share'
