@@ -1,4 +1,6 @@
 """Build a model for inference from a config and a checkpoint."""
+import copy
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,18 @@ from ..config_options import apply_options, read_config
 from ..models.checkpoints import load_checkpoint, read_checkpoint
 from ..models.trained_state import require_clip_checkpoint
 
+# Neither the imports of a config nor those of a registry's first look-up may run in two threads at once.
+_BUILDING = threading.RLock()
+
 
 def init_model(config: str | Path | Config,
                checkpoint: str | Path | None = None,
                device: str | torch.device = 'cpu',
                cfg_options: dict | None = None) -> nn.Module:
-    """Build a model in evaluation mode.
+    """Build a model in evaluation mode. Several threads may do so; they build one after the other.
 
     Args:
-        config: Path of a config, or the config itself.
+        config: Path of a config, or the config itself, which is not changed.
         checkpoint: Path of a checkpoint that ``tools/train.py`` or ``tools/convert_checkpoint.py`` wrote for this
             model and its CLIP; None keeps the weights that the config names. These weights are not needed if the
             checkpoint holds the CLIP.
@@ -39,10 +44,17 @@ def init_model(config: str | Path | Config,
         RuntimeError: The checkpoint belongs to another CLIP (the message names both) or to another model, or entries
             of it are missing.
     """
+    with _BUILDING:
+        return _init_model(config, checkpoint, cfg_options).to(device).eval()
+
+
+def _init_model(config: str | Path | Config, checkpoint: str | Path | None, cfg_options: dict | None) -> nn.Module:
     if not isinstance(config, Config):
         config = read_config(config, cfg_options)
-    elif cfg_options:
-        apply_options(config, cfg_options)
+    else:
+        config = copy.deepcopy(config)
+        if cfg_options:
+            apply_options(config, cfg_options)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {checkpoint} does not exist; train one with tools/train.py')
     contents = None if checkpoint is None else read_checkpoint(checkpoint)
@@ -59,7 +71,7 @@ def init_model(config: str | Path | Config,
     if names is not None:
         model.dataset_meta = dict(model.dataset_meta or {}, classes=names)
     model.cfg = config
-    return model.to(device).eval()
+    return model
 
 
 def _vocabulary_of(model: nn.Module) -> tuple[str, ...] | None:

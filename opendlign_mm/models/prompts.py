@@ -1,8 +1,9 @@
 """Prompts: templates of texts, names of classes, and the text features of a vocabulary with a cache on disk."""
 import hashlib
 import json
+import logging
+import threading
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from tqdm import tqdm
 
@@ -178,6 +180,10 @@ def warn_of_unknown_words(tokens: torch.Tensor, known_token_ids: torch.Tensor | 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
 
+# warnings.catch_warnings, by which unknown words are noticed, holds for all threads.
+_COMPUTING = threading.RLock()
+
+
 def text_cache_key(encoder: str, class_names: Sequence[str], templates: Sequence[str]) -> str:
     """Return the cache key of class features, as JSON.
 
@@ -190,7 +196,7 @@ def text_cache_key(encoder: str, class_names: Sequence[str], templates: Sequence
 
 
 def cached_class_features(cache_dir: str | Path, key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Return the features stored under ``key``; compute and store them where there are none.
+    """Return the features stored under ``key``; compute and store them, once for all threads, where there are none.
 
     The file is named after the SHA-256 of the key and holds the key; an unreadable file, or one of another key, is
     made again. Features that came with an :class:`UnknownWordsWarning` are not stored, so that the warning is
@@ -205,23 +211,28 @@ def cached_class_features(cache_dir: str | Path, key: str, compute: Callable[[],
         Float32 (C, D); on the CPU if it was read, otherwise as ``compute`` returned it.
     """
     path = Path(cache_dir) / f'{hashlib.sha256(key.encode()).hexdigest()}.npz'
-    stored = _read(path, key)
-    if stored is not None:
-        return stored
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        features = compute()
-    for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if not any(issubclass(warning.category, UnknownWordsWarning) for warning in caught):
-        with atomic_write(path) as unfinished:
-            np.savez(unfinished, key=np.array(key), features=features.detach().cpu().numpy())
+    with _COMPUTING:
+        stored = _read(path, key)
+        if stored is not None:
+            return stored
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            features = compute()
+        for warning in caught:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        if not any(issubclass(warning.category, UnknownWordsWarning) for warning in caught):
+            with atomic_write(path) as unfinished:
+                np.savez(unfinished, key=np.array(key), features=features.detach().cpu().numpy())
     return features
 
 
 def _read(path: Path, key: str) -> torch.Tensor | None:
+    if not path.exists():
+        return None
     try:
         with np.load(path) as file:
             return torch.from_numpy(file['features']) if str(file['key']) == key else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception as error:  # damage may raise anything: TokenError, NotImplementedError, ...
+        print_log(f'{path} cannot be read ({type(error).__name__}: {error}); its class features are computed again',
+                  'current', logging.WARNING)
         return None

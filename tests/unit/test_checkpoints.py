@@ -2,10 +2,13 @@
 import collections
 import os
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
@@ -143,6 +146,27 @@ def test_another_clip_is_named_with_the_file(tiny_clip_config):
     state_dict['backbone.clip_identity'] = torch.zeros(3, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match='run.pth does not fit the model: the entry that names the CLIP'):
         load_checkpoint(small(tiny_clip_config), state_dict, 'run.pth')
+
+
+def test_threads_build_models_one_after_the_other(tiny_clip_config, monkeypatch):
+    config = Config(dict(model=dict(
+        type='OpenDlign', backbone=dict(type='CLIPDepthBackbone', clip='small', model_config=tiny_clip_config))))
+    build, at_once = MODELS.build, []
+
+    def slow_build(*args, **kwargs):
+        at_once.append(at_once[-1] + 1 if at_once else 1)
+        time.sleep(0.05)
+        model = build(*args, **kwargs)
+        at_once.append(at_once[-1] - 1)
+        return model
+
+    monkeypatch.setattr(MODELS, 'build', slow_build)
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda seed: init_model(config, cfg_options={'model.backbone.random_seed': seed}),
+                               range(4)))
+    assert max(at_once) <= 2, 'the backbone is built within the model, and no other model meanwhile'
+    assert [model.backbone.pretrained_label for model in models] == [f'random, seed {seed}' for seed in range(4)]
+    assert 'random_seed' not in config.model.backbone, 'the config that was given is not changed'
 
 
 def test_init_model_and_the_runner_refuse_incomplete_checkpoints(tiny_clip_config, tmp_path):

@@ -1,10 +1,13 @@
 """Class features are kept on disk by content: of the text encoder, the vocabulary and the templates."""
+import random
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from opendlign_mm.models import CLIPDepthBackbone, OpenDlign, ZeroShotHead
+from opendlign_mm.models import CLIPDepthBackbone, OpenDlign, ZeroShotHead, prompts
 from opendlign_mm.models.prompts import UnknownWordsWarning, cached_class_features
 
 NAMES = ('chair', 'table', 'lamp')
@@ -66,6 +69,43 @@ def test_damaged_file_is_made_again(build, tmp_path):
     model = build()
     assert torch.equal(model.class_features(), expected) and model.encoded
     assert torch.equal(build().class_features(), expected)
+
+
+def test_any_damage_of_a_file_is_logged_and_the_features_are_made_again(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(prompts, 'print_log', lambda message, *_: logged.append(message))
+    expected = cached_class_features(tmp_path, 'key', lambda: torch.eye(8))
+    path, = tmp_path.iterdir()
+    whole, rng, computed = path.read_bytes(), random.Random(0), []
+
+    def compute():
+        computed.append(1)
+        return torch.eye(8)
+
+    for trial in range(100):
+        damaged = bytearray(whole)
+        start = rng.randrange(len(damaged))
+        if trial % 2:
+            damaged[start:start + 8] = rng.randbytes(len(damaged[start:start + 8]))
+        else:
+            damaged = damaged[:start]
+        path.write_bytes(damaged)
+        assert torch.equal(cached_class_features(tmp_path, 'key', compute), expected)
+    assert len(computed) > 60 and len(logged) > 60 and all(path.name in message for message in logged)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_threads_with_equal_keys_share_one_computation(tmp_path):
+    computed = []
+
+    def compute():
+        computed.append(1)
+        time.sleep(0.05)
+        return torch.eye(3)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: cached_class_features(tmp_path, 'key', compute), range(8)))
+    assert len(computed) == 1 and all(torch.equal(result, torch.eye(3)) for result in results)
 
 
 def test_warning_of_unknown_words_comes_each_time(tmp_path):
