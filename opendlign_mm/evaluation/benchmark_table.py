@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .results import is_number, read_json
+from ..json_files import read_json
+from .results import is_number
 
 COLUMNS = ('top1', 'top3', 'top5')
 TABLE = 'table1_zero_shot_classification'

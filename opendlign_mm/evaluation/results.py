@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.logging import MMLogger
 
 from ..atomic_files import atomic_write
+from ..json_files import read_json
 
 RESULTS_NAME = 'results.json'
 REQUIRED = dict(benchmark=str, model=str, metrics=dict)
@@ -62,18 +63,6 @@ def load_results(path: str | Path) -> dict:
         raise ValueError(f'{path} is damaged: {", ".join(not_texts + not_numbers)} has a value of another type than '
                          f'in a {RESULTS_NAME} of tools/test.py')
     return contents
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: The file is not JSON; the message names it.
-    """
-    try:
-        return json.loads(Path(path).read_text())
-    except (ValueError, RecursionError) as error:  # damaged JSON, damaged UTF-8, thousands of nested brackets
-        raise ValueError(f'{path} is not JSON: {error}') from error
 
 
 def is_number(value: Any) -> bool:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..atomic_files import atomic_write
+from ..json_files import read_json
 
 ASSETS = Path(__file__).resolve().parent.parent / 'assets'
 # CLIPs that come with the package: name -> files in assets/ (<stem>.json, <stem>.safetensors).
@@ -44,11 +45,13 @@ def resolve_model_config(clip: str, model_config: ModelConfig = None) -> dict:
         path = Path(model_config).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"the model configuration of CLIP '{clip}' is not at {path}")
-        config = json.loads(path.read_text())
+        config = read_json(path)
     else:
         config = dict(model_config)
     # mmengine's Config has its own dict classes; open_clip's dataclasses need plain ones.
     config = json.loads(json.dumps(config))
+    if not isinstance(config, dict):
+        raise ValueError(f"the model configuration of CLIP '{clip}' is not a dict: {model_config}")
     missing = [key for key in ('embed_dim', 'vision_cfg', 'text_cfg') if key not in config]
     if missing:
         raise ValueError(f"the model configuration of CLIP '{clip}' lacks {', '.join(missing)}")

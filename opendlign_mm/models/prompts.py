@@ -16,6 +16,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from tqdm import tqdm
 
 from ..atomic_files import atomic_write
+from ..json_files import read_json
 
 # Keywords that a CLIP interrogator finds on depth maps (OpenDlign, section 3.3); they end each prompt.
 DEPTH_KEYWORDS = 'a silhouette of a {}, a raytraced image, image dataset, kinetic pointillism'
@@ -80,13 +81,13 @@ def load_templates(path: str | Path, key: str | None = None) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file has no such set, or something else than lists of templates.
+        ValueError: The file is not JSON, has no such set, or something else than lists of templates.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'there is no template file at {path}; give a JSON file, a list of templates or one of '
                                 f'{sorted(BUILT_IN_TEMPLATES)}')
-    content = json.loads(path.read_text())
+    content = read_json(path)
     if isinstance(content, dict):
         if key is None and len(content) == 1:
             key = next(iter(content))

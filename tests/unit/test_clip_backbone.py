@@ -344,6 +344,10 @@ def test_unknown_clip_and_configuration(tiny_clip_config, tmp_path):
         CLIPDepthBackbone('ViT-Z-1')
     with pytest.raises(FileNotFoundError, match='nothing.json'):
         small(tmp_path / 'nothing.json')
+    for damaged, message in [('{"embed_dim": 4', 'damaged.json is not JSON'), ('[]', 'not a dict: .*damaged.json')]:
+        (tmp_path / 'damaged.json').write_text(damaged)
+        with pytest.raises(ValueError, match=message):
+            small(tmp_path / 'damaged.json')
     del tiny_clip_config['text_cfg']
     with pytest.raises(ValueError, match='lacks text_cfg'):
         small(tiny_clip_config)

@@ -50,6 +50,13 @@ def test_template_files(tmp_path):
     path.write_text(json.dumps(['a {}', 'a photo']))
     with pytest.raises(ValueError, match="'a photo' has no '{}'"):
         load_templates(path)
+    for damaged in ('["a {}"', '', '[' * 100_000):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match='templates.json is not JSON'):
+            load_templates(path)
+    path.write_bytes(b'["\xff"]')
+    with pytest.raises(ValueError, match='templates.json is not JSON'):
+        resolve_templates(str(path))
     with pytest.raises(FileNotFoundError, match='none.json.*depth'):
         resolve_templates(str(tmp_path / 'none.json'))
 
