@@ -60,6 +60,18 @@ def allow_checkpoint_contents() -> None:
 
 # --- distributed runs without CUDA, mmengine <= 0.10.7 ----------------------------------------------------------------
 
+# Variables that launchers set.
+_RANK_VARIABLES = dict(
+    pytorch=dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK'),
+    slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'))
+
+
+def launched_rank(launcher: str) -> int:
+    """Return the rank of this process by the environment of ``launcher``, before any process group is made."""
+    return 0 if launcher == 'none' else int(os.environ.get(_RANK_VARIABLES[launcher]['RANK'], 0))
+
+
 def detected_launcher() -> str:
     """Return 'pytorch' in a process of torchrun, otherwise 'none'.
 
@@ -95,16 +107,12 @@ def prepare_cpu_distributed(cfg: Config, launcher: str, **group_options) -> None
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if dist.is_initialized():
         return
-    sources = dict(
-        pytorch=dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK'),
-        slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
-        mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
-                 LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'))
-    missing = [name for name in sources[launcher].values() if name not in os.environ]
+    variables = _RANK_VARIABLES[launcher]
+    missing = [name for name in variables.values() if name not in os.environ]
     if missing:
         raise RuntimeError(f'launcher {launcher!r} sets {", ".join(missing)}, which this process does not have; '
                            'start it through tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out')
-    for name, source in sources[launcher].items():
+    for name, source in variables.items():
         os.environ[name] = os.environ[source]
     if 'MASTER_ADDR' not in os.environ:
         several_hosts = launcher == 'slurm' and 'SLURM_NODELIST' in os.environ

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Train the model of a config: ``python tools/train.py configs/opendlign_tiny.py``."""
 import argparse
+from contextlib import nullcontext
 
 import torch
 from mmengine.config import Config
@@ -10,7 +11,8 @@ from mmengine.runner import Runner
 from opendlign_mm.command_line.options import add_common_options, describe_model, load_config
 from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.engine import scale_peak_learning_rate, select_autocast
+from opendlign_mm.compat import launched_rank
+from opendlign_mm.engine import scale_peak_learning_rate, select_autocast, work_dir_lock
 from opendlign_mm.models.checkpoints import read_checkpoint
 
 
@@ -37,7 +39,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.sync_bn == 'none':
         cfg.sync_bn = None
     elif args.sync_bn is not None:
-        if args.launcher != 'none' and not torch.cuda.is_available():
+        if cfg.launcher != 'none' and not torch.cuda.is_available():
             raise ValueError(f'--sync_bn {args.sync_bn} needs CUDA: SyncBatchNorm does not run on the CPU')
         cfg.sync_bn = args.sync_bn
     if args.auto_scale_lr:
@@ -47,6 +49,9 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if hook and hook.get('type') == 'CheckpointHook':  # that of mmdet3d's own configs
+        hook.type = 'AtomicCheckpointHook'
     if cfg.get('load_from'):
         read_checkpoint(cfg.load_from, mmap=True)  # a damaged file is refused before anything is built
 
@@ -58,10 +63,12 @@ def main() -> None:
         cfg = load_config(args)
         apply_options(cfg, args)
         require_inputs(cfg, 'train_dataloader', 'val_dataloader')
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        scale_peak_learning_rate(runner)
-        runner.logger.info(describe_model(runner.model))
-        runner.train()
+        # Building a Runner already writes to the work directory.
+        with work_dir_lock(cfg.work_dir) if launched_rank(cfg.launcher) == 0 else nullcontext():
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            scale_peak_learning_rate(runner)
+            runner.logger.info(describe_model(runner.model))
+            runner.train()
 
 
 if __name__ == '__main__':

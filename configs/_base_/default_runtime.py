@@ -9,7 +9,7 @@ custom_imports = dict(imports=['opendlign_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
     # Draws with the visualizer below if tools/test.py is asked to: --show-dir.
     visualization=dict(type='DrawPredictionsHook'))
 custom_hooks = [

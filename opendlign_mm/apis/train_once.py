@@ -4,6 +4,7 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from ..config_options import read_config
+from ..engine import work_dir_lock
 
 
 def train_once(config: str | Path, work_dir: str | Path, cfg_options: dict | None = None) -> Path:
@@ -21,5 +22,6 @@ def train_once(config: str | Path, work_dir: str | Path, cfg_options: dict | Non
     checkpoint = Path(work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
     if not checkpoint.exists():
         cfg.work_dir, cfg.resume = str(work_dir), True
-        Runner.from_cfg(cfg).train()
+        with work_dir_lock(work_dir):
+            Runner.from_cfg(cfg).train()
     return checkpoint

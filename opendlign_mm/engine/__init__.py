@@ -1,10 +1,14 @@
 """Extensions of mmengine's Runner: hooks, loops, autocast on any device, and runs that resume exactly."""
 from ..models.trained_state import require_clip_checkpoint
+from .checkpointing import AtomicCheckpointHook, latest_checkpoint, work_dir_lock
 from .distributed import DistributedWhereTrained
 from .hooks import CheckpointGuardHook, DrawPredictionsHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
 from .loops import ReportingTestLoop, ReportingValLoop, StreamingTrainLoop
 from .optimization import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
-__all__ = ['AutocastOptimWrapper', 'CheckpointGuardHook', 'DistributedWhereTrained', 'DrawPredictionsHook',
-           'EpochSeedHook', 'ReportingTestLoop', 'ReportingValLoop', 'SaveResultsHook', 'StreamingTrainLoop',
-           'VocabularyFromDatasetHook', 'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast']
+__all__ = [
+    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'CheckpointGuardHook', 'DistributedWhereTrained',
+    'DrawPredictionsHook', 'EpochSeedHook', 'ReportingTestLoop', 'ReportingValLoop', 'SaveResultsHook',
+    'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'latest_checkpoint', 'require_clip_checkpoint',
+    'scale_peak_learning_rate', 'select_autocast', 'work_dir_lock'
+]
