@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.training_workers import EPOCHS, Training
 
+from helpers.training_workers import EPOCHS, Training
 from opendlign_mm.models.checkpoints import read_checkpoint
 
 RANDOM_KILLS = int(os.environ.get('OPENDLIGN_KILLS', 16))
