@@ -1,5 +1,6 @@
 """Extract features of whole datasets, for few-shot classification and retrieval."""
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet3d.registry import DATASETS
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, pseudo_collate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
@@ -56,6 +57,9 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
         ValueError: There are objects, but none can be read; the message has the reason of the first.
     """
     objects: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    if isinstance(objects, BaseDataset):
+        objects = copy(objects)
+        objects.test_mode = True  # in training, a dataset may put another object in the place of an unreadable one
     chosen = list(range(len(objects))) if indices is None else [int(index) for index in indices]
     skipped = {} if skipped is None else skipped
     branches = tuple(branches or model.backbone.branches)

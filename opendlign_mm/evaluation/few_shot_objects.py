@@ -22,7 +22,7 @@ from .few_shot import TrainingObjects, draw_all
 
 
 def training_set(cfg: Config, changes: dict | None = None) -> BaseDataset:
-    """Build the dataset of the training objects, with the pipeline of the test set.
+    """Build the dataset of the training objects, with the pipeline of the test set and each object once.
 
     Args:
         cfg: Config of a model with ``test_dataloader`` and, unless ``changes`` are given, ``train_dataloader``.
@@ -39,7 +39,10 @@ def training_set(cfg: Config, changes: dict | None = None) -> BaseDataset:
     if cfg.get('train_dataloader') is None:
         raise ValueError('the config has no train_dataloader; give the settings of the training objects with --train, '
                          'e.g. --train split=train')
-    return DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=test.pipeline))
+    train = cfg.train_dataloader.dataset
+    while isinstance(train.get('dataset'), dict):  # a wrapper such as RepeatDataset
+        train = train.dataset
+    return DATASETS.build(dict(train, pipeline=test.pipeline))
 
 
 def labels_in_test_set(train: BaseDataset, test: BaseDataset) -> np.ndarray:
@@ -76,12 +79,12 @@ def check_disjoint(train: BaseDataset, test: BaseDataset) -> None:
 
 
 def _identities(record: dict) -> Iterator[tuple]:
-    """Yield what identifies the object of a record, whichever of it the record has."""
+    """Yield everything in a record that identifies its object."""
     yield 'sample_id', record['sample_id']
     for key in ('points_path', 'depth_path'):
         if record.get(key):
             yield key, str(Path(record[key]).resolve()), record.get('points_index')
-    if 'shape_seed' in record:  # a built-in shape, whose sample_id tells how densely it is sampled, too
+    if 'shape_seed' in record:  # a built-in shape, whose sample_id also says how it is sampled
         yield 'shape_seed', tuple(record['shape_seed'])
 
 
@@ -120,7 +123,7 @@ def extract_draws(model: OpenDlign, dataset: BaseDataset, labels: np.ndarray, sh
             break
         part = extract_features(model, dataset, wanted, skipped=skipped, title='training objects', allow_none=True,
                                 **options)
-        if len(part['indices']):  # otherwise all of them are replaced in the next round
+        if len(part['indices']):  # otherwise the next round replaces all of them
             parts.append((view_features(model, part), part['indices']))
             known = np.concatenate([indices for _, indices in parts])
     position = {index: row for row, index in enumerate(known)}

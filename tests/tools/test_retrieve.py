@@ -176,7 +176,7 @@ def index(config, run, tmp_path):
 
 def test_an_index_is_never_run_as_code(index, run, tmp_path):
     canary = tmp_path / 'canary'
-    (index / 'config.py').write_text(f'import pathlib\npathlib.Path({str(canary)!r}).touch()\n')
+    (index / 'config.py').write_text(f'__import__("pathlib").Path({str(canary)!r}).touch()\nmodel = dict()\n')
     assert '-test-' in run('query', index, '--text', 'lamp')
     config = json.loads((index / 'config.json').read_text())
     config['model'] = dict(type='pathlib.Path.touch', self=str(canary))

@@ -63,7 +63,9 @@ def test_accuracy_does_not_depend_on_the_order_of_the_vocabulary(tmp_path):
 def test_a_config_with_another_order_of_the_classes_is_right(tmp_path):
     config = tiny_config(tmp_path)
     assert not any(hook['type'] == 'VocabularyFromDatasetHook' for hook in config.custom_hooks)
+    config.test_evaluator = dict(type='ZeroShotAccuracy', topk=range(1, len(CATEGORIES)), print_per_class=False)
     expected = Runner.from_cfg(config).test()
+    assert len({expected[f'zero_shot/top{k}'] for k in range(1, len(CATEGORIES))}) > 3, 'a random model, but not alike'
     config.model.zero_shot_head.class_names = CATEGORIES[::-1]
     assert Runner.from_cfg(config).test() == pytest.approx(expected)
     config.model.zero_shot_head.class_names = ('zebra', *CATEGORIES[1:])
@@ -96,12 +98,12 @@ def scene(class_names, labels, probabilities):
         eval_ann_info=dict(gt_bboxes_3d=boxes(BOXES), gt_labels_3d=np.array([0, 1, 2])))
 
 
-def measure(name, one_scene):
+def measure(name, *scenes):
     init_default_scope('mmdet3d')
     metric = METRICS.build(dict(type=name))
     metric.dataset_meta = dict(classes=CLASSES, box_type_3d='Depth')
-    metric.process({}, [one_scene])
-    return metric.evaluate(1)
+    metric.process({}, scenes)
+    return metric.evaluate(len(scenes))
 
 
 def test_detection_metrics_do_not_depend_on_the_order_of_the_vocabulary():
@@ -113,6 +115,19 @@ def test_detection_metrics_do_not_depend_on_the_order_of_the_vocabulary():
     assert results['table_AP_0.50'] == 0 and results['mAP_0.50'] == pytest.approx(.5)
     assert measure('BoxClassificationAccuracy', found)['recognition/top1_0.50'] == pytest.approx(2 / 3)
     assert found['pred_instances_3d']['labels_3d'].tolist() == [1, 0, 0], 'the sample is left as it was'
+
+
+def test_objects_of_a_scene_without_detections_are_missed_whatever_the_order():
+    nothing = scene(None, [], torch.zeros(0, 0).tolist())
+    nothing['pred_instances_3d'].update(bboxes_3d=boxes(BOXES[:0]), scores_3d=torch.zeros(0),
+                                        labels_3d=torch.zeros(0, dtype=torch.int64))
+    nothing['proposals_3d'].update(bboxes_3d=boxes(BOXES[:0]), objectness=torch.zeros(0),
+                                   class_probabilities=torch.zeros(0, 0))
+    found = scene(OTHER_ORDER, [1, 2, 0], [[0., 1, 0], [0, 0, 1], [1, 0, 0]])
+    assert measure('OpenVocabIndoorMetric', found, nothing)['mAR_0.50'] == pytest.approx(.5)
+    results = measure('BoxClassificationAccuracy', found, nothing)
+    assert results['recognition/found_0.50'] == 3 and results['recognition/top1_0.50'] == 1
+    assert measure('ProposalRecall', found, nothing)['proposals/recall_0.50'] == pytest.approx(.5)
 
 
 @pytest.mark.parametrize('name', ['OpenVocabIndoorMetric', 'BoxClassificationAccuracy'])

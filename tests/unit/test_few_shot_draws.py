@@ -190,6 +190,8 @@ def test_training_set_of_a_config(tmp_path):
     kinds = [type(transform).__name__ for transform in training_set(config).pipeline.transforms]
     assert kinds == ['LoadBuiltInShape', 'ProjectPointsToDepth', 'PackShapeInputs'], 'that of the test set'
     assert training_set(config).split == 'train'
+    config.train_dataloader.dataset = dict(type='RepeatDataset', times=3, dataset=config.train_dataloader.dataset)
+    assert len(training_set(config)) == 12, 'each of the objects once'
     changed = training_set(config, dict(split='val', num_per_category=5))
     assert changed.split == 'val' and len(changed) == 20 and config.test_dataloader.dataset.split == 'test'
     config.train_dataloader = None

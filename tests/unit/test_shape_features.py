@@ -64,3 +64,19 @@ def test_defects_are_not_swallowed(model, dataset):
     dataset.pipeline = lambda record: 1 / 0
     with pytest.raises(ZeroDivisionError):
         extract_features(model, dataset)
+
+
+def test_an_unreadable_object_is_not_replaced_by_another_one(model, dataset, tmp_path):
+    for name in ('lamp/a', 'lamp/b', 'chair/c'):
+        (tmp_path / 'shapes' / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / 'shapes' / f'{name}.npy', np.random.default_rng(0).normal(size=(500, 3)))
+    (tmp_path / 'shapes/lamp/a.npy').write_bytes(b'half')
+    project = tiny_config(tmp_path).test_dataloader.dataset.pipeline[1]
+    shapes = DATASETS.build(dict(
+        type='ShapeFolder', data_root=str(tmp_path / 'shapes'), on_unreadable='skip',
+        pipeline=[dict(type='LoadShapePoints', num_points=None), project, dict(type='PackShapeInputs')]))
+    assert shapes[1]['data_samples'].sample_id != 'shapes/lamp/a.npy', 'in training another one takes its place'
+    extracted = extract_features(model, shapes)
+    assert extracted['indices'].tolist() == [0, 2] and list(extracted['skipped']) == [1]
+    assert not shapes.test_mode, 'the dataset stays as it was'
+

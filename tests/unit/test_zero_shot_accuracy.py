@@ -87,6 +87,11 @@ def test_one_k_may_be_a_number_and_names_may_be_absent(monkeypatch):
     assert rows == ['class', '0', '1', 'class', '1'], 'the table of classes, then the confused pairs'
 
 
+def test_the_frozen_model_is_wrong_more_often():
+    metrics = evaluate([sample(0, [.9, .1], [.1, .9]), sample(1, [.1, .9], [.2, .8]), sample(0, [.9, .1], [.4, .6])])
+    assert metrics['zero_shot/top1'] == 100 and metrics['zero_shot/top1_frozen'] == pytest.approx(100 / 3)
+
+
 def test_the_frozen_model_counts_only_if_all_samples_have_it():
     metrics = evaluate([sample(0, [.9, .1], [.1, .9]), sample(1, [.1, .9])])
     assert 'zero_shot/top1_frozen' not in metrics
