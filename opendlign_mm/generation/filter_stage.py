@@ -106,11 +106,13 @@ def filter_store(store: ShapeStore, clip: dict, template: str = 'a photo of a {}
 
     Raises:
         FileNotFoundError: Shards are missing.
-        ValueError: A shard is damaged.
+        ValueError: There are no images, or a shard is damaged.
     """
     rule = KeepRule(max_rank, min_score)
     texts = sorted({row['text'] for shard in range(store.num_shards) for row in store.rows(shard)
                     if not row['problem']})
+    if not texts:
+        raise ValueError(f'{store.root} has no images to filter; tools/generate_images.py says why')
     with only_run(store.root):
         judge = ImageFilter(clip, texts, template, rule, device)
         weights = judge.clip.clip_identity().sha256

@@ -80,4 +80,6 @@ def test_what_is_wrong_is_said(run, tmp_path):
     # Views of another size than the config wants: each object is named, none is made.
     message = run('generate_images', STAND_IN, code=2)
     assert message.startswith('16 objects have no images') and '(4, 32, 32)' in message
-    assert "has no score; filter it first" not in message
+    message = run('filter_images', STAND_IN, '--contact-sheet', 'sheet.png', code=2)
+    assert message.startswith('data/built_in_aligned has no images to filter')
+    assert not (tmp_path / 'sheet.png').exists()
