@@ -114,7 +114,7 @@ class DepthAlignDataset(IterableDataset):
                 raise ValueError(f'{self.features.path(shard)} has the features of other images than '
                                  f'{self.store.shard_path(shard)}, which was made again since. {REMEDY}')
             missing = [name for name in self.store.stored_ids(shard) if name not in names]
-            if missing:
+            if missing and self.on_unreadable == 'error':
                 raise ValueError(f'{self.features.path(shard)} has no features of {missing[0]}. {REMEDY}')
 
     def set_batches(self, batch_size: int, drop_last: bool) -> None:
@@ -241,6 +241,8 @@ class DepthAlignDataset(IterableDataset):
         if self.features is None:
             results['images'] = shape.images()
         else:
+            if shape.image_features is None:
+                raise ValueError(f'{self.features.path(entry[0])} has no features of {shape.sample_id}. {REMEDY}')
             results['image_features'] = shape.image_features.astype(np.float32)
         with _own_randomness(self.seed or 0, self.epoch, *entry):
             return self.pipeline(results)

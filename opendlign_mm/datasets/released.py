@@ -201,7 +201,8 @@ def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is not an image or truncated, or their sizes differ; the message names it.
+        ValueError: A file is not an image, is truncated or has a single color, or their sizes differ; the message names
+            it.
     """
     images = []
     for path in map(Path, paths):
@@ -216,6 +217,8 @@ def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
             if is_error_of_machine(error):
                 raise
             raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
+        if has_single_color(images[-1]):
+            raise ValueError(f'{path} has a single color; it may have been blacked out by a safety checker')
         if images[-1].shape != images[0].shape:
             height, width = images[-1].shape[:2]
             raise ValueError(f'{path} has {width} x {height} pixels, the first view of the object '
@@ -223,6 +226,11 @@ def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
     if not images:
         raise ValueError('an object has no images')
     return np.stack(images)
+
+
+def has_single_color(image: np.ndarray) -> bool:
+    """Return whether all pixels of an image (H, W, 3) are equal: it shows nothing."""
+    return bool((image == image[:1, :1]).all())
 
 
 def _unit_views(views: np.ndarray, name: str) -> np.ndarray:

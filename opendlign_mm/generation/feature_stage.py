@@ -1,7 +1,7 @@
 """The feature stage: encode images with a model's pretrained branch, once for all epochs."""
 import json
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,14 @@ class StoredImages:
         return self.store.stored_ids(shard), self.store.manifest(shard).facts.get('images')
 
     def read(self, shard: int, problems: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-        """Stream the objects of a shard: name, images uint8 (V, H, W, 3).
+        """Stream the readable objects of a shard: name, images uint8 (V, H, W, 3). Add the others to ``problems``.
 
         Raises:
             ValueError: The shard is damaged.
         """
         with ThreadPoolExecutor() as pool:
-            yield from pool.map(lambda shape: (shape.sample_id, shape.images()), self.store.read(shard))
+            pending = {shape.sample_id: pool.submit(shape.images) for shape in self.store.read(shard)}
+            yield from _readable(pending, problems)
 
 
 class ReleasedImages:
@@ -72,17 +73,21 @@ class ReleasedImages:
         """Stream the readable objects of a shard: name, images uint8 (V, H, W, 3). Add the others to ``problems``."""
         with ThreadPoolExecutor() as pool:
             pending = {name: pool.submit(read_aligned_images, paths) for name, paths in self._files(shard).items()}
-            for name, images in pending.items():
-                try:
-                    yield name, images.result()
-                except (OSError, ValueError) as error:
-                    problems[name] = str(error)
+            yield from _readable(pending, problems)
 
     def _files(self, shard: int) -> dict[str, list[Path]]:
         """Return the image files of each object of a shard in the order of its views."""
         chosen = self.objects[shard * self.shapes_per_shard:(shard + 1) * self.shapes_per_shard]
         return {f'{self.folder.parent.name}/{name}': sorted((self.folder / name).glob('*.png'), key=lambda path: (
             len(path.name), path.name)) for name in chosen}
+
+
+def _readable(pending: dict[str, Future[np.ndarray]], problems: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+    for name, images in pending.items():
+        try:
+            yield name, images.result()
+        except (OSError, ValueError) as error:
+            problems[name] = str(error)
 
 
 ImageSource = StoredImages | ReleasedImages

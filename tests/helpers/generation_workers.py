@@ -26,7 +26,8 @@ if 'PRELOAD_FOR_WORKERS' in os.environ:  # what each process would import for se
     assert diffusers.StableDiffusionControlNetPipeline and diffusers.DDIMScheduler
 
 
-def _context():
+def forkserver_context():
+    """Return a multiprocessing context whose server has imported what the processes need."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['helpers.generation_workers'])
     # Python 3.11 does not hand sys.path to the server.
@@ -53,7 +54,7 @@ class Workers:
     """
 
     def __init__(self, config: dict, folder: Path, count: int = 2, renames: Sequence[int] = ()) -> None:
-        context = _context()
+        context = forkserver_context()
         self.marks = [folder / f'mark{rank}' for rank in range(count)]
         for mark in self.marks:
             mark.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """Images that a diffusion model fails on: repeated in float32, else reported, and never stored."""
 import pytest
 import torch
-from helpers.stored_shapes import noise_store
-from helpers.tiny_generation import SIZE, VIEWS, diffusion_config, generation_config
 from mmdet3d.registry import MODELS
 
+from helpers.stored_shapes import noise_store
+from helpers.tiny_generation import SIZE, VIEWS, diffusion_config, generation_config
 from opendlign_mm.datasets.store import ShapeStore
 from opendlign_mm.generation import diffusion
 from opendlign_mm.generation.diffusion import single_color

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.stored_shapes import noise_shape, noise_store
 from pyarrow import parquet
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
+from helpers.stored_shapes import noise_shape, noise_store
 from opendlign_mm.datasets.store import PackedShape, ShapeStore
 from opendlign_mm.datasets.store.manifest import problem_row
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...file_keys import readable_text
+from ..released import has_single_color
 
 ImageFormat = Literal['png', 'jpg']
 IMAGE_FORMATS: tuple[str, ...] = get_args(ImageFormat)
@@ -51,8 +52,16 @@ class PackedShape:
         return _decode(self.depth_files, 'L', f'depth view of {self.sample_id}')
 
     def images(self) -> np.ndarray:
-        """Decode the images to uint8 RGB (V, H, W, 3). Raises ValueError that names the object if one is unreadable."""
-        return _decode(self.image_files, 'RGB', f'image of {self.sample_id}')
+        """Decode the images to uint8 RGB (V, H, W, 3).
+
+        Raises:
+            ValueError: An image cannot be read or has a single color; the message names the object.
+        """
+        images = _decode(self.image_files, 'RGB', f'image of {self.sample_id}')
+        for view, image in enumerate(images):
+            if has_single_color(image):
+                raise ValueError(f'image of {self.sample_id}, number {view}, has a single color')
+        return images
 
 
 def encode_image(image: np.ndarray, image_format: ImageFormat = 'png', quality: int = 95) -> bytes:
