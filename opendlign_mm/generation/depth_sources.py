@@ -11,7 +11,7 @@ from ..datasets.source_files import read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.folder_layout import depth_path, read_depth_map
 from ..datasets.unreadable import Unreadable
-from ..file_keys import sample_id_of
+from ..file_keys import readable_text, sample_id_of
 
 
 class StoredDepthViews:
@@ -82,11 +82,12 @@ class ReleasedDepthFolder:
         self.keys = sorted(path.name[:-len(DEPTH_SUFFIX)] for path in folder.glob(f'*{DEPTH_SUFFIX}'))
         if not self.keys:
             raise ValueError(f'{folder} has no file *{DEPTH_SUFFIX}')
-        self.key_of = {sample_id_of(key): key for key in self.keys}
-        if len(self.key_of) < len(self.keys):
-            twice = next(key for key in self.keys if self.key_of[sample_id_of(key)] != key)
-            raise ValueError(f'{folder}: {twice}{DEPTH_SUFFIX} and {self.key_of[sample_id_of(twice)]}{DEPTH_SUFFIX} '
-                             f'both stand for the object {sample_id_of(twice)!r}; rename one')
+        self.key_of: dict[str, str] = {}
+        for key in self.keys:
+            other = self.key_of.setdefault(readable_text(sample_id_of(key)), key)
+            if other != key:
+                raise ValueError(f'{folder}: {other}{DEPTH_SUFFIX} and {key}{DEPTH_SUFFIX} both stand for the object '
+                                 f'{sample_id_of(key)!r}; rename one')
         self.num_shapes, self.shapes_per_shard = len(self.keys), shapes_per_shard
 
     def texts(self) -> dict[str, str]:
@@ -100,7 +101,7 @@ class ReleasedDepthFolder:
                 gray = read_depth_map(self._path(key))
                 shape = PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
             except (OSError, ValueError) as error:
-                yield Unreadable(sample_id_of(key), str(error))
+                yield Unreadable(readable_text(sample_id_of(key)), str(error))
             else:
                 yield shape
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..datasets.mesh_files import files_of_mesh
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.description import Layout
@@ -175,7 +176,8 @@ def _changed(store: ShapeStore, shard: int, shapes: BaseDataset) -> list[int]:
 
 def files_of_record(record: dict) -> str:
     """Return the state of the files that a record of a dataset names, as a hash."""
-    return file_state([value for value in record.values() if isinstance(value, str) and os.path.lexists(value)])
+    return file_state([file for value in record.values() if isinstance(value, str) and os.path.lexists(value)
+                       for file in files_of_mesh(value)])
 
 
 def _as_is(shape):
