@@ -217,12 +217,12 @@ def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
             if is_error_of_machine(error):
                 raise
             raise ValueError(f'{path} cannot be read: {error}. It may be truncated; fetch it again.') from error
-        if has_single_color(images[-1]):
-            raise ValueError(f'{path} has a single color; it may have been blacked out by a safety checker')
         if images[-1].shape != images[0].shape:
             height, width = images[-1].shape[:2]
             raise ValueError(f'{path} has {width} x {height} pixels, the first view of the object '
                              f'{images[0].shape[1]} x {images[0].shape[0]}')
+        if has_single_color(images[-1]):
+            raise ValueError(f'{path} has a single color; it may have been blacked out by a safety checker')
     if not images:
         raise ValueError('an object has no images')
     return np.stack(images)

@@ -267,14 +267,19 @@ def test_broken_depth_maps_and_images(tmp_path):
     Image.new('RGB', (16, 32)).save(images / '3.png')
     with pytest.raises(ValueError, match='3.png has 16 x 32 pixels.*32 x 32'):
         LoadDepthAlignedImages()(dict(image_paths=paths))
+    Image.new('RGB', (32, 32)).save(images / '3.png')
+    with pytest.raises(ValueError, match='3.png has a single color'):
+        LoadDepthAlignedImages()(dict(image_paths=paths))
     (images / '3.png').unlink()
     with pytest.raises(FileNotFoundError, match='3.png does not exist'):
         LoadDepthAlignedImages()(dict(image_paths=paths))
 
 
 def test_images_of_other_modes_become_rgb(tmp_path):
-    Image.new('L', (4, 4), 7).save(tmp_path / '0.png')
-    Image.new('RGBA', (4, 4), (1, 2, 3, 128)).save(tmp_path / '1.png')
+    for view, (mode, color) in enumerate([('L', 7), ('RGBA', (1, 2, 3, 128))]):
+        image = Image.new(mode, (4, 4), color)
+        image.putpixel((3, 3), 0 if mode == 'L' else (0, 0, 0, 0))  # images of a single color are refused
+        image.save(tmp_path / f'{view}.png')
     images = LoadDepthAlignedImages()(dict(image_paths=[str(tmp_path / f'{view}.png') for view in (0, 1)]))['images']
     assert images.shape == (2, 4, 4, 3) and images.dtype == np.uint8
     assert images[0, 0, 0].tolist() == [7, 7, 7] and images[1, 0, 0].tolist() == [1, 2, 3]
