@@ -19,6 +19,7 @@ def test_most_confused_pairs_by_hand():
     assert pairs[0].share == pytest.approx(3 / 5)
     assert most_confused_pairs(confusion, 1) == pairs[:1] and most_confused_pairs(confusion, 0) == []
     assert most_confused_pairs(np.diag([3, 0])) == []
+    assert len(most_confused_pairs(np.ones((3, 3), dtype=int))) == 5, 'of 6'
     assert confusion[0, 0] == 5, 'the matrix stays as it was'
 
 

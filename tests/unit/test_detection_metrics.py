@@ -97,23 +97,28 @@ def test_an_iou_equal_to_the_threshold_does_not_count(part, below):
 
 
 def test_recall_of_the_best_proposals_by_objectness():
-    # Best first: TRUTH[1], nothing, TRUTH[0]; TRUTH[2] is found by none.
-    proposed = [TRUTH[0], TRUTH[1], [20., 0, 0, 1, 1, 1]]
-    one = scene(proposed, [.1, .9, .5], [[1., 0, 0]] * 3)
+    # Best first: TRUTH[1], nothing, nothing, TRUTH[0]; TRUTH[2] is found by none.
+    proposed = [TRUTH[0], TRUTH[1], [20., 0, 0, 1, 1, 1], [30., 0, 0, 1, 1, 1]]
+    one = scene(proposed, [.1, .9, .5, .2], [[1., 0, 0]] * 4)
     other = scene([], [], [], truth=[CUBE], labels=(0, ))
     one['num_dropped_proposals'] = 4
+    results = evaluate('ProposalRecall', [one, other], max_proposals=(1, 3, 4), iou_thr=(0., .5))
+    assert [results[f'proposals/recall_0.50@{count}'] for count in (1, 3, 4)] == [.25, .25, .5]
+    one['proposals_3d']['objectness'] = torch.tensor([.8, .9, .5, .2])
     results = evaluate('ProposalRecall', [one, other], max_proposals=(1, 2, 3), iou_thr=(0., .5))
-    assert [results[f'proposals/recall_0.50@{count}'] for count in (1, 2, 3)] == [.25, .25, .5]
+    assert [results[f'proposals/recall_0.50@{count}'] for count in (1, 2, 3)] == [.25, .5, .5]
     assert results['proposals/recall_0.00'] == results['proposals/recall_0.50'] == .5
-    assert results['proposals/per_scene'] == 1.5
+    assert results['proposals/per_scene'] == 2
     assert results['proposals/dropped_per_scene'] == 4, 'the mean over the scenes that count them'
     assert 'proposals/dropped_per_scene' not in evaluate('ProposalRecall', [other])
 
 
 def test_equal_objectness_keeps_the_order_of_the_proposals():
-    one = scene([TRUTH[0], TRUTH[1]], [.5, .5], [[1., 0, 0]] * 2)
-    results = evaluate('ProposalRecall', [one], max_proposals=(1, ))
-    assert results['proposals/recall_0.50@1'] == pytest.approx(1 / 3)
+    # More than a sort that is not stable leaves in order.
+    far = [[20. + place, 0, 0, 1, 1, 1] for place in range(999)]
+    one = scene([TRUTH[0], *far, TRUTH[1]], [.5] * 1001, [[1., 0, 0]] * 1001)
+    results = evaluate('ProposalRecall', [one], max_proposals=(1, 1000))
+    assert results['proposals/recall_0.50@1'] == results['proposals/recall_0.50@1000'] == pytest.approx(1 / 3)
 
 
 def test_a_class_as_probable_as_the_true_one_is_no_mistake():
