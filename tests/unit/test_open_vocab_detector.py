@@ -77,7 +77,10 @@ def test_head_scores_labels_and_suppression():
         (0, pytest.approx(0.05)), (0, pytest.approx(0.45)), (1, pytest.approx(0.2)), (1, pytest.approx(0.6))]
     assert (every.scores_3d.diff() <= 0).all()
     assert len(OpenVocabBBoxHead(score_threshold=0.3).predict(proposals, probabilities)) == 2
-    assert len(OpenVocabBBoxHead(max_detections=1).predict(proposals, probabilities)) == 1
+    for most in (1, 3):
+        best = OpenVocabBBoxHead(max_detections=most).predict(proposals, probabilities)
+        assert best.scores_3d.tolist() == pytest.approx([0.6, 0.45, 0.2][:most])
+        assert best.labels_3d.tolist() == [1, 0, 1][:most]
     powers = OpenVocabBBoxHead(labels_per_box=1, objectness_power=0, probability_power=2)
     powers = powers.predict(proposals, probabilities)
     assert powers.scores_3d.tolist() == pytest.approx([0.81, 0.64, 0.36])

@@ -58,6 +58,13 @@ def test_three_detr_proposes_what_the_detector_finds(three_detr_checkpoint):
     # Sampled, but the same each time; a stricter selection keeps fewer.
     sampled = ThreeDETRProposals(THREE_DETR, three_detr_checkpoint, num_points=500)
     assert torch.equal(sampled(points).bboxes_3d.tensor, sampled(points).bboxes_3d.tensor)
+    seen = []
+    sampled.detector.propose = lambda scenes: seen.append(scenes[0]) or [expected]
+    sampled(points)
+    places = {tuple(row): number for number, row in enumerate(points[:, :3].tolist())}
+    numbers = np.array([places[tuple(row)] for row in seen[0].tolist()])
+    assert len(set(numbers)) == 500, 'each point once, and not the first 500'
+    assert abs((numbers >= len(points) // 2).mean() - .5) < .1
     strict = ThreeDETRProposals(THREE_DETR, three_detr_checkpoint, num_points=None, selection=dict(max_boxes=1))
     assert len(strict(points)) == 1
 

@@ -9,6 +9,7 @@ from helpers.scenes import box_surface, furnished_room
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.box_ops.nms import nms_3d
 from opendlign_mm.detection import ClusterProposals, GroundTruthProposals
+from opendlign_mm.detection.proposals import clusters
 from opendlign_mm.detection.proposals.clusters import cluster_tree_boxes
 from opendlign_mm.detection.proposals.room_planes import estimate_normals, find_room_planes
 from opendlign_mm.evaluation.box_metrics import ProposalRecall
@@ -80,6 +81,48 @@ def test_cluster_proposals_are_deterministic_and_follow_the_points():
     moved = ClusterProposals(max_points=6000)(points + shift).bboxes_3d
     moved.translate(-shift[:3])
     assert (box_overlaps(moved[:8], first.bboxes_3d).max(dim=1).values > 0.8).all()
+
+
+def test_objectness_of_clusters_by_hand():
+    """Purity x isolation x (share of the points) ** 1/4 x compactness, for one box of a meter and one of four."""
+    inside = torch.full((10, 3), .2)  # of both boxes
+    around = torch.tensor([[.6, 0, 0]]).repeat(5, 1)  # 10 cm outside the small box, inside the large one
+    beyond = torch.tensor([[.7, 0, 0]])  # 20 cm outside the small box
+    points = torch.cat([inside, around, beyond])
+    boxes = depth_boxes(torch.tensor([[0., 0, 0, 1, 1, 1], [0, 0, 0, 4, 1, 1]]))
+    objectness = ClusterProposals()._objectness(points, boxes, torch.tensor([8, 16]))
+    small = 8 / 10 * 10 / 15 * (8 / 16)**.25
+    large = 16 / 16 * 16 / 16 * (16 / 16)**.25 * 2 / 4
+    assert objectness.tolist() == pytest.approx([small, large])
+    wider = ClusterProposals(surroundings=.25, typical_size=1.)._objectness(points, boxes, torch.tensor([8, 32]))
+    assert wider.tolist() == pytest.approx([8 / 10 * 10 / 16 * (8 / 16)**.25, 2**.25 / 4])
+
+
+def test_boxes_near_the_floor_are_extended_to_it():
+    lower = np.array([[0., 0, .15], [0, 0, .25], [0, 0, -.05], [1, 1, .5]])
+    upper = np.array([[1., 1, 1], [1, 1, 1], [1, 1, 1], [1.01, 2, 1]])
+    boxes = ClusterProposals()._boxes(lower, upper, floor_height=0.)
+    torch.testing.assert_close(boxes.bottom_height, torch.tensor([0., .25, -.05, .5]))
+    torch.testing.assert_close(boxes.top_height, torch.ones(4))
+    torch.testing.assert_close(boxes.dims[3], torch.tensor([.05, 1, .5]))  # thin boxes are 5 cm thick
+    torch.testing.assert_close(boxes.gravity_center[3], torch.tensor([1.005, 1.5, .75]))
+    assert ClusterProposals(floor_gap=.3)._boxes(lower, upper, 0.).bottom_height.tolist()[1] == 0
+    assert ClusterProposals()._boxes(lower, upper, None).bottom_height.tolist()[0] == pytest.approx(.15)
+
+
+def test_large_scenes_are_sampled_evenly(monkeypatch):
+    """Not their first points: the second half of the points is as well represented, and all columns belong together."""
+    points, _ = furnished_room()
+    seen = []
+    monkeypatch.setattr(clusters, 'estimate_normals', lambda xyz: seen.append(xyz) or estimate_normals(xyz))
+    ClusterProposals(max_points=3000)(points)
+    xyz = points[:, :3].double().numpy()
+    places = {tuple(row): number for number, row in enumerate(xyz)}
+    numbers = np.array([places[tuple(row)] for row in seen[0]])
+    assert len(numbers) == len(set(numbers)) == 3000
+    assert abs((numbers >= len(points) // 2).mean() - .5) < .05
+    ClusterProposals(max_points=3000, seed=1)(points)
+    assert not np.array_equal(seen[1], seen[0])
 
 
 def test_cluster_proposals_options():

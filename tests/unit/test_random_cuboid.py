@@ -43,6 +43,15 @@ def test_scene_stays_where_no_cuboid_fits():
         assert len(after['points']) == 4000 and len(after['gt_labels_3d']) == 12
 
 
+@pytest.mark.parametrize('shares, cropped', [((1., .7, .5), False), ((.5, 1., .85), True), ((.5, .4, 1.), True)])
+def test_two_sides_of_a_cuboid_have_shares_of_a_similar_size(monkeypatch, shares, cropped):
+    """The smaller share is at least 0.8 of the larger one for some pair: 0.714, 0.85 and 0.8."""
+    monkeypatch.setattr(np.random, 'uniform', lambda *_: np.array(shares))
+    after = RandomCuboid(min_points=10, num_tries=20)(scene())
+    assert (len(after['points']) < 4000) == cropped
+    assert len(RandomCuboid(min_points=10, num_tries=20, min_aspect=.7)(scene())['points']) < 4000
+
+
 def test_scene_without_boxes_is_cropped_too():
     before = scene()
     before.update(gt_bboxes_3d=before['gt_bboxes_3d'][np.zeros(12, dtype=bool)], gt_labels_3d=np.zeros(0, dtype=int))
