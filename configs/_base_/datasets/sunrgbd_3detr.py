@@ -1,5 +1,5 @@
-"""mmdet3d's SUN RGB-D with 3DETR's augmentation: flips, 30 degrees about z, scale, random cuboids, 20,000 points."""
-_base_ = 'mmdet3d::_base_/datasets/sunrgbd-3d.py'
+"""SUN RGB-D with 3DETR's augmentation: flips, 30 degrees about z, scale, random cuboids, 20,000 points."""
+data_root = 'data/sunrgbd'
 
 load_points = dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2])
 sample_points = dict(type='PointSample', num_points=20000)
@@ -18,10 +18,28 @@ test_pipeline = [
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]
 
-scenes = dict(type='OpenVocabSUNRGBDDataset', on_unreadable='skip')
+scenes = dict(
+    type='OpenVocabSUNRGBDDataset',
+    data_root=data_root,
+    # The order of the classes is that of the published models.
+    metainfo=dict(classes=(
+        'bed', 'table', 'sofa', 'chair', 'toilet', 'desk', 'dresser', 'night_stand', 'bookshelf', 'bathtub')),
+    box_type_3d='Depth',
+    on_unreadable='skip')
 train_dataloader = dict(
-    batch_size=8, persistent_workers=True, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline, **scenes)))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **scenes))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **scenes))
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='RepeatDataset',
+        times=1,
+        dataset=dict(ann_file='sunrgbd_infos_train.pkl', pipeline=train_pipeline, filter_empty_gt=False, **scenes)))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(ann_file='sunrgbd_infos_val.pkl', pipeline=test_pipeline, test_mode=True, **scenes))
+test_dataloader = val_dataloader
 val_evaluator = [dict(type='OpenVocabIndoorMetric'), dict(type='ProposalRecall', max_proposals=(16, 64, 128))]
 test_evaluator = val_evaluator
