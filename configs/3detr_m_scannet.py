@@ -4,6 +4,7 @@
     python tools/test.py configs/3detr_m_scannet.py CHECKPOINT
 
 Class-agnostic boxes instead: --cfg-options model.num_classes=1 model.class_agnostic=True
+    val_evaluator.0.type=ClassAgnosticAP test_evaluator.0.type=ClassAgnosticAP
 """
 _base_ = [
     '_base_/default_runtime.py', '_base_/models/3detr_m.py', '_base_/datasets/scannet_3detr.py',

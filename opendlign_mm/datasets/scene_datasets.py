@@ -72,7 +72,8 @@ class OpenVocabScanNetDataset(SceneDataset, ScanNetDataset):
         ann_file: Info file in it.
         metainfo: ``classes`` here override those of the info file; boxes of other classes get the label -1, which
             ``OpenVocabIndoorMetric`` ignores.
-        kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; further arguments of ``ScanNetDataset``.
+        kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; further arguments of ``ScanNetDataset``. With
+            ``lazy_init=True``, as mmdet3d's inferencers build it for its classes, the info file may be missing.
 
     Raises:
         FileNotFoundError: There is no such info file.
@@ -81,11 +82,11 @@ class OpenVocabScanNetDataset(SceneDataset, ScanNetDataset):
 
     def __init__(self, data_root: str, ann_file: str, metainfo: dict | None = None, **kwargs) -> None:
         path = Path(data_root) / ann_file
-        if not path.is_file():
+        if not path.is_file() and not kwargs.get('lazy_init'):
             raise FileNotFoundError(f'there is no info file {path}. {REMEDY}')
         metainfo = dict(metainfo or {})
         if 'classes' not in metainfo:
-            categories = read_info_file(path)['metainfo'].get('categories')
+            categories = read_info_file(path)['metainfo'].get('categories') if path.is_file() else None
             metainfo['classes'] = tuple(categories) if categories else self.METAINFO['classes']
         unknown = sorted(set(metainfo['classes']) - set(self.METAINFO['classes']))
         if unknown or not metainfo['classes']:

@@ -3,12 +3,13 @@ from collections.abc import Sequence
 
 import torch
 from mmdet3d.models import Base3DDetector
-from mmdet3d.registry import MODELS
+from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..box_ops.points_in_boxes import crop_points
+from ..datasets.scannet_classes import vocabulary_of
 from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
 from ..point_ops.checks import check_points
@@ -45,6 +46,8 @@ class OpenVocabDetector3D(Base3DDetector):
             metainfo ``num_dropped_proposals``.
         data_preprocessor: mmdet3d's ``Det3DDataPreprocessor`` by default.
         init_cfg: Initialization config of mmengine.
+        train_cfg: Not used; mmdet3d's inferencers set it.
+        test_cfg: Not used.
     """
 
     def __init__(self,
@@ -58,7 +61,9 @@ class OpenVocabDetector3D(Base3DDetector):
                  box_margin: float = 0.,
                  min_points: int = 5,
                  data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | None = None,
+                 train_cfg: dict | None = None,
+                 test_cfg: dict | None = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
         self.proposals = build_component(proposals)
         self.classifier = build_component(classifier)
@@ -153,6 +158,7 @@ class OpenVocabDetector3D(Base3DDetector):
                  batch_data_samples: list[Det3DDataSample] | None = None) -> list[tuple[InstanceData, Tensor]]:
         """Return the proposals (K boxes) and class probabilities (K, C) of each scene (mode ``'tensor'``)."""
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
+        self._require_vocabulary()
         samples = batch_data_samples or [None] * len(points_of_scenes)
         results = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
@@ -187,6 +193,7 @@ class OpenVocabDetector3D(Base3DDetector):
             RuntimeError: No vocabulary is set.
         """
         points_of_scenes = self._points_of_scenes(batch_inputs_dict)
+        self._require_vocabulary()
         samples = batch_data_samples or [Det3DDataSample() for _ in points_of_scenes]
         detections = []
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
@@ -218,12 +225,21 @@ class OpenVocabDetector3D(Base3DDetector):
 
     def _classify(self, crops: list[Tensor], points: Tensor) -> Tensor:
         """Return the class probabilities (K, C) of K point sets."""
-        if self.class_names is None:
-            raise RuntimeError('the detector has no vocabulary: set class_names of the zero-shot head in the config, '
-                               'add a VocabularyFromDatasetHook, or call set_vocabulary([...]) first')
         if not crops:
             return points.new_zeros(0, len(self.class_names))
         return self.class_probabilities(self.projection(crops))
+
+    def _require_vocabulary(self) -> None:
+        """Set a missing vocabulary to the classes of the test dataset of ``cfg``, which mmdet3d's inferencers set."""
+        if self.class_names is not None:
+            return
+        dataset = getattr(self, 'cfg', {}).get('test_dataloader', {}).get('dataset')
+        if dataset is None:
+            raise RuntimeError('the detector has no vocabulary: set class_names of the zero-shot head in the config, '
+                               'add a VocabularyFromDatasetHook, or call set_vocabulary([...]) first')
+        self.set_vocabulary(vocabulary_of(DATASETS.build(dict(dataset, lazy_init=True)).metainfo['classes']))
+        if getattr(self, 'dataset_meta', None):  # shared with the visualizer: names of labels, not of the training
+            self.dataset_meta['classes'] = self.class_names
 
     @staticmethod
     def _points_of_scenes(batch_inputs_dict: dict) -> list[Tensor]:

@@ -88,7 +88,7 @@ def test_one_epoch_and_its_validation(name, rooms, sunrgbd, tmp_path):
     found = []  # the best IoU of each annotated box, by mmdet3d's own function
     np.random.seed(0)
     for batch in runner.val_dataloader:
-        for sample in runner.model.val_step(batch):
+        for sample in runner.model.val_step(batch['batch']):
             boxes, truth = sample.proposals_3d.bboxes_3d, sample.eval_ann_info['gt_bboxes_3d']
             found += boxes.overlaps(boxes, truth).amax(dim=0).tolist() if len(boxes) else [0.] * len(truth)
     assert len(found) >= 4 and metrics['proposals/recall_0.25'] == np.mean(np.array(found) > .25)

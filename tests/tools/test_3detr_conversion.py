@@ -49,6 +49,24 @@ def test_released_angles_are_clockwise():
     assert difference.abs().max() < 1e-4 and ours.abs().max() > .1
 
 
+def test_angle_bins_are_mirrored_by_hand():
+    """Bin b of the release is bin -b, and residuals change their sign; a single bin has no angle."""
+    model = tiny(num_angle_bins=4)
+    for branch in ('angle_cls', 'angle_residual'):
+        model.branches[branch][8].bias.data = torch.tensor([10., 11, 12, 13])
+    released = to_released_3detr(model.state_dict())
+    assert released['mlp_heads.angle_cls_head.layers.8.bias'].tolist() == [10, 13, 12, 11]
+    assert released['mlp_heads.angle_residual_head.layers.8.bias'].tolist() == [-10, -13, -12, -11]
+    weight = model.branches['angle_cls'][8].weight
+    assert torch.equal(released['mlp_heads.angle_cls_head.layers.8.weight'], weight[[0, 3, 2, 1]])
+    two, one = tiny(num_angle_bins=2), tiny()
+    released = to_released_3detr(two.state_dict())
+    assert torch.equal(released['mlp_heads.angle_residual_head.layers.8.bias'],
+                       -two.branches['angle_residual'][8].bias)
+    released = to_released_3detr(one.state_dict())
+    assert torch.equal(released['mlp_heads.angle_residual_head.layers.8.bias'], one.branches['angle_residual'][8].bias)
+
+
 def test_every_problem_is_named():
     model = tiny()
     released = to_released_3detr(model.state_dict())

@@ -98,6 +98,49 @@ def test_defaults_are_those_of_3detr():
     assert model.branches['center'][3].p == .3 and not model.class_agnostic
 
 
+def test_options_reach_the_parts():
+    model = tiny(decoder=dict(num_layers=3, feedforward_channels=8), criterion=dict(background_weight=.7),
+                 selection=dict(max_boxes=3), data_preprocessor=dict(type='Det3DDataPreprocessor', pad_size_divisor=4))
+    assert len(model.decoder.layers) == 3 and model.criterion.background_weight == .7 and model.selection.max_boxes == 3
+    assert model.data_preprocessor.pad_size_divisor == 4
+    assert type(tiny().data_preprocessor).__name__ == 'Det3DDataPreprocessor'
+
+
+def test_predictions_are_those_of_the_last_layer(room):
+    model = tiny(decoder=dict(num_layers=3, feedforward_channels=16)).eval()
+    layers, _ = model.predict_layers([room[0]])
+    boxes = model.predict_boxes(room[0][None])
+    assert len(layers['center']) == 3 and not torch.equal(layers['center'][1], layers['center'][2])
+    for name, value in boxes.items():
+        assert torch.equal(value, layers[name][-1])
+
+
+@pytest.mark.parametrize('bins, with_yaw', [(1, False), (2, True)])
+def test_boxes_have_a_yaw_if_there_is_more_than_one_angle_bin(room, bins, with_yaw):
+    proposals, = tiny(num_angle_bins=bins, selection=dict(objectness_threshold=0.)).eval().propose([room[0]])
+    assert len(proposals) and proposals.bboxes_3d.with_yaw is with_yaw
+
+
+def test_only_coordinates_are_used(room):
+    model = tiny().eval()
+    points = room[0]
+    changed = torch.cat([points[:, :3], torch.full((len(points), 2), torch.nan)], dim=1)
+    assert torch.equal(model.predict_boxes(changed[None])['center'], model.predict_boxes(points[None])['center'])
+    features, others = (model.extract_feat([scene])[1] for scene in (points, changed))
+    assert torch.equal(features, others)
+    layers, others = (model.predict_layers([scene])[0] for scene in (points, changed))
+    assert torch.equal(layers['size'], others['size'])
+
+
+def test_names_of_labels_are_told_where_they_are_known(room):
+    model = tiny().eval()
+    assert 'class_names' not in model.predict(dict(points=[room[0]]))[0]
+    model.class_names = ('bed', 'desk', 'sofa')
+    assert model.predict(dict(points=[room[0]]))[0].class_names == ('bed', 'desk', 'sofa')
+    agnostic = tiny(num_classes=1, class_agnostic=True).eval()
+    assert agnostic.predict(dict(points=[room[0]]))[0].class_names == ('object', )
+
+
 @pytest.mark.parametrize('wrong', ['num_classes', 'num_angle_bins', 'num_queries', 'memory_layers'])
 def test_numbers_below_one_are_refused(wrong):
     with pytest.raises(ValueError, match=f'{wrong}.* must be >= 1'):
@@ -254,6 +297,10 @@ def test_checkpoint_of_another_model_is_refused():
     with pytest.raises(RuntimeError, match='of another model.*pre_encoder.x.*convert_checkpoint'):
         model.load_state_dict({'pre_encoder.x': torch.zeros(1)}, strict=False)
     model.load_state_dict(tiny(1).state_dict())
+    some = dict(list(tiny(2).state_dict().items())[:1], other=torch.zeros(1))
+    model.load_state_dict(some, strict=False)  # a part of the model is left to the caller
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\)"):
+        model.load_state_dict(some)
 
 
 def test_half_precision(room, device):

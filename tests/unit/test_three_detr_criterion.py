@@ -155,6 +155,14 @@ def test_losses_of_layers_and_scenes():
         'cardinality_error')}
 
 
+def test_each_of_three_scenes_has_its_own_boxes():
+    """Two, one and one boxes; the center of the one in scene 2 is predicted a quarter of the scene off."""
+    predictions = predictions_of([[[UNIT, HALF_OFF]] * 3], [[[[.8, .1, .1], [.1, .8, .1]]] * 3])
+    targets = [targets_of([UNIT, HALF_OFF], [0, 1]), targets_of(HALF_OFF, [1]), targets_of(HALF_OFF, [0])]
+    losses = SetCriterion(matcher=dict(cls=1., giou=0.), weights=dict(center=1.))(predictions, targets)
+    assert losses['loss_center'].item() == pytest.approx(.25 / 4)
+
+
 @pytest.mark.parametrize('turned', ['prediction', 'target'])
 def test_rotated_boxes_have_rotated_overlaps(turned):
     """A unit square and one rotated by 45 degrees share an octagon; the enclosing box is the larger square."""

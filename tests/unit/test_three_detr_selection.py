@@ -79,6 +79,15 @@ def test_boxes_are_duplicates_above_an_iou_of_a_quarter(shift, kept):
     assert len(BoxSelection()(points, predicted(boxes, [[.9, .1]] * 2, [.8, .9]), with_yaw=False)) == kept
 
 
+def test_boxes_of_different_heights_are_compared_in_place():
+    """A box of one meter in the middle of one of two meters: half of the volume."""
+    points = grid((-.4, -.4, -.4), (.4, .4, .4))
+    boxes = [[0., 0, 0, 1, 1, 1, 0], [0., 0, 0, 1, 1, 2, 0]]
+    boxes = predicted(boxes, [[.9, .1]] * 2, [.8, .9])
+    assert len(BoxSelection(nms_threshold=.49)(points, boxes, with_yaw=False)) == 1
+    assert len(BoxSelection(nms_threshold=.51)(points, boxes, with_yaw=False)) == 2
+
+
 def test_only_boxes_of_the_same_most_probable_class_are_duplicates():
     points = grid((-1., -1, -1), (1., 1, 1))
     boxes = predicted([[0., 0, 0, 1, 1, 1, 0]] * 3, [[.3, .6, .1], [.6, .3, .1], [.35, .4, .25]], [.5, .6, .7])

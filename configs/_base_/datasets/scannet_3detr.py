@@ -20,13 +20,14 @@ test_pipeline = [
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]
 
+# The order of the published models. mmdet3d's inferencers use it if a checkpoint does not name its classes.
+class_names = (
+    'cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter', 'desk', 'curtain',
+    'refrigerator', 'showercurtrain', 'toilet', 'sink', 'bathtub', 'garbagebin')
 scenes = dict(
     type='OpenVocabScanNetDataset',
     data_root=data_root,
-    # The order of the classes is that of the published models.
-    metainfo=dict(classes=(
-        'cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter', 'desk',
-        'curtain', 'refrigerator', 'showercurtrain', 'toilet', 'sink', 'bathtub', 'garbagebin')),
+    metainfo=dict(classes=class_names),
     box_type_3d='Depth',
     on_unreadable='skip')
 train_dataloader = dict(

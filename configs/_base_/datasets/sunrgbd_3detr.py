@@ -18,12 +18,12 @@ test_pipeline = [
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]
 
+# The order of the published models. mmdet3d's inferencers use it if a checkpoint does not name its classes.
+class_names = ('bed', 'table', 'sofa', 'chair', 'toilet', 'desk', 'dresser', 'night_stand', 'bookshelf', 'bathtub')
 scenes = dict(
     type='OpenVocabSUNRGBDDataset',
     data_root=data_root,
-    # The order of the classes is that of the published models.
-    metainfo=dict(classes=(
-        'bed', 'table', 'sofa', 'chair', 'toilet', 'desk', 'dresser', 'night_stand', 'bookshelf', 'bathtub')),
+    metainfo=dict(classes=class_names),
     box_type_3d='Depth',
     on_unreadable='skip')
 train_dataloader = dict(

@@ -40,6 +40,8 @@ class ThreeDETR(Base3DDetector):
         selection: Arguments of :class:`BoxSelection`.
         data_preprocessor: mmdet3d's ``Det3DDataPreprocessor`` by default.
         init_cfg: Initialization config of mmengine.
+        train_cfg: Not used; mmdet3d's inferencers set it.
+        test_cfg: Not used.
 
     Raises:
         ValueError: A number is below 1, or a class-agnostic model has several classes.
@@ -59,7 +61,9 @@ class ThreeDETR(Base3DDetector):
                  criterion: dict | None = None,
                  selection: dict | None = None,
                  data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+                 init_cfg: dict | None = None,
+                 train_cfg: dict | None = None,
+                 test_cfg: dict | None = None) -> None:
         super().__init__(data_preprocessor or dict(type='Det3DDataPreprocessor'), init_cfg)
         if min(num_classes, num_angle_bins, num_queries, memory_layers) < 1:
             raise ValueError('num_classes, num_angle_bins, num_queries and memory_layers must be >= 1, '
@@ -198,7 +202,8 @@ class ThreeDETR(Base3DDetector):
         Returns:
             The samples with ``pred_instances_3d``, which contain each box once for every class, and ``proposals_3d``,
             which contain each box once (``bboxes_3d``, ``objectness``, ``class_probabilities``). Both may be empty.
-            ``class_names`` in the meta information, if known, are the names that labels index.
+            ``class_names`` in the meta information, if known, are the names that labels index; 'object' for
+            class-agnostic boxes.
         """
         points = batch_inputs_dict['points']
         samples = batch_data_samples or [Det3DDataSample() for _ in points]
@@ -208,8 +213,9 @@ class ThreeDETR(Base3DDetector):
             for boxes in (proposals, found):
                 boxes.bboxes_3d = move_boxes(boxes.bboxes_3d, offset)
             sample.proposals_3d = proposals
-            if self.class_names is not None:
-                sample.set_metainfo(dict(class_names=self.class_names))
+            names = ('object', ) if self.class_agnostic else self.class_names
+            if names is not None:
+                sample.set_metainfo(dict(class_names=names))
         return self.add_pred_to_datasample(samples, detections)
 
     @torch.no_grad()
