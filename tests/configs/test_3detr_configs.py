@@ -123,7 +123,7 @@ def test_batch_norm_is_synchronized_as_in_the_release(name):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without CUDA')
 def test_sync_bn_is_left_out_without_cuda(monkeypatch):
     monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
-    cfg, messages = Config(dict(sync_bn='torch')), []
+    cfg, messages = Config(dict(sync_bn='torch', launcher='pytorch')), []
     monkeypatch.setattr(compat, 'print_log', lambda message, **options: messages.append(message))
     compat.prepare_cpu_distributed(cfg, 'pytorch')
     assert 'sync_bn' not in cfg and len(messages) == 1 and 'SyncBatchNorm needs CUDA' in messages[0]
@@ -132,7 +132,7 @@ def test_sync_bn_is_left_out_without_cuda(monkeypatch):
     arguments = argparse.Namespace(amp=False, sync_bn='torch', auto_scale_lr=False, resume=None, launcher='pytorch')
     with pytest.raises(ValueError, match='--sync_bn torch needs CUDA'):
         load_tool('train').apply_options(cfg, arguments)
-    cfg = Config(dict(sync_bn='torch'))
+    cfg = Config(dict(sync_bn='torch', launcher='pytorch'))
     load_tool('train').apply_options(cfg, argparse.Namespace(**dict(vars(arguments), sync_bn='none')))
     assert cfg.sync_bn is None
 
