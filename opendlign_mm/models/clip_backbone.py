@@ -1,5 +1,4 @@
 """CLIP backbone: an image encoder with a pretrained branch and a branch tuned to depth views, and the text encoder."""
-import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,11 +16,9 @@ from .components import full_precision
 from .pixels import PixelStatistic, resolve_pixel_statistics
 from .prompts import warn_of_unknown_words
 from .trained_state import TrainedStateMixin
-from .vision_tower import transformer_tower
+from .vision_tower import CopyInit, Trainable, trainable_copy, transformer_tower
 
 BRANCHES = ('pretrained', 'tuned')
-CopyInit = Literal['pretrained', 'random']
-Trainable = Literal['attention', 'all']
 
 
 @MODELS.register_module()
@@ -101,8 +98,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             self.tower = transformer_tower(visual)
         except ValueError as reason:
             if num_blocks > 0 or output == 'feature_map':
-                raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}. Use num_blocks=0 "
-                                 "and output='embedding' for its pretrained branch.") from None
+                raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}; use num_blocks=0 "
+                                 "and output='embedding' for its pretrained branch") from None
         available = len(self.tower.blocks) if self.tower else 0
         if not 0 <= num_blocks <= available:
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
@@ -219,7 +216,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         if tuple(views.shape[-2:]) != self.image_size:
             if not self.resize:
                 raise ValueError(f"CLIP '{self.clip_name}' takes images of {self.image_size} pixels, got "
-                                 f'{tuple(views.shape[-2:])}. Make views of that resolution or set resize=True.')
+                                 f'{tuple(views.shape[-2:])}; make views of that resolution or set resize=True')
             if len(views):
                 views = F.interpolate(views, self.image_size, mode='bilinear', align_corners=False, antialias=True)
         return views
@@ -267,51 +264,3 @@ def _label(pretrained: str | None, random_seed: int) -> str:
         return f'random, seed {random_seed}'
     path = Path(pretrained).expanduser()
     return path.name if path.is_file() else pretrained
-
-
-def attention_projections(block: nn.Module) -> list[nn.Parameter]:
-    """Return the weights and biases of the in- and out-projection of a block's attention, which OpenDlign trains."""
-    # in_proj, out_proj in PyTorch and open_clip; qkv, proj in timm.
-    names = ('attn.in_proj', 'attn.out_proj', 'attn.qkv.', 'attn.proj.')
-    return [parameter for name, parameter in block.named_parameters() if name.startswith(names)]
-
-
-def trainable_copy(blocks: Sequence[nn.Module], copy_init: CopyInit = 'pretrained',
-                   trainable: Trainable = 'attention') -> nn.ModuleList:
-    """Copy transformer blocks and make part of the copy trainable.
-
-    Args:
-        blocks: Blocks T_{L-k+1..L} to copy; they are not changed.
-        copy_init: ``'pretrained'``: the copy starts from the blocks' weights. ``'random'``: its trained parameters are
-            initialized at random, the others keep the blocks' weights.
-        trainable: ``'attention'``: in- and out-projection of the attention only. ``'all'``: the whole blocks.
-
-    Raises:
-        ValueError: An option does not exist.
-    """
-    if copy_init not in ('pretrained', 'random'):
-        raise ValueError(f"copy_init must be 'pretrained' or 'random', got {copy_init!r}")
-    if trainable not in ('attention', 'all'):
-        raise ValueError(f"trainable must be 'attention' or 'all', got {trainable!r}")
-    copies = nn.ModuleList(copy.deepcopy(block) for block in blocks)
-    for block in copies:
-        block.requires_grad_(False)
-        parameters = attention_projections(block) if trainable == 'attention' else list(block.parameters())
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        if copy_init == 'random':
-            if trainable == 'all':
-                for layer in block.modules():
-                    if isinstance(layer, (nn.Linear, nn.LayerNorm)):
-                        layer.reset_parameters()
-            _initialize_projections(block)
-    return copies
-
-
-def _initialize_projections(block: nn.Module) -> None:
-    """Initialize the in- and out-projection as ``nn.MultiheadAttention`` does."""
-    for parameter in attention_projections(block):
-        if parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter)
-        else:
-            nn.init.zeros_(parameter)

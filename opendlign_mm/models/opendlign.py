@@ -13,7 +13,7 @@ from .clip_backbone import BRANCHES, CLIPDepthBackbone
 from .components import Component, build_component, full_precision
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .data_preprocessor import ViewDataPreprocessor
-from .pixels import check_pixels
+from .pixels import checked_views
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
 
 
@@ -105,7 +105,7 @@ class OpenDlign(BaseModel):
         if not {'images', 'image_features'} & set(inputs):
             raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
                              'them')
-        views = _checked_views({name: inputs[name] for name in ('depth_views', 'images') if name in inputs})
+        views = checked_views({name: inputs[name] for name in ('depth_views', 'images') if name in inputs})
         depth = object_features(self._encode(views['depth_views'], 'tuned'))
         with torch.no_grad():
             features = inputs.get('image_features')
@@ -118,7 +118,7 @@ class OpenDlign(BaseModel):
                 ) -> list[ShapeDataSample]:
         """Classify a batch; see :meth:`forward`."""
         used = ('depth_views', 'images') if self.return_embeddings else ('depth_views', )
-        views = _checked_views({name: inputs[name] for name in used if name in inputs})
+        views = checked_views({name: inputs[name] for name in used if name in inputs})
         features = self._features_for_scores(views['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
         predicted = dict(pred_scores=self._scores(features))
         if self.compare_pretrained:
@@ -160,7 +160,7 @@ class OpenDlign(BaseModel):
                 branch.
             TypeError: The views are neither floating point nor uint8.
         """
-        return self._encode(_checked_views(dict(views=views))['views'], branch)
+        return self._encode(checked_views(dict(views=views))['views'], branch)
 
     def _encode(self, views: torch.Tensor, branch: Any) -> Any:
         """Embed views that have been checked."""
@@ -201,7 +201,7 @@ class OpenDlign(BaseModel):
         Returns:
             Float32 (B, C), aggregated over the views; higher is better.
         """
-        return self._scores(self._features_for_scores(_checked_views(dict(views=views))['views']))
+        return self._scores(self._features_for_scores(checked_views(dict(views=views))['views']))
 
     @torch.no_grad()
     def class_logits(self, views: torch.Tensor) -> torch.Tensor:
@@ -214,7 +214,7 @@ class OpenDlign(BaseModel):
             Float32 (B, C).
         """
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
-        features = self._features_for_scores(_checked_views(dict(views=views))['views'])
+        features = self._features_for_scores(checked_views(dict(views=views))['views'])
         return head.class_logits(self.class_features(), **features,
                                  clip_logit_scale=self.backbone.logit_scale.float().exp())
 
@@ -284,19 +284,6 @@ class OpenDlign(BaseModel):
             raise RuntimeError(f'this OpenDlign model was built without {name}, which {purpose} needs; give it in the '
                                'config')
         return head
-
-
-def _checked_views(views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return views as float tensors in [0, 1], or raise the errors of :meth:`OpenDlign.encode_views`."""
-    scaled = {}
-    for name, values in views.items():
-        if not (values.ndim == 4 or values.ndim == 5 and values.shape[2] == 3):
-            raise ValueError(f'{name} must have shape (B, V, H, W) or (B, V, 3, H, W), got {tuple(values.shape)}')
-        if not values.is_floating_point() and values.dtype != torch.uint8:
-            raise TypeError(f'{name} must be floating point in [0, 1] or uint8, got {values.dtype}')
-        scaled[name] = values.float() / 255 if values.dtype == torch.uint8 else values
-    check_pixels(**scaled)
-    return scaled
 
 
 def _forget_vocabulary_features(model: OpenDlign, _) -> None:

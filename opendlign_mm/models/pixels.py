@@ -18,6 +18,28 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 # --- range ------------------------------------------------------------------------------------------------------------
 
+def checked_views(views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return views as float tensors in [0, 1].
+
+    Args:
+        views: Views of B objects, (B, V, H, W) or (B, V, 3, H, W), floating point in [0, 1] or uint8, by their names
+            in messages.
+
+    Raises:
+        ValueError: Views have a wrong shape or values outside [0, 1], or all pixels of a view are 0.
+        TypeError: Views are neither floating point nor uint8.
+    """
+    scaled = {}
+    for name, values in views.items():
+        if not (values.ndim == 4 or values.ndim == 5 and values.shape[2] == 3):
+            raise ValueError(f'{name} must have shape (B, V, H, W) or (B, V, 3, H, W), got {tuple(values.shape)}')
+        if not values.is_floating_point() and values.dtype != torch.uint8:
+            raise TypeError(f'{name} must be floating point in [0, 1] or uint8, got {values.dtype}')
+        scaled[name] = values.float() / 255 if values.dtype == torch.uint8 else values
+    check_pixels(**scaled)
+    return scaled
+
+
 def check_pixels(**views: torch.Tensor) -> None:
     """Refuse views that are not images in [0, 1]. It costs one synchronization with the device for all of them.
 

@@ -118,6 +118,30 @@ def test_class_features_are_kept_until_the_vocabulary_changes():
     assert not model.state_dict()
 
 
+def test_required_branches():
+    assert head().required_branches == ('pretrained', 'tuned')
+    assert head(branches='tuned').required_branches == ('tuned', )
+    assert head(branches='pretrained').required_branches == ('pretrained', )
+
+
+def test_class_features_are_stored_only_with_a_folder_and_a_key(tmp_path):
+    asked = []
+
+    def key():
+        asked.append(1)
+        return 'encoder'
+
+    head().vocabulary_features(TextEncoder(), key)
+    assert not asked, 'the key of an encoder takes a hash of its weights'
+    head(text_cache_dir=tmp_path).vocabulary_features(TextEncoder())
+    head(text_cache_dir=tmp_path).vocabulary_features(TextEncoder(), lambda: None)
+    assert not list(tmp_path.iterdir())
+    first = head(text_cache_dir=tmp_path).vocabulary_features(TextEncoder(), key)
+    assert len(list(tmp_path.iterdir())) == 1
+    encoder = TextEncoder()
+    assert torch.equal(head(text_cache_dir=tmp_path).vocabulary_features(encoder, key), first) and not encoder.texts
+
+
 def test_class_features_are_moved_to_the_device_once():
     model, encoder = head(), TextEncoder()
     moved = model.vocabulary_features(encoder, device=torch.device('meta'))
