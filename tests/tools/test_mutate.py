@@ -1,4 +1,5 @@
 """The tool that breaks the code on purpose: what it changes, and that it tells noticed changes from others."""
+import ast
 import os
 import subprocess
 import sys
@@ -41,3 +42,14 @@ def test_a_change_that_a_test_notices_does_not_survive(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1].startswith('4 of 7 mutations survived (57.1 %), 0 of them run by no test; 1 tests')
+
+
+def test_compiled_functions_are_recognized(tmp_path):
+    """No line of them is seen to run: all tests of the file are for them, and without numba's cache."""
+    tool = load_tool('analysis_tools/mutate')
+    tree = ast.parse('@compiled()\ndef fast():\n    return 1\n\n\n@nb.njit\ndef faster():\n    return 2\n\n\n'
+                     '@lru_cache\ndef slow():\n    return 3\n')
+    assert [tool._is_compiled(tree, name) for name in ('fast', 'faster', 'slow')] == [True, True, False]
+    compiled = [path.name for path in sorted((REPOSITORY / 'opendlign_mm').rglob('*.py'))
+                if tool._is_compiled(ast.parse(path.read_text()))]
+    assert {'ball_query.py', 'furthest_points.py', 'numba_backend.py'} <= set(compiled)

@@ -1,4 +1,6 @@
 """The contour-aware projection: its contract, its invariances and the agreement of its backends."""
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,9 @@ def test_camera_axes_by_hand():
     for axes, expected in ((right, [[1, 0, 0], [0, 1, 0], [-1, 0, 0]]), (up, [[0, 0, 1]] * 3),
                            (toward, [[0, -1, 0], [1, 0, 0], [0, 1, 0]])):
         torch.testing.assert_close(axes, torch.tensor(expected, dtype=torch.float64))
+    _, up, toward = view_axes((0,), .1, 'cpu', torch.float64)
+    assert toward[0, 2].item() == pytest.approx(math.sin(math.radians(.1)), rel=1e-12)
+    assert up[0, 2].item() == pytest.approx(math.cos(math.radians(.1)), rel=1e-12)
     right, up, toward = view_axes((0, 90), (30, 60), None)
     assert right.dtype == torch.float32
     for axes, expected in ((right, [[1, 0, 0], [0, 1, 0]]), (up, [[0, .5, root], [-root, 0, .5]]),
@@ -122,7 +127,8 @@ def test_hidden_surfaces_do_not_shine_through():
 @pytest.mark.parametrize('settings', [{}, dict(sigma_intensity=.03), dict(sigma_intensity=.5, sigma_space=4.),
                                       dict(smooth_kernel=3), dict(smooth_kernel=1), dict(densify_kernel=1),
                                       dict(densify_kernel=11), dict(depth_bias=0.),
-                                      dict(object_ratio=1., densify_kernel=7), dict(depth_bins=5)])
+                                      dict(object_ratio=1., densify_kernel=7), dict(depth_bins=5),
+                                      dict(densify_kernel=1, sigma_intensity=.5)])
 def test_numba_and_batched_equal_dense(category, settings):
     arguments = {**SMALL, **settings}
     points = cloud(category)[None]

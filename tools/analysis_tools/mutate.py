@@ -272,9 +272,11 @@ def tests_for(mutation: Mutation, tests: dict[str, list], most_seconds: float) -
     return kept
 
 
-def _is_compiled(tree: ast.AST, function: str) -> bool:
-    return any(isinstance(node, ast.FunctionDef) and node.name == function and any(
-        'jit' in ast.unparse(decorator) for decorator in node.decorator_list) for node in ast.walk(tree))
+def _is_compiled(tree: ast.AST, function: str | None = None) -> bool:
+    """Return whether numba compiles the function, or any function of the file."""
+    return any(isinstance(node, ast.FunctionDef) and function in (None, node.name) and any(
+        'jit' in name or 'compiled' in name for name in map(ast.unparse, node.decorator_list))
+        for node in ast.walk(tree))
 
 
 def survives(mutation: Mutation | None, tests: Sequence[str], seconds: float) -> bool:
@@ -285,7 +287,8 @@ def survives(mutation: Mutation | None, tests: Sequence[str], seconds: float) ->
             SourceFileLoader.get_code = lambda self, name: (
                 code if self.get_filename(name) == str(mutation.path) else get_code(self, name))
         with tempfile.TemporaryDirectory() as folder:
-            if 'numba' in sys.modules:  # results of the unchanged code must not come from its cache
+            # The cache of compiled functions holds the unchanged code.
+            if mutation is not None and _is_compiled(ast.parse(mutation.path.read_text())) and 'numba' in sys.modules:
                 sys.modules['numba'].config.CACHE_DIR = folder
             return int(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', *tests]))
 
