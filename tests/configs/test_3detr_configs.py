@@ -129,7 +129,7 @@ def test_sync_bn_is_left_out_without_cuda(monkeypatch):
     assert 'sync_bn' not in cfg and len(messages) == 1 and 'SyncBatchNorm needs CUDA' in messages[0]
     compat.prepare_cpu_distributed(cfg, 'pytorch')
     assert len(messages) == 1
-    arguments = argparse.Namespace(amp=False, sync_bn='torch', auto_scale_lr=False, resume=None, launcher='pytorch')
+    arguments = argparse.Namespace(amp=False, sync_bn='torch', auto_scale_lr=False, resume=None)
     with pytest.raises(ValueError, match='--sync_bn torch needs CUDA'):
         load_tool('train').apply_options(cfg, arguments)
     cfg = Config(dict(sync_bn='torch', launcher='pytorch'))
