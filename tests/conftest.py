@@ -12,7 +12,7 @@ from helpers.tool_modules import REPOSITORY
 
 @pytest.fixture(scope='session')
 def shared_dir() -> Path:
-    """The folder of reference data: $OPENDLIGN_SHARED, or ``shared`` next to the repository."""
+    """Return the folder of reference data: $OPENDLIGN_SHARED, or ``shared`` next to the repository."""
     folder = Path(os.environ.get('OPENDLIGN_SHARED', REPOSITORY.parent / 'shared'))
     if not folder.is_dir():
         pytest.skip(f'no reference data at {folder}; set OPENDLIGN_SHARED to its folder')
@@ -21,7 +21,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(autouse=True)
 def no_visualizer_of_another_test():
-    """mmengine keeps visualizers by name for the life of the process: a later run would log into an earlier one's."""
+    """Forget visualizers: mmengine keeps them by name, and a later run would log into the files of an earlier one."""
     yield
     kinds = [Visualizer]
     while kinds:
@@ -32,12 +32,12 @@ def no_visualizer_of_another_test():
 
 @pytest.fixture
 def tiny_clip_config() -> dict:
-    """An open_clip model configuration small enough for a test: 32 x 32 images, 16 patches, 3 blocks."""
+    """Return an open_clip model configuration small enough for a test: 32 x 32 images, 16 patches, 3 blocks."""
     return tiny_clip(embed_dim=48, width=64, layers=3, text_layers=2)
 
 
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.skipif(
     not torch.cuda.is_available(), reason='no CUDA device'))])
 def device(request) -> torch.device:
-    """Each device that is there."""
+    """Return each available device."""
     return torch.device(request.param)

@@ -30,7 +30,7 @@ def rooms(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def sunrgbd(tmp_path_factory):
-    """Two scenes with rotated boxes in the layout of SUN RGB-D."""
+    """Write two scenes with rotated boxes in the layout of SUN RGB-D."""
     folder = tmp_path_factory.mktemp('sunrgbd')
     (folder / 'points').mkdir()
     rng = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def sunrgbd(tmp_path_factory):
 
 
 def small_config(name, folder, work_dir):
-    """A config of ``configs`` with a small model, on the scenes in ``folder``."""
+    """Return a config of ``configs`` with a small model, on the scenes in ``folder``."""
     cfg = Config.fromfile(REPOSITORY / f'configs/{name}.py')
     small = dict(SMALL) if name != '3detr_scannet' else dict(SMALL, encoder=dict(feedforward_channels=16))
     cfg.merge_from_dict(dict(model=dict(small, num_queries=16), train_cfg=dict(max_epochs=1, val_interval=1)))

@@ -90,7 +90,7 @@ def test_training_on_the_released_set(tools):
     ('test', 'benchmarks/opendlign_b16_objaverse_lvis.py', ['OpenShape', 'meta_data.zip']),
 ])
 def test_without_data_and_weights_there_is_one_message(tools, monkeypatch, capfd, tool, config, words):
-    """Before any model is built: the folder, where it was looked for, how to get it; and the weights."""
+    """Before any model is built the message names the folder, how to get the data, and the weights."""
     monkeypatch.chdir(tools.folder)
     monkeypatch.setattr('opendlign_mm.command_line.required_inputs._in_hub_cache', lambda hub: False)
     tools.options = {'data_root': 'elsewhere'}
@@ -104,7 +104,7 @@ def test_without_data_and_weights_there_is_one_message(tools, monkeypatch, capfd
     assert not list(tools.folder.rglob('*.log'))
 
 
-def test_required_inputs_of_wrapped_and_foreign_data_sets(tmp_path):
+def test_required_inputs_of_wrapped_and_foreign_datasets(tmp_path):
     missing = dict(type='ShapeFolder', data_root=str(tmp_path / 'none'))
     with pytest.raises(FileNotFoundError, match='none does not exist'):
         require_inputs(Config(dict(train_dataloader=dict(
@@ -118,13 +118,13 @@ def test_required_inputs_of_wrapped_and_foreign_data_sets(tmp_path):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-@pytest.mark.parametrize('fault', ['cut off', 'NaN', 'missing'])
+@pytest.mark.parametrize('fault', ['truncated', 'NaN', 'missing'])
 def test_a_broken_file_is_one_message(tools, capfd, workers, fault):
     """Also from a data worker: which file, and what to do."""
     fixtures.write_modelnet40_resampled(tools.folder / 'data')
     path = tools.folder / 'data/night_stand/night_stand_0627.txt'
     lines = path.read_text().splitlines()
-    if fault == 'cut off':
+    if fault == 'truncated':
         path.write_text('\n'.join(lines[:20])[:-30])
     elif fault == 'NaN':
         path.write_text('\n'.join(['nan,0.1,0.2,0,0,1', *lines]))
@@ -137,7 +137,7 @@ def test_a_broken_file_is_one_message(tools, capfd, workers, fault):
     message = errors[errors.index('\nerror: '):]
     assert stop.value.code == 2 and 'Traceback' not in errors and message.count('\n') <= 4
     assert str(path) in message
-    assert {'cut off': 'cannot be read', 'NaN': '1 of 61 points', 'missing': '1 of 4 objects'}[fault] in message
+    assert {'truncated': 'cannot be read', 'NaN': '1 of 61 points', 'missing': '1 of 4 objects'}[fault] in message
     assert not list(tools.folder.rglob('results.json'))
 
 

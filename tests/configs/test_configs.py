@@ -26,7 +26,7 @@ TRAINED = dict(opendlign_b32=2_362_368, opendlign_b16=2_362_368, opendlign_l14=4
 
 
 def backbones(node) -> list:
-    """All configs of a CLIPDepthBackbone inside ``node``."""
+    """Return all configs of a CLIPDepthBackbone inside ``node``."""
     if isinstance(node, dict):
         own = [node] if node.get('type') == 'CLIPDepthBackbone' else []
         return own + [found for value in node.values() for found in backbones(value)]
@@ -70,7 +70,7 @@ def test_models_of_the_paper(path):
     backbone = config.model.backbone
     assert (backbone.clip, backbone.pretrained) == CLIPS[path.stem.split('_')[1]]
     assert (tuple(backbone.pixel_mean), tuple(backbone.pixel_std)) == IMAGENET
-    # The classes are those of the dataset, whatever it is.
+    # The classes are those of any dataset.
     assert 'class_names' not in config.model.zero_shot_head
     assert 'VocabularyFromDatasetHook' in [hook.type for hook in config.custom_hooks]
 

@@ -60,7 +60,7 @@ def test_detector_trains_and_detects(config, tmp_path):
 
 
 def test_points_meet_their_own_pixels_after_augmentation(config):
-    """mmdet3d's point_sample finds the same pixel for a point before and after flips, turns and scaling."""
+    """mmdet3d's point_sample finds the same pixel for a point before and after flips, rotations and scaling."""
     from mmdet3d.models.layers.fusion_layers.point_fusion import point_sample
     pipeline = [step for step in config.train_pipeline if step.type != 'PointShuffle']
     still = [step for step in pipeline if step.type not in ('RandomFlip3D', 'GlobalRotScaleTrans')]
@@ -84,7 +84,7 @@ def test_points_meet_their_own_pixels_after_augmentation(config):
 
 
 def test_features_of_the_depth_view_reach_the_boxes(config):
-    """Another picture of the same points gives other boxes' scores."""
+    """Another image of the same points gives the boxes other scores."""
     runner = Runner.from_cfg(config)
     model, batch = runner.model.eval(), next(iter(runner.test_dataloader))
     scores = []

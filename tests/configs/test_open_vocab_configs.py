@@ -20,7 +20,7 @@ LABELS = (2, 4, 0, 12)  # places in ScanNet's 18 classes
 
 
 def write_scenes(folder, scenes):
-    """Scenes in mmdet3d's format for ScanNet: name -> (points (N, 6), boxes (M, 6))."""
+    """Write scenes in mmdet3d's format for ScanNet: name -> (points (N, 6), boxes (M, 6))."""
     (folder / 'points').mkdir(parents=True)
     infos = []
     for name, (points, boxes) in scenes.items():
@@ -35,7 +35,7 @@ def write_scenes(folder, scenes):
 
 
 def run(name, folder, work_dir, proposals=None):
-    """Test a config on ``folder`` with a random CLIP; the metrics."""
+    """Test a config on ``folder`` with a random CLIP and return the metrics."""
     config = Config.fromfile(REPOSITORY / f'configs/{name}.py')
     config.model.classifier.backbone = dict(TINY_BACKBONE)
     config.model.classifier.zero_shot_head = dict(type='ZeroShotHead', templates=['a {}'])

@@ -3,7 +3,7 @@ import torch
 
 
 class Broken(torch.utils.data.Dataset):
-    """A dataset some of whose files are cut off."""
+    """A dataset with truncated files."""
 
     def __init__(self, dataset, broken):
         self.dataset, self.broken = dataset, broken
@@ -13,5 +13,5 @@ class Broken(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         if index in self.broken:
-            raise ValueError(f'file {index} is cut off')
+            raise ValueError(f'file {index} is truncated')
         return self.dataset[index]

@@ -1,4 +1,4 @@
-"""Started by test_ddp.py in each of two processes: half of a batch through DistributedDataParallel."""
+"""Script of test_ddp.py, run in each of two processes: half of a batch through DistributedDataParallel."""
 import sys
 
 import torch
@@ -11,7 +11,7 @@ from opendlign_mm.compat import prepare_cpu_distributed
 
 
 def losses_and_gradients(folder: str, name: str, wrapper: dict) -> None:
-    """Save those of this process for the alignment head ``name``."""
+    """Save the losses and gradients of this process with the alignment head ``name``."""
     rank, size = dist.get_rank(), dist.get_world_size()
     model = tiny_model(**torch.load(f'{folder}/{name}.pt'))
     wrapped = MODEL_WRAPPERS.build(dict(wrapper), default_args=dict(module=model, device_ids=[rank]))

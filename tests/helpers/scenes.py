@@ -12,7 +12,7 @@ CLASSES = ('chair', 'table', 'cabinet')
 
 
 def box_surface(center, size, count, rng):
-    """(count, 3) points on the six faces of a box."""
+    """Return points (count, 3) on the six faces of a box."""
     points = rng.uniform(-0.5, 0.5, (count, 3))
     axis, side = rng.integers(0, 3, count), rng.choice([-0.5, 0.5], count)
     points[np.arange(count), axis] = side
@@ -20,7 +20,7 @@ def box_surface(center, size, count, rng):
 
 
 def furnished_room(turn=0., seed=0):
-    """A room of 5 x 4 x 2.5 m with four blocks: points float32 (N, 6), and boxes (4, 6), gravity center and size."""
+    """Return points float32 (N, 6) of a 5 x 4 x 2.5 m room and its four blocks (4, 6), gravity center and size."""
     rng = np.random.default_rng(seed)
     boxes = np.array([[1.0, 1.0, 0.4, 1.0, 0.8, 0.8], [3.5, 1.2, 0.35, 1.2, 0.7, 0.7],
                       [1.2, 3.0, 0.6, 0.6, 0.6, 1.2], [3.6, 3.0, 0.25, 0.5, 0.5, 0.5]])
@@ -44,7 +44,7 @@ def tiny_classifier_config():
 
 
 def tiny_detector(proposals='ClusterProposals', **options):
-    """A detector with a random CLIP."""
+    """Return a detector with a random CLIP."""
     init_default_scope('mmdet3d')
     torch.manual_seed(0)
     if isinstance(proposals, str):

@@ -1,6 +1,6 @@
-"""Small datasets in the layouts in which the real ones are published: names, columns, types and separators are theirs.
+"""Small datasets in the layouts in which the real ones are published, with their names, columns, types and separators.
 
-Each function writes one below ``root`` and returns what a reader has to find: sample -> points as they are in the file.
+Each function writes one in ``root`` and returns what a reader has to find: sample -> points as in the file.
 """
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SHAPE_NAMES = ('airplane', 'bathtub', 'night_stand', 'xbox')
 
 
 def cloud(name: str, num_points: int = 60, columns: int = 3) -> np.ndarray:
-    """Points in a box that is longest along y, another one for each name; float32 (N, columns)."""
+    """Return points float32 (N, columns) in a box that is longest along y, different for each name."""
     random = np.random.default_rng(list(name.encode()))
     return (random.random((num_points, columns)) * ((.5, 2., 1.) + (1., ) * (columns - 3))).astype(np.float32)
 

@@ -10,7 +10,7 @@ CONFIG = str(REPOSITORY / 'configs/opendlign_tiny.py')
 
 
 class SmallTools:
-    """``run('train', CONFIG, ...)`` behaves as the command does, a random CLIP and few objects aside."""
+    """Runs the commands with a random CLIP and few objects: ``run('train', CONFIG, ...)``."""
 
     def __init__(self, monkeypatch, folder: Path) -> None:
         self.monkeypatch, self.folder, self.runs = monkeypatch, folder, 0
@@ -39,5 +39,5 @@ class SmallTools:
 
     @staticmethod
     def metrics(work_dir: Path) -> dict:
-        """What the last test in ``work_dir`` reported."""
+        """Return the metrics of the last test in ``work_dir``."""
         return json.loads(max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime_ns).read_text())

@@ -1,4 +1,4 @@
-"""A complete run of the Runner that takes seconds: random CLIP, small views, a handful of built-in shapes."""
+"""Config of a complete run that takes seconds: random CLIP, small views, a few built-in shapes."""
 import json
 from pathlib import Path
 
@@ -17,8 +17,8 @@ PROJECTION = dict(resolution=32, depth_bins=8, view_angles=(30, 120))
 
 
 @TRANSFORMS.register_module(force=True)
-class RandomTurn(BaseTransform):
-    """Turn the points about z by an angle from the process's own generators: what a resumed run has to repeat."""
+class RandomYaw(BaseTransform):
+    """Rotate the points about z by an angle from the global generators, which a resumed run has to repeat."""
 
     def transform(self, results: dict) -> dict:
         angle = np.random.uniform(0, .5) + float(torch.rand(())) / 2
@@ -43,7 +43,7 @@ def tiny_model(**alignment_head) -> torch.nn.Module:
 
 def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: int = 0, batch: int = 4,
                 augment: bool = True) -> Config:
-    """Objects of four classes; the labels stay those of all built-in ones."""
+    """Return the config of a run on objects of four classes; the labels are those of all built-in classes."""
     load = [dict(type='LoadBuiltInShape')]
     project = [dict(type='ProjectPointsToDepth', projection=PROJECTION)]
     images = [dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))]
@@ -59,7 +59,7 @@ def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: 
         custom_imports=dict(imports=['opendlign_mm', 'helpers.tiny_runs'], allow_failed_imports=False),
         model=tiny_model_config(),
         train_dataloader=loader(True, split='train', num_per_category=objects_per_class, num_workers=workers,
-                                pipeline=load + [dict(type='RandomTurn')] * augment + project + images + pack),
+                                pipeline=load + [dict(type='RandomYaw')] * augment + project + images + pack),
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=epochs),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-4, weight_decay=.1)),
         param_scheduler=[dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)],
@@ -72,7 +72,7 @@ def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: 
 
 
 def scalars(work_dir) -> dict:
-    """(epoch, iteration) -> what was logged, of all logs in a work directory; a later log overrides an earlier one."""
+    """Return (epoch, iteration) -> logged values of all logs in a work directory; later logs override earlier ones."""
     rows = [json.loads(line) for log in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
             for line in log.read_text().splitlines()]
     return {(row['epoch'], row['iter']): row for row in rows if 'epoch' in row}

@@ -12,7 +12,7 @@ from helpers.tiny_runs import PROJECTION, tiny_config, tiny_model_config
 from helpers.tool_modules import REPOSITORY
 
 
-def test_seven_rows_for_each_seed_and_nothing_done_twice(tmp_path):
+def test_seven_rows_for_each_seed_and_finished_parts_are_kept(tmp_path):
     cfg = tiny_config(tmp_path / 'unused', epochs=1, augment=False)
     cfg.projection = PROJECTION
     cfg.dump(str(tmp_path / 'config.py'))

@@ -26,7 +26,7 @@ def train_a_little(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 class Detector(nn.Module):
-    """Some model of somebody else, with the backbone two levels down and a layer of its own."""
+    """A foreign model with the backbone two levels down and a layer of its own."""
 
     def __init__(self, backbone):
         super().__init__()
@@ -73,7 +73,7 @@ def test_mmengine_round_trip(tiny_clip_config, tmp_path, caplog):
 
 
 def test_wrapped_for_data_parallel_training(tiny_clip_config):
-    """mmengine's wrappers hold the model as ``module`` and leave that name out of checkpoints."""
+    """mmengine's wrappers hold the model as ``module`` and remove that name from checkpoints."""
     from mmengine.model import is_model_wrapper
     from mmengine.registry import MODEL_WRAPPERS
 
@@ -157,7 +157,7 @@ def test_frozen_parts_of_the_copy_that_differ_from_clip_are_kept(tiny_clip_confi
     target = small(tiny_clip_config)
     target.load_state_dict(state, strict=True)
     assert torch.equal(tuned(source), tuned(target))
-    # And what a checkpoint leaves out is CLIP's, whatever the model held before.
+    # What a checkpoint does not hold comes from CLIP, not from the earlier state of the model.
     plain = train_a_little(small(tiny_clip_config), seed=1)
     target.load_state_dict(plain.state_dict(), strict=True)
     assert torch.equal(tuned(plain), tuned(target))

@@ -66,7 +66,7 @@ def test_loss_and_gradients_equal_the_joint_batch(both, name):
 
 
 def test_half_of_the_batch_alone_has_another_loss(both):
-    """Were the features not gathered, each process would see this."""
+    """Without gathering the features each process would compute this loss."""
     inputs = torch.load(both / 'inputs.pt')
     model = tiny_model(**HEADS['released'])
     alone = model({key: value[:3] for key, value in inputs.items()}, mode='loss')['loss_contrastive']

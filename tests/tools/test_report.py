@@ -1,4 +1,4 @@
-"""Results on disk and the table that shows them beside published ones."""
+"""Results on disk and the table that compares them with published ones."""
 import csv
 import json
 import logging

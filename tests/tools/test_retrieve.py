@@ -38,7 +38,7 @@ def checkpoint(tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image_file(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (50, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'f.png')
     return tmp_path / 'f.png'
@@ -81,14 +81,14 @@ def test_build_embeds_as_the_model_does(config, checkpoint):
     assert index.about['clip']['sha256'] == model.backbone.clip_identity().sha256
 
 
-def test_queries(picture):
+def test_queries(image_file):
     model = tiny_model().eval()
-    text, image = embed_query(model, 'chair'), embed_query(model, image=picture)
+    text, image = embed_query(model, 'chair'), embed_query(model, image=image_file)
     with torch.no_grad():
         np.testing.assert_allclose(text, F.normalize(model.backbone.encode_text(['chair']), dim=-1), atol=1e-6)
-        pixels = read_image(picture, (32, 32))[None, None]
+        pixels = read_image(image_file, (32, 32))[None, None]
         np.testing.assert_allclose(image, model.encode_views(pixels, 'pretrained')[0], atol=1e-6)
-    both = embed_query(model, 'chair', Image.open(picture))
+    both = embed_query(model, 'chair', Image.open(image_file))
     mean = (text + image) / 2
     np.testing.assert_allclose(both, mean / np.linalg.norm(mean), atol=1e-6)
     prompted = embed_query(model, 'chair', templates=['a {}', 'the {}'])
@@ -107,7 +107,7 @@ def test_images_are_cropped_in_the_middle_and_stand_on_white(tmp_path):
     wide[:, :20] = (0, 255, 0)
     pixels = read_image(Image.fromarray(wide), (40, 40))
     assert pixels.shape == (3, 40, 40) and pixels.dtype == torch.float32
-    # the middle third fills the picture; cubic resizing rounds its borders
+    # the middle third fills the image; cubic resizing rounds its borders
     torch.testing.assert_close(pixels[:, :, 4:-4], torch.tensor([1., 0, 0])[:, None, None].expand(3, 40, 32))
     clear = np.zeros((8, 8, 4), np.uint8)
     assert (read_image(Image.fromarray(clear), (8, 8)) == 1).all()
@@ -119,12 +119,12 @@ def test_images_are_cropped_in_the_middle_and_stand_on_white(tmp_path):
         read_image(tmp_path / 'absent.png', (8, 8))
 
 
-def test_tool_on_the_test_set(run, config, checkpoint, picture, tmp_path):
+def test_tool_on_the_test_set(run, config, checkpoint, image_file, tmp_path):
     assert '8 shapes in' in run('build', config, checkpoint, '--out', tmp_path / 'index')
     index = ShapeIndex.load(tmp_path / 'index')
     model = model_of_index(index)
-    for name, options in (('text', dict(text='a lamp')), ('image', dict(image=picture)),
-                          ('both', dict(text='a lamp', image=picture))):
+    for name, options in (('text', dict(text='a lamp')), ('image', dict(image=image_file)),
+                          ('both', dict(text='a lamp', image=image_file))):
         arguments = [part for key, value in options.items() for part in (f'--{key}', value)]
         printed = run('query', tmp_path / 'index', *arguments, '--top', '3', '--save', tmp_path / f'{name}.png')
         lines = [line.split() for line in printed.splitlines() if '-test-' in line]
@@ -231,7 +231,7 @@ def test_gallery_shows_each_shape_in_its_place(tmp_path):
     assert row > height / 2 and width * .3 < column < width * .5
     with pytest.raises(ValueError, match='as many titles as images'):
         draw_gallery(thumbnails, ['one'], tmp_path / 'c.png')
-    picture = np.zeros((10, 10, 3), np.uint8)
-    with_image = draw_gallery(thumbnails[:2], ['a', 'b'], tmp_path / 'd.png', 'a long text ' * 5, picture)
+    image_file = np.zeros((10, 10, 3), np.uint8)
+    with_image = draw_gallery(thumbnails[:2], ['a', 'b'], tmp_path / 'd.png', 'a long text ' * 5, image_file)
     left = np.asarray(Image.open(with_image).convert('L'))[:, :Image.open(with_image).size[0] // 4]
     assert (left < 20).mean() > .2

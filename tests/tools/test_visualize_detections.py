@@ -37,7 +37,7 @@ def test_contact_sheet_shows_each_view_in_its_place(tmp_path):
     image = read(path)
     height, width = image.shape[:2]
     dark = (image.max(axis=2) < 60)
-    right = dark[:, int(width * 0.45):]  # beside the titles
+    right = dark[:, int(width * 0.45):]  # right of the titles
     top, bottom = np.argwhere(right[:height // 2]), np.argwhere(right[height // 2:])
     assert len(top) > 100 and len(bottom) > 100
     assert bottom[:, 1].mean() - top[:, 1].mean() > width * 0.1  # one view further to the right

@@ -1,4 +1,4 @@
-"""The built-in objects, their pictures and the dataset around them."""
+"""The built-in objects, their images and the dataset around them."""
 import numpy as np
 import pytest
 import torch
@@ -65,15 +65,15 @@ def depth_views():
     return ContourAwareProjection(**PROJECTION)(torch.from_numpy(draw('chair').points)[None])[0]
 
 
-def test_pictures_follow_the_depth_view(depth_views):
-    pictures = ShadedTextureGenerator(clutter=0.)(depth_views, [1, 2]).float()
-    assert pictures.shape == (2, 32, 32, 3)
+def test_images_follow_the_depth_view(depth_views):
+    images = ShadedTextureGenerator(clutter=0.)(depth_views, [1, 2]).float()
+    assert images.shape == (2, 32, 32, 3)
     outside = (depth_views == 1)[:, :2]
-    assert pictures[:, :2][outside].min() > 200, 'no clutter: light ground'
-    assert (pictures.std(-1)[depth_views < .9].mean() > pictures[:, 0].std(-1).mean()), 'the object has a color'
+    assert images[:, :2][outside].min() > 200, 'no clutter: light background'
+    assert (images.std(-1)[depth_views < .9].mean() > images[:, 0].std(-1).mean()), 'the object has a color'
 
 
-def test_a_picture_depends_on_its_seed_alone(depth_views):
+def test_an_image_depends_on_its_seed_alone(depth_views):
     generate = ShadedTextureGenerator()
     both = generate(depth_views, [7, 8])
     assert torch.equal(generate(depth_views[1:], [8])[0], both[1])

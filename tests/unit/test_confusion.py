@@ -1,4 +1,4 @@
-"""The most confused pairs, their files, and the confusion matrix's picture."""
+"""The most confused pairs, their files, and the figure of the confusion matrix."""
 import csv
 
 import numpy as np
@@ -23,7 +23,7 @@ def test_most_confused_pairs_by_hand():
     assert confusion[0, 0] == 5, 'the matrix stays as it was'
 
 
-def test_metric_writes_classes_and_picture(tmp_path):
+def test_metric_writes_classes_and_figure(tmp_path):
     samples = [sample(0, [.9, .1, .0]), sample(0, [.2, .7, .1]), sample(1, [.1, .8, .1])]
     evaluate(samples, classes=['chair', 'table, round', 'lamp'], out_dir=tmp_path / 'new')
     with (tmp_path / 'new/per_class.csv').open(newline='') as file:
@@ -76,18 +76,18 @@ def test_metric_logs_the_pairs(monkeypatch):
 
 
 def dark_blue(path):
-    picture = np.asarray(Image.open(path).convert('RGB')).astype(int)
-    return (np.abs(picture - [8, 48, 107]).sum(axis=2) < 10).sum()  # the color of 100 %
+    image = np.asarray(Image.open(path).convert('RGB')).astype(int)
+    return (np.abs(image - [8, 48, 107]).sum(axis=2) < 10).sum()  # the color of 100 %
 
 
-def test_picture_shows_shares(tmp_path):
+def test_figure_shows_shares(tmp_path):
     names = list('abcd')
     right = dark_blue(draw_confusion_matrix(np.eye(4, dtype=int), names, tmp_path / 'right.png'))
     spread = dark_blue(draw_confusion_matrix(np.ones((4, 4), dtype=int), names, tmp_path / 'spread.png'))
     assert right > spread + 4 * 1000, 'four full cells are dark, quarters are not'
 
 
-def test_picture_of_a_large_vocabulary(tmp_path):
+def test_figure_of_a_large_vocabulary(tmp_path):
     confusion = np.diag(np.full(200, 5))
     confusion[7, 90] = confusion[90, 11] = 4
     path = draw_confusion_matrix(confusion, [str(i) for i in range(200)], tmp_path / 'large.png', max_classes=3)

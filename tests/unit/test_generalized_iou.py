@@ -42,9 +42,9 @@ def test_shared_edges(yaw, dtype):
     large = torch.tensor([1., 2., 2., 1., yaw], dtype=dtype)
     cos, sin = math.cos(yaw), math.sin(yaw)
     half = torch.tensor([1 + .5 * cos, 2 + .5 * sin, 1., 1., yaw], dtype=dtype)  # shares three edges
-    beside = torch.tensor([1 + 2 * cos, 2 + 2 * sin, 2., 1., yaw], dtype=dtype)  # shares one edge, no area
-    turned = torch.tensor([1., 2., 1., 2., yaw + math.pi / 2], dtype=dtype)  # the same rectangle
-    for other, area in ((large, 2.), (half, 1.), (beside, 0.), (turned, 2.)):
+    adjacent = torch.tensor([1 + 2 * cos, 2 + 2 * sin, 2., 1., yaw], dtype=dtype)  # shares one edge, no area
+    rotated = torch.tensor([1., 2., 1., 2., yaw + math.pi / 2], dtype=dtype)  # the same rectangle
+    for other, area in ((large, 2.), (half, 1.), (adjacent, 0.), (rotated, 2.)):
         assert rectangle_overlap(large, other).item() == pytest.approx(area, abs=2e-6)
         assert rectangle_overlap(other, large).item() == pytest.approx(area, abs=2e-6)
 

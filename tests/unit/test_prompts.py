@@ -17,7 +17,7 @@ from opendlign_mm.models.prompts import (
 )
 
 
-def test_depth_templates_are_the_80_imagenet_templates_turned_to_depth():
+def test_depth_templates_are_the_80_imagenet_templates_reworded_for_depth():
     templates = depth_templates()
     assert len(templates) == len(set(templates)) == len(imagenet_templates()) == 80
     for template, original in zip(templates, imagenet_templates()):

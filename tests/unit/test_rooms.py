@@ -76,7 +76,7 @@ def test_mmdet3d_reads_points_boxes_and_alignment(data_root):
             assert np.allclose(np.ptp(xyz[mask == instance], axis=0), box[3:6], atol=1e-2)
 
 
-def test_scans_are_turned_and_shifted(data_root):
+def test_scans_are_rotated_and_shifted(data_root):
     info = pickle.loads((data_root / 'scannet_infos_val.pkl').read_bytes())
     for record in info['data_list']:
         matrix = np.array(record['axis_align_matrix'])
@@ -176,8 +176,8 @@ def test_a_camera_does_not_see_through_a_wall():
     rng = np.random.default_rng(0)
     near = np.stack([np.full(40000, 2.), *rng.uniform(-1, 1, (2, 40000))], axis=1)
     behind = np.stack([np.full(2000, 3.), *rng.uniform(-1, 1, (2, 2000))], axis=1)
-    beside = np.stack([np.full(2000, 3.), rng.uniform(2.5, 3.5, 2000), rng.uniform(-1, 1, 2000)], axis=1)
-    seen = visible_from(np.concatenate([near, behind, beside]), np.zeros(3))
+    next_to_it = np.stack([np.full(2000, 3.), rng.uniform(2.5, 3.5, 2000), rng.uniform(-1, 1, 2000)], axis=1)
+    seen = visible_from(np.concatenate([near, behind, next_to_it]), np.zeros(3))
     assert seen[:40000].mean() > 0.95 and seen[40000:42000].mean() < 0.02 and seen[42000:].all()
 
 

@@ -19,8 +19,8 @@ def build(kind: str, root, **options):
     return DATASETS.build(dict(type=kind, data_root=str(root), **options))
 
 
-def turned(points) -> np.ndarray:
-    """y up to z up, written out: x stays, z becomes -y, y becomes z."""
+def z_up(points) -> np.ndarray:
+    """Return points with y up as points with z up: x stays, z becomes -y, y becomes z."""
     return np.stack([(x, -z, y) for x, y, z in np.asarray(points, np.float32)])
 
 
@@ -40,7 +40,7 @@ def test_modelnet40_resampled(tmp_path):
     for item in dataset:
         name = item['sample_id'].rpartition('/')[2]
         assert item['points'].dtype == torch.float32 and item['category'] == name[:-5]
-        np.testing.assert_array_equal(item['points'].numpy(), turned(found[name]))
+        np.testing.assert_array_equal(item['points'].numpy(), z_up(found[name]))
     # The list has the classes backwards: labels are those of the names, not of the list.
     assert [dataset.get_data_info(index)['gt_label'] for index in range(4)] == [3, 2, 1, 0]
     train = build('ModelNet40Resampled', tmp_path / 'data', ann_file='modelnet40_train.txt')
@@ -54,7 +54,7 @@ def test_modelnet40_h5(tmp_path):
     assert [item['category'] for item in dataset] == ['night_stand', 'airplane', 'xbox', 'bathtub']
     for item, (name, points) in zip(dataset, found.items()):
         assert item['sample_id'].endswith(name)
-        np.testing.assert_array_equal(item['points'].numpy(), turned(points))
+        np.testing.assert_array_equal(item['points'].numpy(), z_up(points))
 
 
 def test_modelnet40_meshes(tmp_path):
@@ -66,7 +66,7 @@ def test_modelnet40_meshes(tmp_path):
         points = item['points'].numpy()
         assert points.shape == (10_000, 3)
         np.testing.assert_allclose(points.min(0), 0, atol=.01)
-        np.testing.assert_allclose(points.max(0), (1, 2, 4), atol=.01)  # z up: nothing is turned
+        np.testing.assert_allclose(points.max(0), (1, 2, 4), atol=.01)  # z up: nothing is rotated
         on_surface = np.isclose(points, 0).any(1) | np.isclose(points, (1, 2, 4)).any(1)
         assert on_surface.all()
         # Evenly: the two faces of 2 x 4 have 16 of 28 parts of the area.
@@ -81,7 +81,7 @@ def test_scanobjectnn(tmp_path):
     assert len(dataset.metainfo['classes']) == 15
     classes_and_labels_agree(dataset)
     for item, expected in zip(dataset, points):
-        np.testing.assert_array_equal(item['points'].numpy(), turned(expected))
+        np.testing.assert_array_equal(item['points'].numpy(), z_up(expected))
     names = [f'thing {index}' for index in range(15)]
     (tmp_path / 'scanobjectnn_shape_names.txt').write_text('\n'.join(names))
     assert build('ScanObjectNN', tmp_path).get_data_info(0)['category'] == 'thing 9'
@@ -107,7 +107,7 @@ def test_objaverse_lvis(tmp_path):
     classes_and_labels_agree(dataset)
     for item in dataset:
         data = found[item['sample_id'].split('/')[-1]]
-        np.testing.assert_array_equal(item['points'].numpy(), turned(data['xyz']))
+        np.testing.assert_array_equal(item['points'].numpy(), z_up(data['xyz']))
         np.testing.assert_array_equal(item['colors'], np.rint(data['rgb'] * 255).astype(np.uint8))
 
 
@@ -133,7 +133,7 @@ def test_openshape_modelnet40(tmp_path):
     assert dataset.metainfo['classes'] == ('airplane', 'night stand')
     classes_and_labels_agree(dataset)
     for item, expected in zip(dataset, clouds):
-        np.testing.assert_array_equal(item['points'].numpy(), turned(expected['xyz']))
+        np.testing.assert_array_equal(item['points'].numpy(), z_up(expected['xyz']))
         assert (item['colors'] == 100).all() and item['colors'].dtype == np.uint8
 
 
@@ -144,7 +144,7 @@ def test_shapenet55(tmp_path):
     assert train.metainfo['classes'] == test.metainfo['classes'] == ('airplane', 'ashcan', 'chair')
     assert [item['category'] for item in train] == ['chair', 'airplane'] and test[0]['gt_label'] == 1
     for item in (*train, *test):
-        np.testing.assert_array_equal(item['points'].numpy(), turned(found[item['sample_id'].split('/')[-1]]))
+        np.testing.assert_array_equal(item['points'].numpy(), z_up(found[item['sample_id'].split('/')[-1]]))
     (tmp_path / 'ShapeNet-55').mkdir()
     for split in ('train', 'test'):
         (tmp_path / f'{split}.txt').rename(tmp_path / f'ShapeNet-55/{split}.txt')

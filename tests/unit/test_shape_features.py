@@ -1,4 +1,4 @@
-"""Features of a dataset: the same as the model's own, and objects that cannot be read are passed over."""
+"""Features of a dataset: the same as the model's own, and unreadable objects are skipped."""
 import numpy as np
 import pytest
 from mmdet3d.registry import DATASETS
@@ -49,14 +49,14 @@ def test_broken_objects_are_listed(model, dataset, workers):
     assert extracted['indices'].tolist() == [0, 1, 4, 5, 6]
     np.testing.assert_allclose(extracted['features']['tuned'], whole['features']['tuned'][[0, 1, 4, 5, 6]], atol=1e-5)
     assert extracted['labels'].tolist() == whole['labels'][[0, 1, 4, 5, 6]].tolist()
-    assert extracted['skipped'] == {index: f'file {index} is cut off' for index in (2, 3, 7)}
+    assert extracted['skipped'] == {index: f'file {index} is truncated' for index in (2, 3, 7)}
     message = describe_skipped(extracted['skipped'], most=2)
-    assert message.splitlines()[0].endswith('left out: 3') and 'file 2 is cut off' in message
+    assert message.splitlines()[0].endswith('left out: 3') and 'file 2 is truncated' in message
     assert 'file 7' not in message and message.endswith('...') and describe_skipped({}) == ''
 
 
 def test_nothing_can_be_read(model, dataset):
-    with pytest.raises(ValueError, match='none of the 8 shapes can be read; the first: file 0 is cut off'):
+    with pytest.raises(ValueError, match='none of the 8 shapes can be read; the first: file 0 is truncated'):
         extract_features(model, Broken(dataset, set(range(8))))
 
 

@@ -67,14 +67,14 @@ def test_top_beyond_the_index_and_wrong_queries():
 
 
 def test_wrong_vectors():
-    pictures = np.zeros((2, 4, 4), np.uint8)
+    thumbnails = np.zeros((2, 4, 4), np.uint8)
     with pytest.raises(ValueError, match='at least one vector'):
-        ShapeIndex(np.zeros((0, 4)), [], pictures[:0], {}, Config())
+        ShapeIndex(np.zeros((0, 4)), [], thumbnails[:0], {}, Config())
     with pytest.raises(ValueError, match='2 vectors, but metadata of 1 and thumbnails of 2'):
-        ShapeIndex(np.ones((2, 4)), [{}], pictures, {}, Config())
+        ShapeIndex(np.ones((2, 4)), [{}], thumbnails, {}, Config())
     for wrong in (0., np.inf):
         with pytest.raises(ValueError, match="vector of shape {'sample_id': 'b'} is zero or not finite"):
-            ShapeIndex([[1., 1.], [wrong, 0.]], [dict(sample_id='a'), dict(sample_id='b')], pictures, {}, Config())
+            ShapeIndex([[1., 1.], [wrong, 0.]], [dict(sample_id='a'), dict(sample_id='b')], thumbnails, {}, Config())
 
 
 @pytest.mark.parametrize('name', ['vectors.faiss', 'shapes.jsonl', 'thumbnails.npy', 'index.json'])

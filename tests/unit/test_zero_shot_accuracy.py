@@ -41,7 +41,7 @@ def test_fewer_classes_than_k_and_equal_scores():
     assert metrics['zero_shot/top3'] == metrics['zero_shot/top5'] == 100
 
 
-def test_frozen_model_beside_the_tuned_one():
+def test_pretrained_model_next_to_the_tuned_one():
     metrics = evaluate([sample(0, [.9, .1], [.1, .9]), sample(1, [.1, .9], [.2, .8])])
     assert metrics['zero_shot/top1'] == 100 and metrics['zero_shot/top1_frozen'] == 50
 
