@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.released import DEPTH_SUFFIX
-from ..datasets.source_files import read_json, required
+from ..datasets.source_files import is_error_of_machine, read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.folder_layout import depth_path, read_depth_map
 from ..datasets.unreadable import Unreadable
@@ -42,6 +42,8 @@ class StoredDepthViews:
             except StopIteration:
                 problem = f'{self.store.shard_path(shard)} is truncated; run tools/project_depth.py again'
             except (OSError, ValueError) as error:
+                if is_error_of_machine(error):
+                    raise
                 problem = str(error)
             else:
                 yield shape
@@ -101,6 +103,8 @@ class ReleasedDepthFolder:
                 gray = read_depth_map(self._path(key))
                 shape = PackedShape(dict(sample_id=sample_id_of(key)), [encode_image(view) for view in gray])
             except (OSError, ValueError) as error:
+                if is_error_of_machine(error):
+                    raise
                 yield Unreadable(readable_text(sample_id_of(key)), str(error))
             else:
                 yield shape

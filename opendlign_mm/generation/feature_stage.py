@@ -9,7 +9,7 @@ import torch
 
 from ..datasets.image_features import ImageFeatures
 from ..datasets.released import read_aligned_images
-from ..datasets.source_files import required
+from ..datasets.source_files import is_error_of_machine, required
 from ..datasets.store import ShapeStore
 from ..models import OpenDlign
 from .processes import of_all_processes, on_first_process, only_run, own_share, progress, say
@@ -87,6 +87,8 @@ def _readable(pending: dict[str, Future[np.ndarray]], problems: dict[str, str]) 
         try:
             yield name, images.result()
         except (OSError, ValueError) as error:
+            if is_error_of_machine(error):
+                raise
             problems[name] = str(error)
 
 

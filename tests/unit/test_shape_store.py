@@ -1,4 +1,5 @@
 """Stores on disk: what is damaged is named or noticed, any name has a file, and images need not be read."""
+import errno
 import io
 import json
 import os
@@ -166,6 +167,20 @@ def test_two_objects_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="two objects of the sample_id 'a'"):
         store.write(0, [noise_shape('a'), noise_shape('a', seed=1)])
     assert not store.manifest_path(0).exists()
+
+
+def test_too_many_open_files_do_not_make_a_shard_count_as_damaged(tmp_path, monkeypatch):
+    store = noise_store(tmp_path)
+
+    def no_file(*_, **__):
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    for place in ('builtins.open', 'pyarrow.parquet.ParquetFile'):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, no_file)
+            with pytest.raises(OSError, match='Too many open files'):
+                list(store.read(1)) if place == 'builtins.open' else store.missing()
+    assert store.missing() == []
 
 
 def test_only_a_full_disk_asks_for_room(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ...atomic_files import atomic_write
 from ...file_keys import readable_text
+from ..source_files import is_error_of_machine
 
 Row = dict[str, Any]
 
@@ -70,6 +71,8 @@ def read_manifest(path: Path) -> Manifest:
         rows = table.select([field.name for field in _schema()]).to_pylist()
         facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     except Exception as error:  # pyarrow raises many types, and OSError without a name
+        if is_error_of_machine(error):
+            raise
         problem = ' '.join(str(error).split()) or type(error).__name__
         raise ValueError(f'the manifest {path} cannot be read ({problem}); remove it and run the command that made it '
                          'again') from error

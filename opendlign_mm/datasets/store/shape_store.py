@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
+from ..source_files import is_error_of_machine
 from .description import DESCRIPTION, Layout, check_same_description, read_description, write_description
 from .folder_layout import object_files, read_folder_shard, write_folder_metadata, write_folder_shard
 from .manifest import Manifest, Row, manifest_row, read_manifest, write_manifest
@@ -184,7 +185,9 @@ class ShapeStore:
             # The filter was killed between writing the shard and its manifest: all objects are there.
             return has_tar_end(self.shard_path(shard)) and [shape.sample_id for shape in self.read(shard)] == [
                 row['sample_id'] for row in rows]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError) as error:
+            if is_error_of_machine(error):
+                raise
             return False
 
     def missing(self) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...atomic_files import atomic_write
 from ...file_keys import file_key
+from ..source_files import is_error_of_machine
 from .packed_shape import IMAGE_FORMATS, PackedShape
 
 
@@ -39,6 +40,8 @@ def read_tar_shard(path: Path, images: bool = True) -> Iterator[PackedShape]:
             for key, members in groupby(tar, lambda member: member.name.partition('.')[0]):
                 yield _shape(key, _files(tar, members, images))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if is_error_of_machine(error):
+            raise
         raise ValueError(f'{path} is damaged or truncated ({error}); run the command that made it again, which '
                          'replaces damaged shards') from error
 
