@@ -54,7 +54,8 @@ def select_autocast(cfg: Config) -> None:
         return
     if kind != 'OptimWrapper':
         raise ValueError(f"--amp replaces optim_wrapper.type='OptimWrapper', but the config has {kind!r}")
-    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+    # PyTorch emulates bfloat16 on GPUs such as Turing, slower than float32.
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     else:
         cfg.optim_wrapper.type = 'AutocastOptimWrapper'

@@ -85,6 +85,18 @@ def test_amp_option_selects_autocast():
         select_autocast(Config(dict(optim_wrapper=dict(type='SomeOtherWrapper'))))
 
 
+@pytest.mark.parametrize('hardware, wrapper', [(True, 'AutocastOptimWrapper'), (False, 'AmpOptimWrapper')])
+def test_amp_option_takes_float16_on_a_gpu_that_only_emulates_bfloat16(monkeypatch, hardware, wrapper):
+    """Turing GPUs: PyTorch says that they support bfloat16 unless emulation is excluded."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported',
+                        lambda including_emulation=True: hardware or including_emulation)
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
+    select_autocast(cfg)
+    assert cfg.optim_wrapper.type == wrapper and cfg.optim_wrapper.optimizer.type == 'SGD'
+    assert cfg.optim_wrapper.get('loss_scale') == (None if hardware else 'dynamic')
+
+
 def test_scaled_learning_rate_reaches_the_one_cycle_peak(tmp_path):
     config = tiny_config(tmp_path, batch=4, epochs=4)
     config.auto_scale_lr = dict(enable=True, base_batch_size=16)
