@@ -19,11 +19,13 @@ model = _base_.opendlign
 train_pipeline = [
     dict(type='LoadDepthViews'),
     dict(type='LoadDepthAlignedImages'),
-    dict(type='PackShapeInputs')]
+    dict(type='PackShapeInputs', depth_dtype='uint8')]
 train_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
@@ -35,11 +37,13 @@ train_dataloader = dict(
         # One unreadable image of half a million should not end a training.
         on_unreadable='skip'))
 
-test_pipeline = [dict(type='LoadDepthViews'), dict(type='PackShapeInputs')]
+test_pipeline = [dict(type='LoadDepthViews'), dict(type='PackShapeInputs', depth_dtype='uint8')]
 test_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ReleasedDepthMaps',

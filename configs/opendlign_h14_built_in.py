@@ -22,16 +22,18 @@ train_pipeline = [
             dict(type='GenerateImages', generator=dict(type='ShadedTextureGenerator'))],
         keys=['depth_views', 'images'],
         cache_dir=cache_dir),
-    dict(type='PackShapeInputs')]
+    dict(type='PackShapeInputs', depth_dtype='uint8')]
 test_pipeline = [
     dict(type='LoadBuiltInShape'),
     dict(type='ProjectPointsToDepth', projection=projection),
-    dict(type='PackShapeInputs')]
+    dict(type='PackShapeInputs', depth_dtype='uint8')]
 
 train_dataloader = dict(
     batch_size=128,
     num_workers=4,
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
@@ -40,6 +42,8 @@ test_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='BuiltInShapes', split='test', num_per_category=20, num_points=10000, pipeline=test_pipeline))
 test_cfg = dict(type='ReportingTestLoop')

@@ -37,19 +37,20 @@ train_pipeline = [
         cache_dir=cache_dir),
     # Four views per object instead of ten: two and a half times as many steps in the same time.
     dict(type='SampleViews', num_views=4),
-    dict(type='PackShapeInputs')]
+    dict(type='PackShapeInputs', depth_dtype='uint8')]
 test_pipeline = [
     dict(
         type='DiskCache',
         transforms=[dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=projection)],
         keys=['depth_views'],
         cache_dir=cache_dir),
-    dict(type='PackShapeInputs')]
+    dict(type='PackShapeInputs', depth_dtype='uint8')]
 
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,
     persistent_workers=False,
+    collate_fn=dict(type='collate_shapes'),
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='BuiltInShapes', split='train', num_per_category=40, scan_like=.5, pipeline=train_pipeline))
@@ -57,6 +58,7 @@ test_dataloader = dict(
     batch_size=64,
     num_workers=2,
     persistent_workers=False,
+    collate_fn=dict(type='collate_shapes'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='BuiltInShapes', split='test', num_per_category=100, scan_like=0., pipeline=test_pipeline))
 test_cfg = dict(type='ReportingTestLoop')

@@ -13,10 +13,11 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=2,
     persistent_workers=False,
+    collate_fn=dict(type='collate_shapes'),
     drop_last=True,
     sampler=None,
     dataset=dict(
         type='DepthAlignDataset',
         data_root=images_root,
-        pipeline=[dict(type='SampleViews', num_views=4), dict(type='PackShapeInputs')]))
+        pipeline=[dict(type='SampleViews', num_views=4), dict(type='PackShapeInputs', depth_dtype='uint8')]))
 train_cfg = dict(type='StreamingTrainLoop')

@@ -6,5 +6,6 @@ _base_ = 'opendlign_tiny.py'
 
 model = dict(return_embeddings=True)
 # The first transform of training makes depth views and images.
-test_dataloader = dict(dataset=dict(pipeline=[_base_.train_pipeline[0], dict(type='PackShapeInputs')]))
+test_pipeline = [_base_.train_pipeline[0], dict(type='PackShapeInputs', depth_dtype='uint8')]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_evaluator = [dict(type='ZeroShotAccuracy'), dict(type='RetrievalRecall')]

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -29,6 +30,11 @@ class ShapeDataSample(BaseDataElement):
     - ``depth_embedding``, ``image_embedding``: L2-normalized embeddings of the object's depth views and images, where a
       model returns them, float32 tensors (D,).
     """
+
+    def __reduce__(self) -> tuple:
+        """Pickle tensors as arrays, by value: between processes each tensor would take a file descriptor."""
+        fields = {name: value.numpy() if _can_be_array(value) else value for name, value in self.items()}
+        return _sample_of, (type(self), self.metainfo, fields)
 
     def set_gt_label(self, label: int | torch.Tensor) -> ShapeDataSample:
         """Set the class index.
@@ -57,6 +63,18 @@ class ShapeDataSample(BaseDataElement):
         self.set_field(scores, 'pred_scores', dtype=torch.Tensor)
         self.set_field(scores.argmax().reshape(1), 'pred_label', dtype=torch.Tensor)
         return self
+
+
+def _can_be_array(value: Any) -> bool:
+    return (isinstance(value, Tensor) and value.device.type == 'cpu' and not value.requires_grad
+            and value.dtype != torch.bfloat16)
+
+
+def _sample_of(kind: type[ShapeDataSample], metainfo: dict, fields: dict) -> ShapeDataSample:
+    sample = kind(metainfo=metainfo)
+    for name, value in fields.items():
+        setattr(sample, name, torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+    return sample
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from mmdet3d.registry import DATASETS
-from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.dataset import BaseDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from ..datasets.unreadable import Unreadable, UnreadableRecords
+from ..datasets.collate import collate_readable, collate_shapes
+from ..datasets.unreadable import UnreadableRecords
 from ..models import OpenDlign
 from ..structures import ShapeDataSample
 
@@ -64,22 +66,23 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
     skipped = {} if skipped is None else skipped
     branches = tuple(branches or model.backbone.branches)
     loader = DataLoader(Subset(UnreadableRecords(objects), chosen), batch_size, num_workers=num_workers,
-                        collate_fn=list)
+                        collate_fn=partial(collate_readable, collate=collate_shapes))
     remaining, num_readable = iter(chosen), 0
     with tqdm(total=len(chosen), desc=title, unit='shape', leave=False) as progress:
         for batch in loader:
-            progress.update(len(batch))
-            numbered = list(zip(islice(remaining, len(batch)), batch, strict=True))
-            skipped.update({index: sample.reason for index, sample in numbered if isinstance(sample, Unreadable)})
-            readable = [(index, sample) for index, sample in numbered if not isinstance(sample, Unreadable)]
+            progress.update(batch['size'])
+            indices_of_batch = list(islice(remaining, batch['size']))
+            unreadable = batch['unreadable']
+            skipped.update({indices_of_batch[place]: record.reason for place, record in unreadable.items()})
+            readable = [index for place, index in enumerate(indices_of_batch) if place not in unreadable]
             num_readable += len(readable)
             if not readable:
                 continue
-            packed = model.data_preprocessor(pseudo_collate([sample for _, sample in readable]))
+            packed = model.data_preprocessor(batch['batch'])
             depth_views = packed['inputs']['depth_views']
             with torch.no_grad():
                 features = model.encode_views(depth_views, branches)
-            yield FeatureBatch(features, depth_views, packed['data_samples'], [index for index, _ in readable])
+            yield FeatureBatch(features, depth_views, packed['data_samples'], readable)
     if chosen and not num_readable and not allow_none:
         raise ValueError(f'none of the {len(chosen)} shapes can be read; the first: {skipped[chosen[0]]}')
 

@@ -1,4 +1,5 @@
 """Datasets of objects and rooms."""
+from .collate import collate_readable, collate_shapes
 from .generated import DepthAlignDataset
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D
@@ -12,4 +13,4 @@ from .shapenet55 import ShapeNet55
 
 __all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
            'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'ReleasedDepthMaps',
-           'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55']
+           'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55', 'collate_readable', 'collate_shapes']

@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
+from ..datasets.collate import collate_readable
 from ..datasets.generated import DepthAlignDataset
 from ..datasets.unreadable import Unreadable, UnreadableRecords, policy_of
 from .hooks import check_image_features
@@ -122,17 +123,6 @@ def _missed_scene(record: Unreadable) -> dict:
         proposals_3d=dict(bboxes_3d=no_boxes, objectness=torch.zeros(0), class_probabilities=torch.zeros(0, 0)))
 
 
-def collate_readable(samples: Sequence[Any], collate=pseudo_collate) -> dict[str, Any]:
-    """Collate the samples that can be read.
-
-    Returns:
-        dict: ``batch``, the collated samples, None without any; ``unreadable``, place in the batch -> record.
-    """
-    readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
-    return dict(batch=collate(readable) if readable else None,
-                unreadable={place: sample for place, sample in enumerate(samples) if isinstance(sample, Unreadable)})
-
-
 class _Reporting:
     """What the loops below add to mmengine's.
 
@@ -160,7 +150,7 @@ class _Reporting:
                 if skip:
                     collate = _built_collate(dataloader.get('collate_fn'))
                     dataloader.update(dataset=UnreadableRecords(dataset),
-                                      collate_fn=dict(type='collate_readable', collate=collate))
+                                      collate_fn=dict(type=collate_readable, collate=collate))
         super().__init__(runner, dataloader, evaluator, **kwargs)
 
     @property
@@ -214,7 +204,6 @@ class ReportingValLoop(_Reporting, ValLoop):
     """The same for mmengine's ``ValLoop``: hours of training do not end at a file of the validation set."""
 
 
-FUNCTIONS.register_module(name='collate_readable', module=collate_readable)
 _LAYOUT = 'streaming_layout'
 
 

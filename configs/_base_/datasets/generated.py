@@ -7,6 +7,8 @@ train_dataloader = dict(
     num_workers=8,
     # Each epoch has its own order, which workers get when they start.
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     drop_last=True,
     sampler=None,
     dataset=dict(
@@ -18,4 +20,4 @@ train_dataloader = dict(
         only_kept=True,
         # Folder of tools/encode_images.py: features instead of images.
         image_features=None,
-        pipeline=[dict(type='PackShapeInputs')]))
+        pipeline=[dict(type='PackShapeInputs', depth_dtype='uint8')]))

@@ -1,11 +1,13 @@
 """ModelNet40's 2,468 test objects: the depth maps of the authors' evaluation set."""
 data_root = 'data/opendlign'
 
-test_pipeline = [dict(type='LoadDepthViews'), dict(type='PackShapeInputs')]
+test_pipeline = [dict(type='LoadDepthViews'), dict(type='PackShapeInputs', depth_dtype='uint8')]
 test_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ReleasedDepthMaps',

@@ -12,11 +12,13 @@ test_pipeline = [
             dict(type='ProjectPointsToDepth', projection=dict(resolution=224))],
         keys=['depth_views'],
         cache_dir=cache_dir),
-    dict(type='PackShapeInputs')]
+    dict(type='PackShapeInputs', depth_dtype='uint8')]
 test_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=False,
+    pin_memory=True,
+    collate_fn=dict(type='collate_shapes'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(pipeline=test_pipeline, test_mode=True))
 test_cfg = dict(type='ReportingTestLoop')

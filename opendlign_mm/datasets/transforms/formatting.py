@@ -1,5 +1,5 @@
 """Select views and pack a shape for the models."""
-from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from ...structures import ShapeDataSample
 
 @TRANSFORMS.register_module()
 class SampleViews(BaseTransform):
-    """Keep a random choice of views, the same for depth views and images, in their order.
+    """Transform that keeps a random choice of views, the same for depth views and images, in their order.
 
-    An object's feature is the mean over its views (method, alignment), so fewer views make a noisier but cheaper step;
-    over the epochs all are seen.
+    An object's feature is the mean over its views (OpenDlign, section 3.2), so fewer views make a noisier but cheaper
+    step; over the epochs all are seen.
 
     Required keys:
         depth_views: array (V, H, W).
@@ -23,7 +23,7 @@ class SampleViews(BaseTransform):
         image_features: array (V, D).
 
     Args:
-        num_views: Views to keep, 1 <= num_views <= V.
+        num_views: Number of views to keep, 1 <= num_views <= V.
 
     Raises:
         ValueError: There are fewer views than ``num_views``.
@@ -51,27 +51,32 @@ class SampleViews(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackShapeInputs(BaseTransform):
-    """Pack depth views, images and the label of one object for ``OpenDlign``.
+    """Transform that packs depth views, images and the label of one object for ``OpenDlign``.
 
     Required keys:
         depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in color.
     Optional keys:
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
         image_features: float array (V, D): features of such images by the pretrained branch, in their place.
-        gt_label: int, index of the class.
+        gt_label: Index of the class.
+        sample_id, category: Meta information of the data sample.
 
-    The result is ``dict(inputs=dict(depth_views=float tensor of that shape, images=uint8 tensor (V, 3, H, W)),
+    The result is ``dict(inputs=dict(depth_views=tensor of that shape, images=uint8 tensor (V, 3, H, W)),
     data_samples=ShapeDataSample)``.
 
     Args:
-        meta_keys: Keys of the results to keep in the data sample's meta information, where present.
+        depth_dtype: 'float32', or 'uint8': views whose values are whole 255ths, as those of image files and of
+            ``DiskCache``, are packed as bytes, a quarter of the memory; others stay float32. The data preprocessor
+            divides bytes by 255.
 
     Raises:
-        ValueError: ``depth_views`` is absent, or a shape or dtype is another one; the message names the object.
+        ValueError: ``depth_views`` is absent, or an input has another shape or dtype; the message names the object.
     """
 
-    def __init__(self, meta_keys: Sequence[str] = ('sample_id', 'category')) -> None:
-        self.meta_keys = tuple(meta_keys)
+    def __init__(self, depth_dtype: Literal['float32', 'uint8'] = 'float32') -> None:
+        if depth_dtype not in ('float32', 'uint8'):
+            raise ValueError(f"depth_dtype must be 'float32' or 'uint8', got {depth_dtype!r}")
+        self.depth_dtype = depth_dtype
 
     def transform(self, results: dict) -> dict:
         """Pack ``results``."""
@@ -80,7 +85,7 @@ class PackShapeInputs(BaseTransform):
         if not isinstance(depth_views, np.ndarray) or depth_views.ndim not in (3, 4):
             raise ValueError(f"{name}: 'depth_views' must be an array (V, H, W), got {_describe(depth_views)}; put "
                              'ProjectPointsToDepth before PackShapeInputs')
-        inputs = dict(depth_views=torch.from_numpy(np.ascontiguousarray(depth_views, dtype=np.float32)))
+        inputs = dict(depth_views=torch.from_numpy(self._packed(depth_views)))
         if 'images' in results:
             images = results['images']
             expected = (len(depth_views), *images.shape[1:3], 3) if getattr(images, 'ndim', 0) == 4 else None
@@ -94,14 +99,23 @@ class PackShapeInputs(BaseTransform):
                 raise ValueError(f"{name}: 'image_features' must be a float array ({len(depth_views)}, D), got "
                                  f'{_describe(features)}')
             inputs['image_features'] = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-        data_sample = ShapeDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
+        data_sample = ShapeDataSample(
+            metainfo={key: results[key] for key in ('sample_id', 'category') if key in results})
         if 'gt_label' in results:
             data_sample.set_gt_label(results['gt_label'])
         return dict(inputs=inputs, data_samples=data_sample)
 
+    def _packed(self, depth_views: np.ndarray) -> np.ndarray:
+        views = np.ascontiguousarray(depth_views, dtype=np.float32)
+        if self.depth_dtype == 'uint8' and ((views >= 0) & (views <= 1)).all():
+            as_bytes = np.rint(views * 255).astype(np.uint8)
+            if (as_bytes.astype(np.float32) / 255 == views).all():
+                return as_bytes
+        return views
+
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(meta_keys={self.meta_keys})'
+        return f'{type(self).__name__}(depth_dtype={self.depth_dtype!r})'
 
 
-def _describe(value) -> str:
+def _describe(value: Any) -> str:
     return f'{value.dtype} {tuple(value.shape)}' if hasattr(value, 'shape') else repr(type(value).__name__)
