@@ -47,7 +47,7 @@ setup(
                        'pyarrow>=14,<26'],
         'retrieval': ['faiss-cpu>=1.8'],
         'sparse': ['spconv>=2.3.8'],
-        'tests': ['pytest>=7.4', 'mypy>=1.11', 'ruff>=0.6'],
+        'tests': ['pytest>=7.4', 'hypothesis>=6.100', 'mypy>=1.11', 'ruff>=0.6'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',

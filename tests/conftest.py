@@ -10,6 +10,17 @@ from helpers.tiny_clip import tiny_clip
 from helpers.tool_modules import REPOSITORY
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--fuzz-examples', type=int, metavar='N', help='damages of each file in test_reader_fuzz.py, '
+                     'random ones; default: a few, the same in each run')
+
+
+@pytest.fixture
+def fuzz_examples(request) -> int | None:
+    """The number of examples that was asked for; None: few, the same in each run."""
+    return request.config.getoption('--fuzz-examples')
+
+
 @pytest.fixture(scope='session')
 def shared_dir() -> Path:
     """Return the folder of reference data: $OPENDLIGN_SHARED, or ``shared`` next to the repository."""

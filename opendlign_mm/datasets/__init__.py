@@ -9,8 +9,9 @@ from .released import DepthAlignedShapes, ReleasedDepthMaps
 from .scanobjectnn import ScanObjectNN
 from .shape_dataset import ShapeDataset
 from .shape_folder import ShapeFolder
-from .shapenet55 import ShapeNet55
+from .shapenet import ShapeNet55, ShapeNetCore
 
 __all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
            'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'ReleasedDepthMaps',
-           'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55', 'collate_readable', 'collate_shapes']
+           'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55', 'ShapeNetCore', 'collate_readable',
+           'collate_shapes']

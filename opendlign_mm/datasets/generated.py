@@ -35,6 +35,9 @@ from .unreadable import READING_ERRORS, OnUnreadable, ReplacedSamples, Unreadabl
 class DepthAlignDataset(IterableDataset):
     """Depth views and depth-aligned images of a store, in either layout, streamed shard by shard.
 
+    The store is one of tools/generate_images.py; :class:`DepthAlignedShapes` reads the authors' released training set
+    instead.
+
     Each data worker of each process reads its own shards from beginning to end. The order depends on the seed, the
     epoch, the numbers of processes and workers and the batch size alone, and random transforms on the seed, the epoch
     and the object. An epoch can therefore resume at any batch (:meth:`resume_at`); ``StreamingTrainLoop`` does so in

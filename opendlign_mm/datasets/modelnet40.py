@@ -24,7 +24,7 @@ class ModelNet40Resampled(ShapeDataset):
         data_root: The folder of these files.
         ann_file: List of objects.
         names_file: List of classes.
-        kwargs: See :class:`ShapeDataset`.
+        kwargs: Further arguments of :class:`ShapeDataset`.
     """
 
     benchmark = 'ModelNet40'
@@ -37,7 +37,7 @@ class ModelNet40Resampled(ShapeDataset):
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record a line of the list."""
+        """Return one record per line of the list."""
         root, records = Path(self.data_root), []
         for name in read_lines(self.ann_file, self.remedy):
             category = name.rpartition('_')[0]  # flower_pot_0012
@@ -55,9 +55,9 @@ class ModelNet40H5(ShapeDataset):
 
     Args:
         data_root: The folder of these files.
-        ann_file: List of h5 files; of their paths only the names count.
+        ann_file: List of h5 files, of whose paths only the names are used.
         names_file: List of classes.
-        kwargs: See :class:`ShapeDataset`.
+        kwargs: Further arguments of :class:`ShapeDataset`.
     """
 
     benchmark = 'ModelNet40'
@@ -69,7 +69,7 @@ class ModelNet40H5(ShapeDataset):
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record a row of each file."""
+        """Return one record per row of each file."""
         root = Path(self.data_root)
         names, records = read_lines(root / self.names_file, self.remedy), []
         for line in read_lines(self.ann_file, self.remedy):
@@ -85,7 +85,7 @@ class ModelNet40Meshes(ShapeFolder):
     Args:
         data_root: The folder of the classes.
         split: 'train' or 'test'.
-        kwargs: See :class:`ShapeFolder`.
+        kwargs: Further arguments of :class:`ShapeFolder`.
     """
 
     benchmark = 'ModelNet40'

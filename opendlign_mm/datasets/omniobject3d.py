@@ -1,5 +1,4 @@
-"""OmniObject3D's point clouds."""
-
+"""OmniObject3D, point clouds of real scans."""
 from mmdet3d.registry import DATASETS
 
 from .shape_folder import ShapeFolder
@@ -12,7 +11,7 @@ class OmniObject3D(ShapeFolder):
     Args:
         data_root: Folder of the categories.
         up_axis: 'z' or 'y', the axis that points up in the files.
-        kwargs: See :class:`ShapeFolder`.
+        kwargs: Further arguments of :class:`ShapeFolder`.
     """
 
     benchmark = 'OmniObject3D'

@@ -15,7 +15,7 @@ class _OpenShapeSplit(ShapeDataset):
     """Objects of a JSON list whose entries have a ``category``."""
 
     def entries(self) -> tuple[list[str], list[dict]]:
-        """Classes in alphabetical order, and the entries of the list."""
+        """Return the classes in alphabetical order, and the entries of the list."""
         entries = read_json(self.ann_file, self.remedy)
         if not isinstance(entries, list) or not all(isinstance(e, dict) and 'category' in e for e in entries):
             raise ValueError(f"{self.ann_file} must be a list of objects with a 'category'. {self.remedy}")
@@ -26,13 +26,13 @@ class _OpenShapeSplit(ShapeDataset):
 class ObjaverseLVIS(_OpenShapeSplit):
     """46,832 objects of 1,156 categories: 10,000 points of each with colors, y up.
 
-    The list's entries have ``uid``, ``group``, ``category`` and ``data_path``, a path on its authors' machine. Files
-    are looked for at the longest end of that path which exists below ``data_root``.
+    The entries of the list have ``uid``, ``group``, ``category`` and ``data_path``, a path on the authors' machine.
+    Files are searched at the longest end of that path that exists below ``data_root``.
 
     Args:
         data_root: Folder of ``meta_data`` and of the folders of points.
         ann_file: The list.
-        kwargs: See :class:`ShapeDataset`.
+        kwargs: Further arguments of :class:`ShapeDataset`.
     """
 
     benchmark = 'Objaverse-LVIS'
@@ -42,7 +42,7 @@ class ObjaverseLVIS(_OpenShapeSplit):
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record an entry of the list."""
+        """Return one record per entry of the list."""
         names, entries = self.entries()
         root, cut = Path(self.data_root), self._published_part(entries)
         records = []
@@ -53,7 +53,7 @@ class ObjaverseLVIS(_OpenShapeSplit):
         return names, self.with_file(records)
 
     def _published_part(self, entries: Sequence[dict]) -> int:
-        """How many leading parts of ``data_path`` belong to its authors' machine."""
+        """Return how many leading parts of ``data_path`` belong to the authors' machine."""
         root = Path(self.data_root)
         for entry in entries:
             if 'data_path' not in entry:
@@ -75,9 +75,9 @@ class OpenShapeModelNet40(_OpenShapeSplit):
     Args:
         data_root: Folder of ``meta_data``.
         ann_file: The list; its entries have ``name`` and ``category``.
-        points_file: An array of dicts with ``xyz`` (N, 3) and ``rgb`` (N, 3). It is read as a whole by every data
-            worker: 700 MB each for the published file.
-        kwargs: See :class:`ShapeDataset`.
+        points_file: Array of dicts with ``xyz`` (N, 3) and ``rgb`` (N, 3). Every data worker reads the whole file,
+            700 MB for the published one.
+        kwargs: Further arguments of :class:`ShapeDataset`.
     """
 
     benchmark = 'ModelNet40'
@@ -89,11 +89,11 @@ class OpenShapeModelNet40(_OpenShapeSplit):
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
     def check_files(self, data_root: str, **files: str) -> None:
-        """Also the points."""
+        """Also check that the file of points exists."""
         super().check_files(data_root, **files, points=self.points_file)
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record an entry of the list."""
+        """Return one record per entry of the list."""
         names, entries = self.entries()
         path = required(Path(self.data_root) / self.points_file, self.remedy)
         return names, [dict(sample_id=f'modelnet40_openshape/{entry.get("name", row)}', category=entry['category'],

@@ -1,4 +1,4 @@
-"""Datasets in the layout that the authors of OpenDlign released: depth maps, and depth-aligned images."""
+"""Data as the authors of OpenDlign released it: depth maps to test on, and pairs with images to train on."""
 import json
 import logging
 import os
@@ -31,14 +31,14 @@ class ReleasedDepthMaps(ShapeDataset):
 
     Args:
         data_root: Folder of the released data.
-        dataset: Its sub-folder: 'modelnet40', 'scanobjectnn' or 'OmniObject3D'.
-        labels_file: JSON file ``{dataset: [class names]}`` in ``data_root``, as the release's code has it. It is read
-            where it is there, and names also the classes of which there is no object.
-        kwargs: See :class:`ShapeDataset`.
+        dataset: Sub-folder of ``data_root``: 'modelnet40', 'scanobjectnn' or 'OmniObject3D'.
+        labels_file: JSON file ``{dataset: [class names]}`` in ``data_root``, as in the released code. If it exists, its
+            classes are used, also those without an object.
+        kwargs: Further arguments of :class:`ShapeDataset`.
 
     Raises:
         FileNotFoundError: The folder is missing; the message says how to get it.
-        ValueError: No depth map in it, a file name without a category, or one that ``labels_file`` does not have.
+        ValueError: The folder has no depth map, a file name has no category, or ``labels_file`` lacks one.
     """
 
     def __init__(self, data_root: str, dataset: str, labels_file: str = 'labels.json', **kwargs) -> None:
@@ -57,7 +57,7 @@ class ReleasedDepthMaps(ShapeDataset):
                 f'<data_root>/{self.dataset}/depth_map, or say where they are with --cfg-options data_root=DIR.')
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record a file."""
+        """Return one record per file."""
         records = []
         for path in sorted(Path(self.data_prefix['depth']).glob(f'*{DEPTH_SUFFIX}')):
             name = path.name[:-len(DEPTH_SUFFIX)]
@@ -69,7 +69,7 @@ class ReleasedDepthMaps(ShapeDataset):
         return self._published_names(found) or found, records
 
     def _published_names(self, found: Sequence[str]) -> list[str] | None:
-        """The names of the labels file, if there is one and it has this dataset."""
+        """Return the names of the labels file, if there is one and it has this dataset."""
         path = Path(self.data_root) / self.labels_file
         if not self.labels_file or not path.is_file():
             return None
@@ -85,23 +85,26 @@ class ReleasedDepthMaps(ShapeDataset):
 class DepthAlignedShapes(ShapeDataset):
     """``<data_root>/<dataset>/depth_map/<id>_dm.npy`` and ``<data_root>/<dataset>/depth_align_img/<id>/{0..9}.png``.
 
-    Put ``LoadDepthViews`` and ``LoadDepthAlignedImages`` first in the pipeline. The objects have no class: alignment
-    uses none.
+    The authors' released training set, one sample per object, read from its files. :class:`DepthAlignDataset` streams
+    the stores that tools/generate_images.py writes instead.
+
+    Put ``LoadDepthViews`` and ``LoadDepthAlignedImages`` first in the pipeline. The objects have no class, as alignment
+    does not use it.
 
     Args:
         data_root: Folder of the released data.
-        ann_file: Text file in ``<data_root>/<dataset>`` that lists the objects to train on, one id, or a path that ends
-            in it, a line. Empty: all.
+        ann_file: Text file in ``<data_root>/<dataset>`` that lists the objects to train on, a line for each: its id, or
+            a path that ends in it. Empty: all.
         dataset: Sub-folder of ``data_root``.
-        num_views: Images of an object, V.
+        num_views: Number of images of an object, V.
         image_features: Folder of tools/encode_images.py with features of the images, which replace them: objects get
             ``image_features`` float32 (V, D), and images are neither needed nor read.
-        kwargs: See :class:`ShapeDataset`.
+        kwargs: Further arguments of :class:`ShapeDataset`.
 
     Raises:
         FileNotFoundError: A folder is missing, or with ``on_unreadable='error'`` objects lack one of both; the message
             says how to get it.
-        ValueError: No object has both depth map and images.
+        ValueError: No object has both a depth map and images.
     """
 
     remedy = (f"ShapeNet's depth maps and depth-aligned images are part of {RELEASED_DATA}. Unpack them to "
@@ -133,7 +136,7 @@ class DepthAlignedShapes(ShapeDataset):
         return record
 
     def read_records(self) -> tuple[None, list[dict]]:
-        """One record an object."""
+        """Return one record per object."""
         depth = self.data_prefix['depth']
         # Half a million paths: strings, since objects for them would take seconds.
         with_depth = {name[:-len(DEPTH_SUFFIX)] for name in os.listdir(depth) if name.endswith(DEPTH_SUFFIX)}

@@ -1,13 +1,16 @@
-"""ScanNet's own files -> points, instances and boxes of a scan."""
+"""Scans of ScanNet in its own files: points, instances and boxes."""
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from plyfile import PlyData, PlyParseError
 
-# Names of the files of a scan. The coarse mesh (2 cm) is what detectors are trained on; the fine one is complete.
+from .source_files import read_json, read_text
+
+REMEDY = "Download it again with ScanNet's script."
+# Names of the files of a scan. Detectors are trained on the coarse mesh (2 cm); the fine one is complete.
 MESHES = dict(
     coarse=dict(mesh='{}_vh_clean_2.ply', segments='{}_vh_clean_2.0.010000.segs.json',
                 groups=('{}.aggregation.json', '{}_vh_clean.aggregation.json')),
@@ -19,23 +22,24 @@ class ScanNetScan:
     """One scan with its annotations.
 
     Attributes:
-        points: float32 (N, 6): x y z in meters as scanned, r g b in [0, 255].
-        axis_align_matrix: float64 (4, 4), rigid; takes the points to the frame of the walls.
-        objects: for each annotated object its name in ScanNet's raw categories and int64 (n,) indices of its points.
+        points: float32 (N, 6): x, y, z in meters as scanned, r, g, b in [0, 255].
+        axis_align_matrix: float64 (4, 4), rigid transform of the points to the frame of the walls.
+        objects: Name in ScanNet's raw categories and indices of the points, int64 (n,), of each annotated object.
     """
+
     points: np.ndarray
     axis_align_matrix: np.ndarray
     objects: list[tuple[str, np.ndarray]]
 
     def boxes(self, classes: dict[str, int], nyu40_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes around the objects of some classes, axis-aligned in the frame of the walls.
+        """Compute the boxes around the objects of some classes, axis-aligned in the frame of the walls.
 
         Args:
-            classes: name -> NYU40 id, in the order of the labels.
-            nyu40_ids: raw category -> NYU40 id, see :func:`read_label_map`.
+            classes: Name -> NYU40 id, in the order of the labels.
+            nyu40_ids: Raw category -> NYU40 id; see :func:`read_label_map`.
 
         Returns:
-            float64 (M, 6): gravity center and size in meters; int64 (M,): places in ``classes``.
+            Gravity centers and sizes in meters, float64 (M, 6), and indices in ``classes``, int64 (M,).
         """
         label_of = {nyu40: label for label, nyu40 in enumerate(classes.values())}
         aligned = self.points[:, :3] @ self.axis_align_matrix[:3, :3].T + self.axis_align_matrix[:3, 3]
@@ -50,29 +54,34 @@ class ScanNetScan:
 
 
 def read_label_map(path: Path) -> dict[str, int]:
-    """Raw category -> NYU40 id, from ``scannetv2-labels.combined.tsv``.
+    """Read raw category -> NYU40 id from ``scannetv2-labels.combined.tsv``.
 
     Raises:
-        ValueError: the file lacks the columns ``raw_category`` and ``nyu40id``.
+        FileNotFoundError: There is no such file.
+        ValueError: The file lacks the columns ``raw_category`` and ``nyu40id``; the message names it.
     """
-    with open(path, newline='') as file:
-        rows = csv.DictReader(file, delimiter='\t')
-        if not {'raw_category', 'nyu40id'} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path} has no columns 'raw_category' and 'nyu40id': give ScanNet's "
-                             'scannetv2-labels.combined.tsv')
-        return {row['raw_category']: int(row['nyu40id']) for row in rows if (row['nyu40id'] or '').isdigit()}
+    remedy = "Give ScanNet's scannetv2-labels.combined.tsv."
+    rows = csv.DictReader(read_text(path, remedy).splitlines(), delimiter='\t')
+    try:
+        columns = set(rows.fieldnames or ())
+        found = {row['raw_category']: int(row['nyu40id']) for row in rows if (row.get('nyu40id') or '').isdecimal()}
+    except (csv.Error, KeyError, ValueError):
+        columns = set()
+    if not {'raw_category', 'nyu40id'} <= columns:
+        raise ValueError(f"{path} is damaged or has no columns 'raw_category' and 'nyu40id'. {remedy}")
+    return found
 
 
 def read_scan(folder: Path, mesh: str = 'coarse') -> ScanNetScan:
-    """Read ``folder/SCAN_vh_clean_2.ply`` and the annotations beside it.
+    """Read ``folder/SCAN_vh_clean_2.ply`` and the annotations next to it.
 
     Args:
-        folder: of one scan, named as the scan is, e.g. ``scans/scene0000_00``.
+        folder: Folder of one scan, which has its name, e.g. ``scans/scene0000_00``.
         mesh: 'coarse' (``_vh_clean_2``) or 'fine' (``_vh_clean``).
 
     Raises:
-        FileNotFoundError: a file is missing; the message names it.
-        ValueError: a file is damaged, or the files do not belong together; the message names it.
+        FileNotFoundError: A file is missing; the message names it.
+        ValueError: A file is damaged, or the files do not belong together; the message names it.
     """
     if mesh not in MESHES:
         raise ValueError(f'mesh must be one of {sorted(MESHES)}, got {mesh!r}')
@@ -80,12 +89,16 @@ def read_scan(folder: Path, mesh: str = 'coarse') -> ScanNetScan:
     folder = Path(folder)
     points = _read_vertices(_existing(folder, names['mesh']))
     segments_path, groups_path = _existing(folder, names['segments']), _existing(folder, *names['groups'])
-    segments = np.asarray(_read_json(segments_path, 'segIndices'), dtype=np.int64)
+    segments = _integers(_read_json(segments_path, 'segIndices'), segments_path)
     if segments.shape != (len(points), ):
         raise ValueError(f'{segments_path} has segments of {segments.size} points, the mesh has {len(points)}: they '
                          'are not of the same mesh')
-    objects = [(group['label'], np.flatnonzero(np.isin(segments, group['segments'])))
-               for group in _read_json(groups_path, 'segGroups')]
+    objects = []
+    for group in _read_json(groups_path, 'segGroups'):
+        if not isinstance(group, dict) or not isinstance(group.get('label'), str):
+            raise ValueError(f"{groups_path} is damaged: a group has no 'label'. {REMEDY}")
+        own = _integers(group.get('segments'), groups_path)
+        objects.append((group['label'], np.flatnonzero(np.isin(segments, own))))
     return ScanNetScan(points, _read_alignment(folder / f'{folder.name}.txt'), objects)
 
 
@@ -104,30 +117,44 @@ def _read_vertices(path: Path) -> np.ndarray:
         vertices = PlyData.read(str(path))['vertex']
         points = np.stack([vertices[name] for name in ('x', 'y', 'z', 'red', 'green', 'blue')], axis=1)
     except (PlyParseError, KeyError, ValueError) as error:
-        raise ValueError(f'{path} is damaged or no mesh with colored vertices: {error}') from error
+        raise ValueError(f'{path} is damaged or not a mesh with colored vertices: {error}') from error
     if not len(points) or not np.isfinite(points).all():
         raise ValueError(f'{path} has no vertices, or some that are not finite')
     return points.astype(np.float32)
 
 
 def _read_json(path: Path, key: str) -> list:
+    contents = read_json(path, REMEDY)
+    if not isinstance(contents, dict) or not isinstance(contents.get(key), list):
+        raise ValueError(f"{path} is damaged or has no '{key}'. {REMEDY}")
+    return contents[key]
+
+
+def _integers(values: Any, path: Path) -> np.ndarray:
+    """Return a list of integers as int64 (N,)."""
     try:
-        return json.loads(path.read_text())[key]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or has no '{key}': {error}") from error
+        array = np.asarray(values, dtype=np.int64)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} is damaged: {error}. {REMEDY}') from error
+    if array.ndim != 1:
+        raise ValueError(f'{path} is damaged: segments must be a list of integers. {REMEDY}')
+    return array
 
 
 def _read_alignment(path: Path) -> np.ndarray:
-    """The 4 x 4 matrix of the line ``axisAlignment = ...``; without such a line or file the scan stays as it is."""
+    """Return the 4 x 4 matrix of the line ``axisAlignment = ...``, the identity without such a line or file."""
     value: str | None = None
-    if path.is_file():
-        for line in path.read_text().splitlines():
+    if path.exists():
+        for line in read_text(path, REMEDY).splitlines():
             name, _, text = line.partition('=')
             if name.strip() == 'axisAlignment':
                 value = text
     if value is None:
         return np.eye(4)
     try:
-        return np.array(value.split(), dtype=np.float64).reshape(4, 4)
+        matrix = np.array(value.split(), dtype=np.float64).reshape(4, 4)
     except ValueError as error:
-        raise ValueError(f'{path}: axisAlignment is no 4 x 4 matrix') from error
+        raise ValueError(f'{path}: axisAlignment is not a 4 x 4 matrix. {REMEDY}') from error
+    if not np.isfinite(matrix).all():
+        raise ValueError(f'{path}: axisAlignment is not finite. {REMEDY}')
+    return matrix

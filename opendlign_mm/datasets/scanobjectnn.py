@@ -8,7 +8,7 @@ from .array_files import h5_records
 from .shape_dataset import ShapeDataset
 from .source_files import read_lines
 
-# The h5 files hold numbers only and no file beside them has names: this is the order of the published documentation.
+# The h5 files hold numbers only, and no other file has names: this is the order of the published documentation.
 PUBLISHED_NAMES = ('bag', 'bin', 'box', 'cabinet', 'chair', 'desk', 'display', 'door', 'shelf', 'table', 'bed',
                    'pillow', 'sink', 'sofa', 'toilet')
 
@@ -17,15 +17,15 @@ PUBLISHED_NAMES = ('bag', 'bin', 'box', 'cabinet', 'chair', 'desk', 'display', '
 class ScanObjectNN(ShapeDataset):
     """``h5_files/<split>/<file>.h5`` with ``data`` (M, 2048, 3), y up, and ``label`` (M,).
 
-    The classes are those of a names file, one a line in the order of the labels, where ``data_root`` has one. As
-    published the data has no names at all; then the 15 names of its documentation are taken, in its order.
+    The classes are those of a names file, one a line in the order of the labels, if there is one. The published data
+    has no names; then the 15 names of its documentation are used, in its order.
 
     Args:
         data_root: The folder that has ``h5_files``.
         ann_file: The h5 file. ``main_split_nobg`` are objects alone (OBJ_ONLY, the paper's), ``main_split`` those with
             background (OBJ_BG), ``test_objectdataset_augmentedrot_scale75.h5`` the hardest variant (PB_T50_RS).
-        names_file: Names that are tried in ``data_root`` and beside the h5 file.
-        kwargs: See :class:`ShapeDataset`.
+        names_file: Names of files that are tried in the folder of the h5 file and in ``data_root``.
+        kwargs: Further arguments of :class:`ShapeDataset`.
     """
 
     benchmark = 'ScanObjectNN'
@@ -39,7 +39,7 @@ class ScanObjectNN(ShapeDataset):
         super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record a row of the file."""
+        """Return one record per row of the file."""
         path = Path(self.ann_file)
         places = [folder / name for folder in (path.parent, Path(self.data_root)) for name in self.names_files]
         found = next((place for place in places if place.is_file()), None)

@@ -15,13 +15,13 @@ class ShapeFolder(ShapeDataset):
     The classes are the sub-folders, in alphabetical order.
 
     Args:
-        data_root: The folder; sub-folders and files whose names begin with a dot are passed over.
+        data_root: The folder; sub-folders and files whose names begin with a dot are skipped.
         extensions: Endings of the files to take.
-        inside: A folder within each class to take alone, such as 'test' where ``<class>/train`` lies beside it.
-        up_axis: 'z' or 'y': the axis that points up in the files. None: y in glTF files (.glb, .gltf), which is their
+        inside: Folder within each class to take alone, such as 'test' if there is also ``<class>/train``.
+        up_axis: 'z' or 'y', the axis that points up in the files. None: y in glTF files (.glb, .gltf), which is their
             standard, and z in all others.
-        name: Beginning of each ``sample_id``; default the folder's name.
-        kwargs: See :class:`ShapeDataset`.
+        name: Beginning of each ``sample_id``; the name of the folder by default.
+        kwargs: Further arguments of :class:`ShapeDataset`.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -50,8 +50,13 @@ class ShapeFolder(ShapeDataset):
             raise ValueError(f'{data_root} {"has no sub-folder" if Path(data_root).is_dir() else "is a file"}. '
                              f'{self.remedy}')
 
+    @property
+    def guesses_up_axis(self) -> bool:
+        """Whether the up axis of files other than glTF is a guess."""
+        return self.up_axis is None
+
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """One record a file."""
+        """Return one record per file."""
         folders = class_folders(self.data_root)
         records, empty = [], []
         for folder in folders:
@@ -68,7 +73,7 @@ class ShapeFolder(ShapeDataset):
 
     def _record(self, category: str, path: Path) -> dict:
         up_axis = self.up_axis or ('y' if path.suffix.lower() in ('.glb', '.gltf') else 'z')
-        # With its ending: a cup.obj may lie beside a cup.ply.
+        # With its ending: a folder may have both cup.obj and cup.ply.
         return dict(sample_id=f'{self.name}/{path.relative_to(self.data_root).as_posix()}', category=category,
                     points_path=str(path), up_axis=up_axis)
 

@@ -38,6 +38,22 @@ def required(path: PathLike, remedy: str) -> Path:
     raise FileNotFoundError(f'{path} does not exist{place}.{content} {remedy}')
 
 
+def read_text(path: PathLike, remedy: str) -> str:
+    """Return the contents of a text file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a file, or not UTF-8; the message names it.
+    """
+    path = required(path, remedy)
+    if not path.is_file():  # reading a named pipe would wait for ever
+        raise ValueError(f'{path} is not a file. {remedy}')
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not a text file ({error}). {remedy}') from error
+
+
 def read_lines(path: PathLike, remedy: str) -> list[str]:
     """Return the lines of a text file, without blanks at their ends and without empty ones.
 
@@ -45,7 +61,7 @@ def read_lines(path: PathLike, remedy: str) -> list[str]:
         FileNotFoundError: There is no such file.
         ValueError: It has no line, or is not text; the message names it.
     """
-    lines = [line.strip() for line in _read_text(required(path, remedy)).splitlines()]
+    lines = [line.strip() for line in read_text(path, remedy).splitlines()]
     lines = [line for line in lines if line]
     if not lines:
         raise ValueError(f'{path} is not a text file with one entry a line. {remedy}')
@@ -59,19 +75,8 @@ def read_json(path: PathLike, remedy: str) -> Any:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON, for example truncated; the message names it.
     """
-    path = required(path, remedy)
+    text = read_text(path, remedy)
     try:
-        return json.loads(_read_text(path))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        problem = str(error)
-    raise ValueError(f'{path} is not a JSON file ({problem or "it is empty"}); it may be truncated. {remedy}')
-
-
-def _read_text(path: Path) -> str:
-    """Return the text of a file; '' of one that is not text, such as a folder or a named pipe."""
-    if not path.is_file():
-        return ''
-    try:
-        return path.read_text(encoding='utf-8')
-    except UnicodeDecodeError:
-        return ''
+        raise ValueError(f'{path} is not a JSON file ({error}); it may be truncated. {remedy}') from error

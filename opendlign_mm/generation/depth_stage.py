@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmdet3d.registry import DATASETS
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -35,34 +34,6 @@ def view_angles(num_views: int) -> list[float]:
     if num_views < 1:
         raise ValueError(f'the number of views must be >= 1, got {num_views}')
     return [30 + 300 * view / num_views for view in range(num_views)]
-
-
-def shapes_to_project(source: str, num_points: int = 10000) -> dict:
-    """Return the dataset config that ``SRC`` of tools/project_depth.py stands for, without its projection.
-
-    Args:
-        source: A folder with one sub-folder of clouds or meshes for each class; 'built-in', or 'built-in:N' for N
-            objects of each kind; or a config file with ``dataset``, whose pipeline gives ``points``.
-        num_points: Number of points taken of each object, unless ``source`` is a config.
-
-    Raises:
-        FileNotFoundError: There is no such config.
-        ValueError: N is not a number, or the config has no ``dataset``.
-    """
-    if source.split(':')[0] == 'built-in':
-        number = source.partition(':')[2] or '50'
-        if not number.isdigit() or not int(number):
-            raise ValueError(f"N in 'built-in:N' must be a number of objects of each kind, got {source!r}")
-        return dict(type='BuiltInShapes', num_per_category=int(number), num_points=num_points,
-                    pipeline=[dict(type='LoadBuiltInShape')])
-    if source.endswith('.py'):
-        if not Path(source).is_file():
-            raise FileNotFoundError(f'config {source} does not exist')
-        dataset = Config.fromfile(source).get('dataset')
-        if dataset is None:
-            raise ValueError(f'{source} has no `dataset`, the dataset to project')
-        return dataset.to_dict()
-    return dict(type='ShapeFolder', data_root=source, pipeline=[dict(type='LoadShapePoints', num_points=num_points)])
 
 
 class _DepthViews(Dataset):

@@ -307,7 +307,7 @@ def test_the_depth_stage_skips_broken_clouds_and_tries_them_again(tmp_path):
         (tmp_path / 'shapes' / name).mkdir(parents=True)
         np.save(tmp_path / 'shapes' / name / 'a.npy', np.random.default_rng(0).random((200, 3)).astype(np.float32))
     (tmp_path / 'shapes/cup/b.npy').write_bytes(b'nothing')
-    from opendlign_mm.generation.depth_stage import shapes_to_project
+    from opendlign_mm.generation.shape_sources import shapes_to_project
     arguments = shapes_to_project(str(tmp_path / 'shapes')), tmp_path / 'depth', VIEWS, dict(resolution=SIZE)
     (name, problem), = project_depth(*arguments).items()
     assert name.endswith('cup/b.npy') and 'b.npy' in problem

@@ -1,4 +1,4 @@
-"""Depth views to depth-aligned images, inside a pipeline."""
+"""Generation of depth-aligned images from depth views inside a pipeline."""
 import zlib
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from mmdet3d.registry import MODELS, TRANSFORMS
 
 @TRANSFORMS.register_module()
 class GenerateImages(BaseTransform):
-    """Make an image of each depth view with a generator.
+    """Transform that makes an image of each depth view with a generator.
 
-    The images of an object depend on its ``sample_id`` and ``seed`` only, not on when or where they are made.
+    The images of an object depend on its ``sample_id`` and ``seed`` alone, not on when or where they are made.
 
     Required keys:
         depth_views: float array (V, H, W) in [0, 1].
@@ -27,10 +27,10 @@ class GenerateImages(BaseTransform):
         generator: Registry config of the generator, or a callable ``(depth_views (V, H, W), seeds, colors) -> uint8
             (V, H, W, 3)`` such as ``ShadedTextureGenerator``.
         depth_key: Key of the depth views that the images follow.
-        seed: Another seed gives other images.
+        seed: Seed of the images.
 
     Raises:
-        ValueError: The depth views are absent.
+        ValueError: There are no depth views.
     """
 
     def __init__(self, generator: dict | Callable, depth_key: str = 'depth_views', seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Project points to depth views, for shapes and for scenes in mmdet3d pipelines."""
+"""Projection of points to depth views, for shapes and for scenes in mmdet3d pipelines."""
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +15,7 @@ MAX_PIXEL_OFFSET = 1e6  # float32 has 24 bits: beyond it a matrix is wrong by mo
 
 @TRANSFORMS.register_module()
 class ProjectPointsToDepth(BaseTransform):
-    """Project a point cloud to depth views with the contour-aware projection (paper, section 3.1).
+    """Transform that projects a point cloud to depth views (OpenDlign, section 3.1).
 
     Required keys:
         points: float tensor or array (N, >=3), or mmdet3d's ``BasePoints``; z up, any scale.
@@ -27,12 +27,13 @@ class ProjectPointsToDepth(BaseTransform):
     Args:
         projection: Arguments of a projection, or a callable; see :func:`build_projection`. None: the contour-aware
             projection with its defaults.
-        with_matrices: Also give the matrix that takes a point to its pixel in each view.
+        with_matrices: Whether to add the matrices that take points to their pixels.
         points_key: Key of the points to project.
         depth_key: Key of the depth views to add.
 
     Raises:
-        ValueError: No points, a wrong shape, or non-finite coordinates; the message names the sample.
+        ValueError: There are no points, or they have another shape or non-finite coordinates; the message names the
+            sample.
     """
 
     def __init__(self, projection: dict | Callable | None = None, with_matrices: bool = False,
@@ -50,7 +51,7 @@ class ProjectPointsToDepth(BaseTransform):
         try:
             depth_views = self.projection([points])[0]
         except ValueError as error:
-            # The projection knows neither files nor samples; whoever has to mend the points does.
+            # The projection knows neither files nor samples.
             name = results.get('sample_id', results.get('lidar_path', results.get('sample_idx', 'a sample')))
             raise ValueError(f"'{self.points_key}' of {name}: {error}") from error
         results[self.depth_key] = depth_views.cpu().numpy()
@@ -65,7 +66,7 @@ class ProjectPointsToDepth(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DepthViewToImage(BaseTransform):
-    """Make one depth view the image of a multi-modal mmdet3d pipeline.
+    """Transform that makes one depth view the image of a multi-modal mmdet3d pipeline.
 
     It goes after ``ProjectPointsToDepth(with_matrices=True)`` and before transforms that move the points or the image:
     mmdet3d's fusion layers undo those themselves.
@@ -83,7 +84,7 @@ class DepthViewToImage(BaseTransform):
         view: Index of the view.
 
     Raises:
-        ValueError: The required keys are absent or there is no such view.
+        ValueError: A required key is missing, or there is no such view.
     """
 
     def __init__(self, view: int = 0) -> None:
@@ -108,18 +109,21 @@ class DepthViewToImage(BaseTransform):
 
 
 def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
-    """Matrices from points to the pixels of the depth views of that cloud.
+    """Compute the matrices from points to the pixels of the depth views of their cloud.
 
     The views are orthographic: the last coordinate of a projected point is 1, so that dividing by it, as mmdet3d's
     ``points_cam2img`` does, changes nothing.
 
     Args:
-        points: (N, 3) float tensor, the cloud that is projected; its extent decides scale and position in each view.
-        projection: The projection that makes the views.
+        points: Cloud that is projected, float (N, 3); its extent decides scale and position in each view.
+        projection: Projection that makes the views.
 
     Returns:
         (V, 4, 4) float32 on the device of ``points``. Row 0 gives the column, row 1 the image row, both in pixels with
         (0, 0) the center of the upper left pixel. An empty cloud has the matrices of a cloud at the origin.
+
+    Raises:
+        ValueError: The cloud is too far from the origin for its size.
     """
     axes = view_axes(projection.view_angles, projection.elevation, points.device, torch.float64)
     right, up, _ = axes
@@ -140,24 +144,24 @@ def view_matrices(points: Tensor, projection: ContourAwareProjection) -> Tensor:
 
 
 def point_coordinates(results: dict, key: str = 'points') -> Tensor:
-    """Coordinates of ``results[key]``.
+    """Return the coordinates of ``results[key]``.
 
     Args:
-        results: A pipeline's results; under ``key`` is a float tensor or array (N, >=3), or mmdet3d's ``BasePoints``.
-        key: Where the points are.
+        results: Results of a pipeline; under ``key`` is a float tensor or array (N, >=3), or mmdet3d's ``BasePoints``.
+        key: Key of the points.
 
     Returns:
         (N, 3) tensor, float64 if the points are, float32 otherwise: the projection centers clouds in map coordinates,
         which float32 would round.
 
     Raises:
-        ValueError: There are no points, or their shape is another one.
+        ValueError: There are no points, or they have another shape.
     """
     if key not in results:
         raise ValueError(f"the pipeline's results have no '{key}'; load them first, e.g. with LoadPointsFromFile "
                          f'(there are: {", ".join(sorted(results)) or "none"})')
     points = results[key]
-    # BasePoints is told by its attribute, since importing it would import all of mmdet3d.
+    # BasePoints is recognized by its attribute, as importing it would import all of mmdet3d.
     points = points.coord if hasattr(points, 'coord') else points
     points = torch.from_numpy(points) if isinstance(points, np.ndarray) else points
     if not isinstance(points, Tensor) or points.ndim != 2 or points.shape[1] < 3:

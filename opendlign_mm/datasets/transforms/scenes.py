@@ -1,4 +1,4 @@
-"""Transforms of whole scenes: check their points, and crop a random cuboid."""
+"""Transforms of whole scenes: the check of their points, and the crop of a random cuboid."""
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
@@ -8,7 +8,7 @@ from ...point_ops.checks import check_points
 
 @TRANSFORMS.register_module()
 class CheckScenePoints(BaseTransform):
-    """Check that a scene has points and that their coordinates are finite and resolved by float32.
+    """Transform that checks that a scene has points, finite and resolved by float32.
 
     The dataset's ``on_unreadable`` decides what happens with a scene that fails.
 
@@ -32,17 +32,24 @@ class CheckScenePoints(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomCuboid(BaseTransform):
-    """Keep the points in a random cuboid and the boxes whose centers are among them (DepthContrast; 3DETR, section 4).
+    """Transform that crops a scene to a random cuboid (DepthContrast; 3DETR, section 4).
 
-    Required keys: ``points`` and ``gt_bboxes_3d``, ``gt_labels_3d``; all three are replaced. The cuboid's middle is a
-    random point, each side a random share of the scene's. If no try leaves enough points and at least one box (of
-    those that there are), the scene stays as it is.
+    The points in the cuboid remain, and the boxes whose centers are within the bounds of these points. The center of
+    the cuboid is a random point, each side a random share of that of the scene. If no try leaves enough points, and at
+    least one box of a scene with boxes, the scene stays as it is.
+
+    Required keys, all replaced:
+        points: mmdet3d's points.
+        gt_bboxes_3d, gt_labels_3d: Annotated boxes and their labels.
 
     Args:
-        min_points: Fewest points that may remain.
+        min_points: Smallest number of points that may remain.
         min_crop, max_crop: Range of the shares, in (0, 1].
-        min_aspect: For at least one pair of axes the smaller share is at least so much of the larger one.
-        num_tries: How many cuboids are tried.
+        min_aspect: Smallest ratio of two shares next to each other in size, for at least one such pair.
+        num_tries: Number of cuboids that are tried.
+
+    Raises:
+        ValueError: ``min_crop`` is not in (0, ``max_crop``].
     """
 
     def __init__(self, min_points: int, min_crop: float = 0.5, max_crop: float = 1.0, min_aspect: float = 0.8,
