@@ -137,7 +137,8 @@ FILES = {
     'shard.tar': (lambda path: write_tar_shard(path, [noise_shape('a', size=8), noise_shape('b', size=8)]), shard),
     'manifest.parquet': (lambda path: write_manifest(path, [manifest_row(dict(sample_id='a'))], dict(a='b')),
                          read_manifest),
-    'store.json': (lambda path: path.write_text(json.dumps(dict(layout='shards', num_shapes=1, shapes_per_shard=1, settings={}))), read_description)}
+    'store.json': (lambda path: path.write_text(json.dumps(dict(
+        layout='shards', num_shapes=1, shapes_per_shard=1, settings={}))), read_description)}
 
 PLACES = strategies.floats(0, 1)
 EDITS = strategies.one_of(
