@@ -42,12 +42,12 @@ test_pipeline = [
     dict(type='GlobalAlignment', rotation_axis=2),
     sample_points,
     dict(type='Pack3DDetInputs', keys=['points'])]
-rooms = dict(data_root=data_root)
+scenes = dict(data_root=data_root)
 
 train_dataloader = dict(
-    batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline, **rooms)))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **rooms))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **rooms))
+    batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline, **scenes)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **scenes))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **scenes))
 val_evaluator = [dict(type='ProposalRecall', max_proposals=(16, 64, 128)), dict(type='ClassAgnosticAP')]
 test_evaluator = val_evaluator
 

@@ -111,9 +111,11 @@ def test_scaling_without_a_base(fails):
     assert 'base_batch_size' in message
 
 
-def test_show_without_a_visualization_hook(fails):
-    message = fails('test', CONFIG, '--show-dir', 'pictures', options=['default_hooks.visualization=None'])
-    assert 'Det3DVisualizationHook' in message
+def test_predictions_are_drawn_also_without_a_visualization_hook(monkeypatch, tmp_path):
+    tools = SmallTools(monkeypatch, tmp_path)
+    tools.run('test', CONFIG, '--work-dir', str(tmp_path / 'run'), '--show-dir', 'figures',
+              options=['default_hooks.visualization=None'])
+    assert len(list((tmp_path / 'run').glob('*/figures/*.png'))) == 16, 'one for each object'
 
 
 def test_init_model(checkpoint, tmp_path, monkeypatch):
