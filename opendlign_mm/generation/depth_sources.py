@@ -115,7 +115,7 @@ class ReleasedDepthFolder:
 
     def fingerprint(self, shard: int) -> str:
         """Return a hash of the names and sizes of a shard's files."""
-        return _sha256([[key, self._path(key).stat().st_size] for key in self._keys(shard)])
+        return _sha256([[key, self._path(key).lstat().st_size] for key in self._keys(shard)])
 
     def file_state(self, shard: int, sample_id: str) -> str:
         """Return the size and time of the file that has the depth views of an object."""

@@ -1,6 +1,6 @@
 """The feature stage: encode images with a model's pretrained branch, once for all epochs."""
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ..datasets.image_features import ImageFeatures
 from ..datasets.released import read_aligned_images
 from ..datasets.source_files import is_error_of_machine, required
 from ..datasets.store import ShapeStore
+from ..file_keys import readable_text
 from ..models import OpenDlign
 from .processes import of_all_processes, on_first_process, only_run, own_share, progress, say
 
@@ -40,6 +41,9 @@ class StoredImages:
         """
         with ThreadPoolExecutor() as pool:
             pending = {shape.sample_id: pool.submit(shape.images) for shape in self.store.read(shard)}
+            if [*pending] != self.store.stored_ids(shard):
+                raise ValueError(f'{self.store.shard_path(shard)} is damaged or truncated; run '
+                                 'tools/generate_images.py again')
             yield from _readable(pending, problems)
 
 
@@ -58,7 +62,7 @@ class ReleasedImages:
 
     def __init__(self, folder: str | Path, shapes_per_shard: int = 64) -> None:
         self.folder = required(Path(folder) / 'depth_align_img', 'Give the folder of tools/generate_images.py, or one '
-                               'of the released data, which has depth_align_img.').resolve()
+                               'of the released data, which has depth_align_img.').absolute()
         self.objects = sorted(path.name for path in self.folder.iterdir() if path.is_dir() and path.name[0] != '.')
         if not self.objects:
             raise ValueError(f'{self.folder} has no sub-folders of images')
@@ -66,13 +70,13 @@ class ReleasedImages:
 
     def describe(self, shard: int) -> tuple[list[str], str | None]:
         """Return the names of a shard's objects, and the sizes of their image files as a string."""
-        sizes = {name: [path.stat().st_size for path in paths] for name, paths in self._files(shard).items()}
+        sizes = {name: [path.lstat().st_size for path in paths] for name, paths in self._files(shard).items()}
         return list(sizes), json.dumps(sizes)
 
     def read(self, shard: int, problems: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
         """Stream the readable objects of a shard: name, images uint8 (V, H, W, 3). Add the others to ``problems``."""
         with ThreadPoolExecutor() as pool:
-            pending = {name: pool.submit(read_aligned_images, paths) for name, paths in self._files(shard).items()}
+            pending = {name: pool.submit(_images_of, name, paths) for name, paths in self._files(shard).items()}
             yield from _readable(pending, problems)
 
     def _files(self, shard: int) -> dict[str, list[Path]]:
@@ -82,6 +86,12 @@ class ReleasedImages:
             len(path.name), path.name)) for name in chosen}
 
 
+def _images_of(name: str, paths: Sequence[Path]) -> np.ndarray:
+    if name != readable_text(name):
+        raise ValueError(f'the name {readable_text(name)} is not UTF-8; rename the folder')
+    return read_aligned_images(paths)
+
+
 def _readable(pending: dict[str, Future[np.ndarray]], problems: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
     for name, images in pending.items():
         try:
@@ -89,7 +99,7 @@ def _readable(pending: dict[str, Future[np.ndarray]], problems: dict[str, str]) 
         except (OSError, ValueError) as error:
             if is_error_of_machine(error):
                 raise
-            problems[name] = str(error)
+            problems[readable_text(name)] = str(error)
 
 
 ImageSource = StoredImages | ReleasedImages
@@ -130,12 +140,8 @@ def encode_images(model: OpenDlign, source: ImageSource, out_dir: str | Path) ->
                                            if not _is_done(features, shard, *source.describe(shard))])
         say(f'{len(shards)} of {source.num_shards} shards are to be encoded')
         for shard in progress(own_share(shards), desc='features', unit='shard'):
-            names, images = source.describe(shard)
-            encoded = dict(_encoded(model, source.read(shard, problems)))
-            if [*encoded] != [name for name in names if name not in problems]:
-                raise ValueError(f'shard {shard} of the images is damaged or truncated; run tools/generate_images.py '
-                                 'again')
-            features.write(shard, encoded, images or '')
+            _, images = source.describe(shard)
+            features.write(shard, dict(_encoded(model, source.read(shard, problems))), images or '')
     return {name: problem for own in of_all_processes(problems) for name, problem in own.items()}
 
 

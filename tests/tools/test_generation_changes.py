@@ -106,18 +106,20 @@ def test_names_that_are_not_text_or_too_long_are_one_object_each(tmp_path):
         assert project_depth(*arguments, layout=layout) == {}
 
 
-def test_depth_maps_of_such_names_are_one_object_each(tmp_path):
+def test_depth_maps_of_such_names_and_missing_ones_are_one_object_each(tmp_path):
     folder = tmp_path / 'depth_map'
     folder.mkdir()
     views = np.random.default_rng(0).integers(0, 256, (VIEWS, SIZE, SIZE), dtype=np.uint8)
+    (folder / 'gone+cup_dm.npy').symlink_to(folder / 'nowhere')
     for name in (b'caf\xe9+cup', b'plain+cup'):
         try:
             np.save(folder / os.fsdecode(name + b'_dm.npy'), views)
         except OSError:
             pytest.skip('this file system takes UTF-8 names only')
     config = generation_config(folder, tmp_path / 'images', generator=STAND_IN)
-    (name, problem), = generate_images(config).items()
-    assert name == r'caf\udce9+cup' and 'not UTF-8; rename it' in problem
+    problems = generate_images(config)
+    assert sorted(problems) == [r'caf\udce9+cup', 'gone+cup']
+    assert 'not UTF-8; rename it' in problems[r'caf\udce9+cup'] and 'does not exist' in problems['gone+cup']
     assert names_of(ShapeStore(tmp_path / 'images')) == ['plain+cup'] and generate_images(config) == {}
 
 

@@ -1,5 +1,6 @@
 """Stored image features: attached while shards are read, of the right images, in both layouts, encoded in batches."""
 import json
+import os
 import shutil
 
 import numpy as np
@@ -169,6 +170,26 @@ def test_an_unreadable_image_is_one_object_and_is_tried_again_when_it_changes(mo
     path.write_bytes(whole)
     assert encode_images(model, source, features) == {}
     assert len(ImageFeatures(features).names()) == 3
+
+
+def test_damaged_shards_and_names_that_are_not_text(model, tmp_path):
+    store = noise_store(tmp_path / 'store')
+    whole = store.shard_path(1).read_bytes()
+    store.shard_path(1).write_bytes(whole[:whole.rindex(b'd.depth_0.png') // 512 * 512])  # looks like a whole archive
+    with pytest.raises(ValueError, match='shard-000001.tar is damaged or truncated; run tools/generate_images.py'):
+        encode_images(model, StoredImages(store), tmp_path / 'features')
+    write_released_training_set(tmp_path, NAMES)
+    images = tmp_path / 'shapenet/depth_align_img'
+    try:
+        (images / NAMES[0]).rename(images / os.fsdecode(b'caf\xe9'))
+    except OSError:
+        pytest.skip('this file system takes UTF-8 names only')
+    (images / NAMES[1] / '4.png').unlink()
+    (images / NAMES[1] / '4.png').symlink_to('nowhere')
+    problems = encode_images(model, ReleasedImages(tmp_path / 'shapenet'), tmp_path / 'released')
+    assert 'rename the folder' in problems.pop(r'shapenet/caf\udce9')
+    assert '4.png does not exist' in problems.pop(f'shapenet/{NAMES[1]}') and not problems
+    assert ImageFeatures(tmp_path / 'released').names() == {f'shapenet/{NAMES[2]}'}
 
 
 def test_images_are_encoded_in_batches_of_several_objects(model, tmp_path, monkeypatch):
