@@ -29,7 +29,7 @@ class OpenVocabBBoxHead(BaseModule):
         init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: A temperature, exponent or ``labels_per_box`` is out of range.
+        ValueError: A temperature, exponent, ``labels_per_box`` or ``max_detections`` is out of range.
     """
 
     def __init__(self,
@@ -50,6 +50,8 @@ class OpenVocabBBoxHead(BaseModule):
                              f'got {objectness_power} and {probability_power}')
         if labels_per_box is not None and labels_per_box < 1:
             raise ValueError(f'labels_per_box must be None or >= 1, got {labels_per_box}')
+        if max_detections < 1:
+            raise ValueError(f'max_detections must be >= 1, got {max_detections}')
         self.temperature = temperature
         self.objectness_power, self.probability_power = objectness_power, probability_power
         self.labels_per_box, self.score_threshold = labels_per_box, score_threshold

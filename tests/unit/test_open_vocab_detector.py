@@ -8,6 +8,7 @@ from mmengine.structures import InstanceData
 
 import opendlign_mm.evaluation.box_metrics  # noqa: F401
 from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
+from opendlign_mm.box_ops import nms
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.datasets.scannet_classes import vocabulary_of
 from opendlign_mm.detection import OpenVocabBBoxHead
@@ -86,7 +87,28 @@ def test_head_scores_labels_and_suppression():
     assert powers.scores_3d.tolist() == pytest.approx([0.81, 0.64, 0.36])
 
 
-@pytest.mark.parametrize('wrong', [dict(temperature=0), dict(objectness_power=-1), dict(labels_per_box=0)])
+@pytest.mark.parametrize('agnostic', [False, True])
+def test_head_computes_one_overlap_matrix_of_the_boxes(monkeypatch, agnostic):
+    """Not one for each class, nor one of all pairs of boxes and classes; the detections are the same."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(30, 7, generator=generator)
+    boxes[:, :3] *= 2
+    proposals = proposals_of(boxes, torch.rand(30, generator=generator).tolist())
+    probabilities = (torch.rand(30, 9, generator=generator) * 5).softmax(dim=1)
+    scores = (proposals.objectness[:, None] * probabilities).flatten()
+    pairs = DepthInstance3DBoxes(boxes.repeat_interleave(9, dim=0))
+    expected = nms.nms_3d(pairs, scores, .25, None if agnostic else torch.arange(9).repeat(30))[:50]
+    calls = []
+    monkeypatch.setattr(nms, 'box_overlaps',
+                        lambda first, second: calls.append((len(first), len(second))) or box_overlaps(first, second))
+    found = OpenVocabBBoxHead(class_agnostic_nms=agnostic, max_detections=50).predict(proposals, probabilities)
+    assert calls == [(30, 30)]
+    assert torch.equal(found.scores_3d, scores[expected]) and torch.equal(found.labels_3d, expected % 9)
+    assert torch.equal(found.bboxes_3d.tensor, boxes[expected // 9])
+
+
+@pytest.mark.parametrize('wrong', [dict(temperature=0), dict(objectness_power=-1), dict(labels_per_box=0),
+                                   dict(max_detections=0)])
 def test_head_refuses_wrong_arguments(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         OpenVocabBBoxHead(**wrong)

@@ -136,6 +136,9 @@ def test_cluster_proposals_options():
         ClusterProposals(feature_weights=[])
     with pytest.raises(ValueError, match='feature_weights'):
         ClusterProposals(feature_weights=[(1., -1.)])
+    for option in ('max_points', 'num_neighbors', 'min_points', 'max_proposals'):
+        with pytest.raises(ValueError, match=f'{option}.* must be >= 1'):
+            ClusterProposals(**{option: 0})
 
 
 def test_nothing_to_cluster_is_an_empty_result():

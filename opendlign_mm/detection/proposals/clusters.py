@@ -54,7 +54,7 @@ class ClusterProposals(nn.Module):
         seed: Seed of all random choices; the same scene always gives the same boxes.
 
     Raises:
-        ValueError: ``feature_weights`` are not pairs of numbers >= 0.
+        ValueError: ``feature_weights`` are not pairs of numbers >= 0, or a number of points or boxes is below 1.
     """
 
     def __init__(self,
@@ -77,6 +77,9 @@ class ClusterProposals(nn.Module):
         if not self.feature_weights or any(len(pair) != 2 or min(pair) < 0 for pair in self.feature_weights):
             raise ValueError('feature_weights must be one or more (normal, color) pairs of numbers >= 0, '
                              f'got {feature_weights}')
+        if min(max_points, num_neighbors, min_points, max_proposals) < 1:
+            raise ValueError('max_points, num_neighbors, min_points and max_proposals must be >= 1, '
+                             f'got {max_points}, {num_neighbors}, {min_points} and {max_proposals}')
         self.max_points, self.seed = max_points, seed
         self.num_neighbors, self.max_edge, self.min_points = num_neighbors, max_edge, min_points
         self.min_size, self.max_size, self.typical_size = min_size, max_size, typical_size

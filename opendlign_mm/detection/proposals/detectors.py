@@ -94,8 +94,8 @@ class DetectorProposals(FrozenDetector):
         cfg_options: Changes to the config, see :class:`FrozenDetector`.
 
     Raises:
-        ValueError: The config has no test pipeline that begins with loading points, or its boxes are not those of
-            indoor scenes (``box_type_3d='Depth'``).
+        ValueError: The config has no test pipeline that begins with loading points, its boxes are not those of indoor
+            scenes (``box_type_3d='Depth'``), or ``max_proposals`` is below 1.
     """
 
     def __init__(self,
@@ -108,6 +108,8 @@ class DetectorProposals(FrozenDetector):
                  cfg_options: dict | None = None) -> None:
         run_point_ops_on_cpu()
         super().__init__(config, checkpoint, cfg_options)
+        if max_proposals < 1:
+            raise ValueError(f'max_proposals must be >= 1, got {max_proposals}')
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.max_proposals, self.seed = max_proposals, seed
         dataset = (self.cfg.get('test_dataloader') or {}).get('dataset') or {}
