@@ -1,6 +1,5 @@
 """Functions for notebooks, scripts and the tools: models, features, detections and checkpoints."""
 from .convert_checkpoint import load_foreign_checkpoint
 from .init_model import init_model, skip_weights_held_by
-from .train_once import train_once
 
-__all__ = ['init_model', 'load_foreign_checkpoint', 'skip_weights_held_by', 'train_once']
+__all__ = ['init_model', 'load_foreign_checkpoint', 'skip_weights_held_by']

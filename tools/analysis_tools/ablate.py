@@ -18,8 +18,9 @@ from mmdet3d.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from tqdm import tqdm
 
-from opendlign_mm.apis import init_model, train_once
+from opendlign_mm.apis import init_model
 from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.train_once import train_once
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.datasets.procedural import CATEGORIES
 from opendlign_mm.models.prompts import encode_class_names

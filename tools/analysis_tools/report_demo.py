@@ -22,8 +22,9 @@ from mmengine.runner import Runner
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from opendlign_mm.apis import init_model, train_once
+from opendlign_mm.apis import init_model
 from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.train_once import train_once
 from opendlign_mm.datasets.procedural import CATEGORIES
 
 ROOT = Path(__file__).resolve().parents[2]
