@@ -3,6 +3,8 @@ import multiprocessing
 import os
 import pickle
 import resource
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -35,7 +37,8 @@ class Objects(Dataset):
 
 
 def count_labels(collate, connection, workers=8, batch_size=64):
-    """Run many workers with few file descriptors, in a process of its own."""
+    """Run many workers with few file descriptors, in a group of processes of its own."""
+    os.setsid()
     try:
         loader = DataLoader(Objects(workers * batch_size * 2), batch_size, num_workers=workers, collate_fn=collate,
                             prefetch_factor=2, timeout=60)
@@ -46,7 +49,7 @@ def count_labels(collate, connection, workers=8, batch_size=64):
         connection.send(sum(int(sample.gt_label) for batch in batches for sample in batch['data_samples']))
     except BaseException as error:
         connection.send(f'{type(error).__name__} {error}')
-        os._exit(1)  # without waiting for workers whose batches nobody takes
+    time.sleep(100)  # until it is killed with its workers, some of which wait for ever to hand over a batch
 
 
 @pytest.mark.parametrize('collate, works', [(collate_shapes, True), (pseudo_collate, False)])
@@ -59,7 +62,7 @@ def test_many_workers_with_large_batches_need_few_file_descriptors(collate, work
         assert here.poll(120)
         result = here.recv()
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.join()
     if works:
         assert result == sum(range(8 * 64 * 2))
