@@ -71,6 +71,9 @@ def test_metric_logs_the_pairs(monkeypatch):
     rows = [[cell.strip() for cell in row.strip('|').split('|')] for row in '\n'.join(lines).splitlines() if '|' in row]
     assert rows[1:] == [['door', 'window', '2', '66.7'], ['window', 'door', '1', '100.0']]
     lines.clear()
+    evaluate([sample(2, [0., .2, .1]), sample(2, [0., .1, .2])], ['door', 'window', 'wall'], print_per_class=False)
+    assert '| wall  | window    | 1 ' in '\n'.join(lines), 'also if some classes do not occur'
+    lines.clear()
     evaluate(samples, print_per_class=False, num_confused_pairs=0)
     assert not any('confused' in line for line in lines)
 

@@ -175,6 +175,8 @@ def test_zero_shot_accuracy_by_hand():
     model.set_vocabulary(names[::-1])  # of another dataset
     extracted = dict(features=dict(pretrained=texts, tuned=texts), labels=np.array([0, 1, 2, 0]))
     assert zero_shot_accuracy(model, extracted, names) == 75
+    model.zero_shot_head.logit_scale = 'clip'
+    assert zero_shot_accuracy(model, extracted, names) == 75
 
 
 def test_views_come_from_the_branches_of_zero_shot_classification():
@@ -230,6 +232,20 @@ def test_a_class_with_fewer_objects_than_shots_gives_all(tmp_path, capsys):
                                extract_draws(model, dataset, labels, [3], 1).features[chosen], atol=1e-5)
 
 
+def test_the_smallest_class_is_the_one_that_is_too_small(tmp_path, capsys):
+    model = tiny_model().eval()
+    dataset = training_set(tiny_config(tmp_path))
+    extract_draws(model, dataset, np.array([5, 2, 5] + [5] * 9), [2], 1)
+    assert 'some classes have only 1 training objects' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='some class has only 1 test objects'):
+        draws_of_test_set(model, dict(labels=np.array([5, 2, 5])), [1], 1)
+
+
+def test_no_objects_give_no_draw():
+    chosen = draw_shots(np.zeros(0, dtype=int), 1, 0)
+    assert chosen.shape == (0, ) and chosen.dtype == np.int64
+
+
 def test_progress_is_titled_and_readers_get_their_options(tmp_path, monkeypatch):
     given = []
 
@@ -256,6 +272,9 @@ def test_the_classifier_is_scikit_learns_default_with_more_iterations(monkeypatc
     classify_few_shot(train, labels, train)
     classify_draws(TrainingObjects(train, labels, {(1, 0): np.arange(2)}, {}), train, labels)
     assert given == [(1., 1000, (8, 6), [0] * 4 + [3] * 4)] * 2
+    classify_draws(TrainingObjects(train, labels, {(1, 0): np.arange(2)}, {}), train, labels, 7.)
+    classify_few_shot(train, labels, train, C=7., max_iter=50)
+    assert [recorded[:2] for recorded in given[2:]] == [(7., 1000), (7., 50)]
 
 
 def test_the_first_five_objects_of_both_sets_are_named():
