@@ -1,4 +1,5 @@
 """Sparse 3D convolution with two interchangeable engines: plain torch, and spconv where it is installed."""
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Literal
 
@@ -84,23 +85,34 @@ class SparseConv3d(nn.Module):
                 result = result.index_add_(0, targets, features[sources] @ weight)
         return result
 
+    @cached_property
+    def _spconv_layer(self) -> nn.Module:
+        """Layer of spconv with the same settings, without a weight. As a cached property it is not a sub-module."""
+        import spconv.pytorch as spconv
+        size, channels = self.kernel_size, self.kernel.shape[1:]
+        with torch.random.fork_rng(devices=[]):  # its own weight is drawn, and not used
+            if self.stride == 1:
+                layer = spconv.SubMConv3d(*channels, size, bias=False, indice_key=f'same{size}')
+            else:
+                layer = spconv.SparseConv3d(*channels, size, self.stride, padding=(size - 1) // 2, bias=False,
+                                            indice_key=f'down{size}')
+        del layer.weight
+        return layer
+
     def _by_spconv(self, features: Tensor, grid: VoxelGrid, outputs: VoxelGrid) -> Tensor:
         import spconv.pytorch as spconv
         if features.device.type == 'cpu':
             let_spconv_differentiate_on_cpu()
         size, channels = self.kernel_size, self.kernel.shape[1:]
-        with torch.random.fork_rng(devices=[]):  # its own weights are drawn, and replaced below
-            if self.stride == 1:
-                convolution = spconv.SubMConv3d(*channels, size, bias=False, indice_key=f'same{size}')
-            else:
-                convolution = spconv.SparseConv3d(*channels, size, self.stride, padding=(size - 1) // 2, bias=False,
-                                                  indice_key=f'down{size}')
-        # spconv's kernel is (out, x, y, z, in); as a plain tensor gradients flow to ours.
-        del convolution.weight
-        convolution.weight = self.kernel.view(size, size, size, *channels).permute(4, 2, 1, 0, 3).contiguous()
         indices, shape, origin, known = _spconv_sites(grid)
         sites = spconv.SparseConvTensor(features, indices, shape, grid.batch_size, indice_dict=known)
-        result = convolution.to(features.device)(sites)
+        layer = self._spconv_layer.to(features.device)
+        # spconv's kernel is (out, x, y, z, in); as a plain tensor gradients flow to ours.
+        layer.weight = self.kernel.view(size, size, size, *channels).permute(4, 2, 1, 0, 3).contiguous()
+        try:
+            result = layer(sites)
+        finally:
+            del layer.weight  # a tensor with a history could not be copied with the module
         if self.stride == 1:
             return result.features
         found = result.indices.long()

@@ -1,4 +1,5 @@
 """Point encoders: sparse convolution against a dense one, the two engines, batches of clouds, and bad input."""
+import copy
 import importlib.util
 
 import pytest
@@ -78,6 +79,15 @@ def test_the_two_engines_agree_in_training():
         gradients.append([loss.detach(), *(parameter.grad for parameter in encoder.parameters())])
     for first, second in zip(*gradients):
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+@needs_spconv
+def test_an_encoder_on_spconv_can_be_copied_after_use():
+    encoder, points = small('sparse', engine='spconv'), [cloud(60, 1)]
+    expected, names = encoder(points), encoder.state_dict().keys()
+    duplicate = copy.deepcopy(encoder)
+    torch.testing.assert_close(duplicate(points), expected)
+    assert duplicate.state_dict().keys() == names == small('sparse', engine='torch').state_dict().keys()
 
 
 def test_voxels_are_floors_and_hold_means():
