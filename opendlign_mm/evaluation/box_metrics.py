@@ -97,13 +97,10 @@ class ProposalRecall(BaseMetric):
             ValueError: A sample has no proposals or no annotations.
         """
         for sample in data_samples:
-            if self.key not in sample or sample.get('eval_ann_info') is None:
-                raise ValueError(f"ProposalRecall needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
-                                 "(a dataset with load_eval_anns=True) in each data sample")
-            truth, proposals = sample['eval_ann_info']['gt_bboxes_3d'], sample[self.key]
+            proposals, truth = _proposals_and_truth(self, sample)
             order = proposals['objectness'].cpu().argsort(descending=True, stable=True)
             boxes = proposals['bboxes_3d'].to('cpu')[order]
-            overlaps = box_overlaps(boxes, truth.to('cpu'))
+            overlaps = box_overlaps(boxes, truth)
             best = {
                 count: overlaps[:count].max(dim=0).values if overlaps.numel() else torch.zeros(len(truth))
                 for count in (*self.max_proposals, None)
@@ -162,13 +159,11 @@ class ClassAgnosticAP(IndoorMetric):
             ValueError: A sample has no proposals or no annotations.
         """
         for sample in data_samples:
-            if self.key not in sample or sample.get('eval_ann_info') is None:
-                raise ValueError(f"ClassAgnosticAP needs '{self.key}' (a detector with proposals) and 'eval_ann_info' "
-                                 '(a dataset with load_eval_anns=True) in each data sample')
-            boxes, truth = sample[self.key]['bboxes_3d'].to('cpu'), sample['eval_ann_info']['gt_bboxes_3d'].to('cpu')
+            proposals, truth = _proposals_and_truth(self, sample)
+            boxes = proposals['bboxes_3d'].to('cpu')
             self.results.append((
                 dict(gt_bboxes_3d=truth, gt_labels_3d=np.zeros(len(truth), np.int64)),
-                dict(bboxes_3d=boxes, scores_3d=sample[self.key]['objectness'].cpu(),
+                dict(bboxes_3d=boxes, scores_3d=proposals['objectness'].cpu(),
                      labels_3d=torch.zeros(len(boxes), dtype=torch.int64))))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -262,3 +257,15 @@ class BoxClassificationAccuracy(BaseMetric):
         table.inner_footing_row_border = True
         print_log('\nClasses of the objects found\n' + table.table, logger=MMLogger.get_current_instance())
         return metrics
+
+
+def _proposals_and_truth(metric: ProposalRecall | ClassAgnosticAP, sample: dict) -> tuple[Any, Any]:
+    """Return the proposals of a scene and, on the CPU, its annotated boxes.
+
+    Raises:
+        ValueError: The sample has no proposals or no annotations.
+    """
+    if metric.key not in sample or sample.get('eval_ann_info') is None:
+        raise ValueError(f"{type(metric).__name__} needs '{metric.key}' (a detector with proposals) and "
+                         "'eval_ann_info' (a dataset with load_eval_anns=True) in each data sample")
+    return sample[metric.key], sample['eval_ann_info']['gt_bboxes_3d'].to('cpu')
