@@ -13,7 +13,7 @@ from PIL import Image
 from .array_files import load_npy
 from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset, spoken
-from .source_files import is_error_of_machine, read_json, read_lines, required
+from .source_files import is_error_of_machine, read_json, read_lines, required_file
 
 PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
 DEPTH_SUFFIX = '_dm.npy'
@@ -183,7 +183,7 @@ def read_depth_views(path: str | Path) -> np.ndarray:
         ValueError: The file cannot be read, for example because it is truncated, or its array has another shape, dtype
             or range; the message names it.
     """
-    path = required(path, 'A depth map of the dataset is missing.')
+    path = required_file(path, 'A depth map of the dataset is missing.')
     try:
         views = load_npy(path)
     except Exception as error:  # NumPy raises many kinds on a damaged header
@@ -209,8 +209,7 @@ def read_aligned_images(paths: Sequence[str | Path]) -> np.ndarray:
     """
     images = []
     for path in map(Path, paths):
-        if not required(path, 'A depth-aligned image of the dataset is missing.').is_file():
-            raise ValueError(f'{path} is not a file')
+        required_file(path, 'A depth-aligned image of the dataset is missing.')
         try:
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:

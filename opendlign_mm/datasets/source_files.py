@@ -38,6 +38,19 @@ def required(path: PathLike, remedy: str) -> Path:
     raise FileNotFoundError(f'{path} does not exist{place}.{content} {remedy}')
 
 
+def required_file(path: PathLike, remedy: str) -> Path:
+    """Return ``path``, if it is a file.
+
+    Raises:
+        FileNotFoundError: There is nothing at ``path``.
+        ValueError: There is something else, such as a folder or a named pipe, reading which would wait forever.
+    """
+    path = required(path, remedy)
+    if not path.is_file():
+        raise ValueError(f'{path} is not a file. {remedy}')
+    return path
+
+
 def read_text(path: PathLike, remedy: str) -> str:
     """Return the contents of a text file.
 
@@ -45,9 +58,7 @@ def read_text(path: PathLike, remedy: str) -> str:
         FileNotFoundError: There is no such file.
         ValueError: It is not a file, or not UTF-8; the message names it.
     """
-    path = required(path, remedy)
-    if not path.is_file():  # reading a named pipe would wait for ever
-        raise ValueError(f'{path} is not a file. {remedy}')
+    path = required_file(path, remedy)
     try:
         return path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
