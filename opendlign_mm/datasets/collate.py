@@ -43,7 +43,7 @@ def _stacked(key: str, samples: Sequence[dict]) -> Tensor:
         raise ValueError(f"'{key}' of {_name(samples[0])} has the shape {shapes[0]}, that of {_name(odd)} {shapes[1]}: "
                          'use one resolution and one number of views')
     if len({tensor.dtype for tensor in tensors}) > 1:  # whole 255ths next to other floats
-        tensors = [tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor for tensor in tensors]
+        tensors = [tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float() for tensor in tensors]
     return default_collate(tensors)  # in a worker straight into shared memory
 
 

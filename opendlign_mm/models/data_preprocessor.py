@@ -46,7 +46,16 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
                 names = [getattr(samples[index], 'sample_id', index) if samples else index for index in (0, odd)]
                 raise ValueError(f"'{key}' of one batch must have one shape, got {shapes}, first in samples {names[0]} "
                                  f'and {names[1]}; use one resolution and one number of views for all samples')
+            if len({value.dtype for value in values}) > 1:  # torch.stack would take bytes for floats
+                values = [_unit_floats(value) for value in values]
             values = torch.stack(list(values))
         # uint8 is a quarter of the bytes to move.
-        values = values.to(self.device, non_blocking=self._non_blocking)
-        return values.float() / 255 if values.dtype == torch.uint8 else values.float()
+        return _unit_floats(values.to(self.device, non_blocking=self._non_blocking))
+
+
+def _unit_floats(values: torch.Tensor) -> torch.Tensor:
+    """Return pixels as float32, bytes divided by 255."""
+    if values.dtype != torch.uint8:
+        return values.float()
+    # By a tensor: CUDA multiplies by the rounded reciprocal of a number, and pixels would differ from those of the CPU.
+    return values.float() / torch.tensor(255., device=values.device)

@@ -92,6 +92,8 @@ def test_views_that_are_not_whole_255ths_stay_floats():
     assert [sample['inputs']['depth_views'].dtype for sample in packed] == [torch.float32, torch.uint8, torch.float32]
     mixed = collate_shapes(packed[:2])['inputs']['depth_views']
     np.testing.assert_array_equal(mixed.numpy(), np.stack([views, np.ones_like(views)]))
+    mixed = ViewDataPreprocessor()(pseudo_collate(packed[:2]))['inputs']['depth_views']
+    np.testing.assert_array_equal(mixed.numpy(), np.stack([views, np.ones_like(views)]))
     with pytest.raises(ValueError, match="depth_dtype must be 'float32' or 'uint8', got 'half'"):
         PackShapeInputs('half')
 
