@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from ..datasets.collate import collate_readable, collate_shapes
-from ..datasets.unreadable import UnreadableRecords
+from ..datasets.collate import collate_shapes
+from ..datasets.unreadable import UnreadableRecords, collate_readable
 from ..models import OpenDlign
 from ..structures import ShapeDataSample
 

@@ -1,5 +1,5 @@
 """Datasets of objects and rooms."""
-from .collate import collate_readable, collate_shapes
+from .collate import collate_shapes
 from .generated import DepthAlignDataset
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D
@@ -10,6 +10,7 @@ from .scanobjectnn import ScanObjectNN
 from .shape_dataset import ShapeDataset
 from .shape_folder import ShapeFolder
 from .shapenet import ShapeNet55, ShapeNetCore
+from .unreadable import collate_readable
 
 __all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
            'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'ReleasedDepthMaps',

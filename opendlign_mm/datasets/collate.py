@@ -1,14 +1,11 @@
-"""Batches of samples, made in the process that reads them."""
-from collections.abc import Callable, Sequence
+"""Batches of shapes, made in the process that reads them."""
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS
 from torch import Tensor
 from torch.utils.data import default_collate
-
-from .unreadable import Unreadable
 
 
 @FUNCTIONS.register_module()
@@ -49,20 +46,3 @@ def _stacked(key: str, samples: Sequence[dict]) -> Tensor:
 
 def _name(sample: dict) -> str:
     return str(getattr(sample['data_samples'], 'sample_id', None) or 'an object')
-
-
-@FUNCTIONS.register_module()
-def collate_readable(samples: Sequence[Any], collate: Callable = pseudo_collate) -> dict[str, Any]:
-    """Collate the samples that can be read.
-
-    Args:
-        samples: Samples or :class:`Unreadable`.
-        collate: Function that collates the former.
-
-    Returns:
-        dict: ``batch``, the collated samples, None without any; ``unreadable``, place in the batch -> record; ``size``,
-        the number of all.
-    """
-    readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
-    return dict(batch=collate(readable) if readable else None, size=len(samples),
-                unreadable={place: sample for place, sample in enumerate(samples) if isinstance(sample, Unreadable)})

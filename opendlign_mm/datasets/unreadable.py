@@ -8,11 +8,14 @@ Loading decides whether a sample can be used. A dataset says with ``on_unreadabl
   The annotated objects of a skipped scene count as missed.
 """
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
+from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
 from ..file_keys import readable_text
@@ -164,3 +167,20 @@ def policy_of(dataset: Any) -> OnUnreadable:
         return own
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     return 'skip' if all(part is not None and policy_of(part) == 'skip' for part in inner) else 'error'
+
+
+@FUNCTIONS.register_module()
+def collate_readable(samples: Sequence[Any], collate: Callable = pseudo_collate) -> dict[str, Any]:
+    """Collate the samples that can be read.
+
+    Args:
+        samples: Samples or :class:`Unreadable`.
+        collate: Function that collates the former.
+
+    Returns:
+        dict: ``batch``, the collated samples, None without any; ``unreadable``, place in the batch -> record; ``size``,
+        the number of all.
+    """
+    readable = [sample for sample in samples if not isinstance(sample, Unreadable)]
+    return dict(batch=collate(readable) if readable else None, size=len(samples),
+                unreadable={place: sample for place, sample in enumerate(samples) if isinstance(sample, Unreadable)})

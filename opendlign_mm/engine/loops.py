@@ -14,9 +14,8 @@ from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from ..datasets.collate import collate_readable
 from ..datasets.generated import DepthAlignDataset
-from ..datasets.unreadable import Unreadable, UnreadableRecords, policy_of
+from ..datasets.unreadable import Unreadable, UnreadableRecords, collate_readable, policy_of
 from .hooks import check_image_features
 
 MOST_NAMED = 20

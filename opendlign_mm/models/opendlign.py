@@ -12,8 +12,7 @@ from ..structures import ShapeDataSample
 from .clip_backbone import BRANCHES, CLIPDepthBackbone
 from .components import Component, build_component, full_precision
 from .contrastive_head import DepthImageContrastiveHead, object_features
-from .data_preprocessor import ViewDataPreprocessor
-from .pixels import checked_views
+from .pixels import ViewDataPreprocessor, checked_views
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
 
 

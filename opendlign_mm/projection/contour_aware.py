@@ -5,10 +5,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .checks import checked_angles, checked_clouds, number_between, odd_number, whole_number
 from .numba_backend import project_numba
 from .torch_backends import project_batched, project_dense
-from .views import view_axes, voxelize
+from .views import checked_angles, checked_clouds, number_between, odd_number, view_axes, voxelize, whole_number
 
 Backend = Literal['auto', 'dense', 'numba', 'cuda']
 

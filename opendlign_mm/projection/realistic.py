@@ -5,8 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import checked_angles, checked_clouds, number_between, odd_number, whole_number
-from .views import normalized_if_needed, view_axes
+from .views import (
+    checked_angles,
+    checked_clouds,
+    normalized_if_needed,
+    number_between,
+    odd_number,
+    view_axes,
+    whole_number,
+)
 
 # Azimuths and elevations in degrees of PointCLIP V2's ten views, all tilted a little to show more surface: four oblique
 # and four straight ones around the object, one from below and one from above, beyond the top.

@@ -15,8 +15,7 @@ from ..far_scenes import move_boxes, scene_offset, to_local
 from ..mmcv_on_cpu import run_point_ops_on_cpu
 from ..three_detr import ThreeDETR
 from ..three_detr.selection import BoxSelection
-from .base import check_colors, make_proposals
-from .frozen_detector import FrozenDetector
+from .base import FrozenDetector, check_colors, make_proposals
 
 # Steps of a test pipeline that the given points have been through already, or that need files.
 SKIPPED_STEPS = ('LoadAnnotations3D', 'GlobalAlignment')
