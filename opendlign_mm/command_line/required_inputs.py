@@ -1,4 +1,4 @@
-"""What a run needs and cannot make itself, looked for before minutes go into building its model."""
+"""Check that the data and weights of a run exist before minutes are spent on building its model."""
 import inspect
 import os
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ from mmengine.registry import init_default_scope
 
 from ..datasets import DepthAlignDataset, ShapeDataset
 
-# The names under which open_clip looks for weights in a repository of the Hugging Face hub.
+# Files in which open_clip looks for weights in a repository of the Hugging Face hub.
 _WEIGHT_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 
 
 def require_inputs(cfg: Config, *dataloaders: str) -> None:
-    """Check that the data of a run is there.
+    """Check that the data of a run exists.
 
     Args:
-        cfg: The run's config.
-        dataloaders: The keys of the data loaders that the run uses, e.g. 'train_dataloader'; absent ones are ignored.
+        cfg: Config of the run.
+        dataloaders: Keys of the data loaders that the run uses, such as ``'train_dataloader'``; absent ones are ignored.
 
     Raises:
         FileNotFoundError: Files or folders of a :class:`ShapeDataset` or a :class:`DepthAlignDataset` are missing. The
-            one message says of each where it was looked for and how to get it, and also of CLIP weights that would
-            have to be downloaded.
-        ValueError: A dataset refuses its settings or its files, e.g. a folder of shapes without sub-folders.
+            message says where each was looked for and how to get it, and names CLIP weights that would have to be
+            downloaded.
+        ValueError: A dataset refuses its settings or its files, such as a folder of shapes without sub-folders.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     problems: list[str] = []
@@ -41,7 +41,7 @@ def require_inputs(cfg: Config, *dataloaders: str) -> None:
 
 
 def _shape_datasets(node) -> Iterator[dict]:
-    """Configs of this package's file datasets, also inside wrappers such as RepeatDataset."""
+    """Yield the configs of datasets that read files, also inside wrappers such as RepeatDataset."""
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from _shape_datasets(item)
@@ -58,7 +58,7 @@ def _shape_datasets(node) -> Iterator[dict]:
 
 
 def _weights_to_download(node) -> list[str]:
-    """A sentence for each CLIP of a model's config whose weights are neither a file nor in the Hugging Face cache."""
+    """Describe each CLIP of a model's config whose weights are neither a file nor in the cache of the hub."""
     if isinstance(node, (list, tuple)):
         return [found for item in node for found in _weights_to_download(item)]
     if not isinstance(node, dict):
