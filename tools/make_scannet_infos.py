@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.datasets.scannet_classes import CLASS_SETS
+from opendlign_mm.datasets.class_names import CLASS_SETS
 from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan
 
 

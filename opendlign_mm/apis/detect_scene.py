@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..box_ops.iou import box_overlaps
-from ..datasets.scannet_classes import vocabulary_of
+from ..datasets.class_names import vocabulary_of
 from ..structures import SceneDetections
 
 if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import

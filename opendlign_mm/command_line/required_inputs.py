@@ -20,7 +20,8 @@ def require_inputs(cfg: Config, *dataloaders: str) -> None:
 
     Args:
         cfg: Config of the run.
-        dataloaders: Keys of the data loaders that the run uses, such as ``'train_dataloader'``; absent ones are ignored.
+        dataloaders: Keys of the data loaders that the run uses, such as ``'train_dataloader'``; absent ones are
+            ignored.
 
     Raises:
         FileNotFoundError: Files or folders of a :class:`ShapeDataset` or a :class:`DepthAlignDataset` are missing. The

@@ -5,8 +5,8 @@ from typing import Any
 from mmdet3d.datasets import ScanNetDataset, SUNRGBDDataset
 from mmdet3d.registry import DATASETS
 
+from .class_names import OV3DET_NYU40_IDS
 from .restricted_pickle import read_pickle
-from .scannet_classes import OV3DET_NYU40_IDS
 from .source_files import read_json
 from .unreadable import UnreadablePolicy
 

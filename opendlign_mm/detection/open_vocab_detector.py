@@ -9,12 +9,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..box_ops.points_in_boxes import crop_points
-from ..datasets.scannet_classes import vocabulary_of
+from ..datasets.class_names import vocabulary_of
 from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
-from ..point_ops.checks import check_points
+from ..point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
 from ..projection import build_projection
-from .far_scenes import localize_boxes, move_boxes, scene_offset, to_local
 
 
 @MODELS.register_module()
@@ -27,7 +26,7 @@ class OpenVocabDetector3D(Base3DDetector):
     Nothing is trained here; a checkpoint of an aligned :class:`OpenDlign` can be loaded.
 
     Scenes far from the origin, such as UTM coordinates, keep their shape if their points are float64, see
-    :mod:`far_scenes`; their boxes then have float64 tensors.
+    :mod:`opendlign_mm.point_ops.coordinates`; their boxes then have float64 tensors.
 
     Args:
         proposals: Source of boxes: ``ThreeDETRProposals``, ``DetectorProposals``, ``ClusterProposals``,

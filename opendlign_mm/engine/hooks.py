@@ -13,7 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..datasets.scannet_classes import vocabulary_of
+from ..datasets.class_names import vocabulary_of
 from ..evaluation.results import RESULTS_NAME, results_folder, save_results
 from ..file_keys import file_key
 from ..models.checkpoints import load_checkpoint

@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
 from ..box_ops.iou import box_overlaps
-from .class_names import class_order_of
+from ..datasets.class_names import class_order_of
 
 
 @METRICS.register_module()

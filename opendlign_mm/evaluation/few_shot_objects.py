@@ -15,9 +15,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..apis.extract_features import extract_features
+from ..datasets.class_names import class_order
 from ..models import OpenDlign
 from ..models.zero_shot_head import select_views
-from .class_names import class_order
 from .few_shot import TrainingObjects, draw_all
 
 

@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
 
-from .class_names import class_order_of
+from ..datasets.class_names import class_order_of
 from .results import results_folder, write_csv
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..compiled import compiled
-from .checks import check_xyz, mmcv_has_cuda
+from .coordinates import check_xyz, mmcv_has_cuda
 
 # Distances computed at once by query_by_torch: bounds its temporaries to a few times 64 MB.
 MAX_ELEMENTS_PER_CHUNK = 1 << 24

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..compiled import compiled
-from .checks import check_xyz, mmcv_has_cuda
+from .coordinates import check_xyz, mmcv_has_cuda
 
 # Squared norm up to which pointnet2's CUDA kernel treats a point as padding.
 NEAR_ORIGIN = 1e-3

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from .ball_query import group_points
-from .checks import check_xyz, mmcv_has_cuda
+from .coordinates import check_xyz, mmcv_has_cuda
 
 # Distances of one set that are sorted at once: bounds the temporaries to a few times 16 MB per set.
 MAX_ELEMENTS_PER_CHUNK = 1 << 22

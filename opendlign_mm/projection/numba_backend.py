@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from ..compiled import compiled
-from .torch_backends import smoothing_weights
-from .views import VoxelizedPoints
+from .views import VoxelizedPoints, smoothing_weights
 
 # Depths filtered at once; at least the default densify kernel, so that a nearest run takes one block.
 LANES = 8

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .views import VoxelizedPoints
+from .views import VoxelizedPoints, smoothing_weights
 
 # Voxels that project_batched filters at once: bounds its temporaries (about ten of this many floats) below 1 GB.
 CHUNK_VOXELS = 1 << 24
@@ -70,13 +70,6 @@ def smooth(grid: Tensor, kernel: int, sigma_space: float, sigma_intensity: float
                 norm += weight
                 total += weight * neighbor
     return total / norm
-
-
-def smoothing_weights(kernel: int, sigma_space: float, device: torch.device | str) -> Tensor:
-    """Return the spatial weights exp(-|offset|^2 / (2 sigma^2)) of the bilateral filter, (kernel, kernel, kernel)."""
-    offset = torch.arange(kernel, dtype=torch.float32, device=device) - kernel // 2
-    along = torch.exp(-offset**2 / (2 * sigma_space**2))
-    return along[:, None, None] * along[None, :, None] * along[None, None, :]
 
 
 def squeeze(grid: Tensor) -> Tensor:

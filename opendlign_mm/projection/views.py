@@ -1,4 +1,4 @@
-"""Geometry of the depth views: checks of clouds and angles, camera axes, and the voxels hit in each view."""
+"""Geometry of the depth views: checks of clouds and angles, camera axes, voxels that are hit, smoothing weights."""
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,6 +133,13 @@ def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: in
     nearness = (depth + depth_bias) / (1 + depth_bias)
     return VoxelizedPoints(row.long().clamp_(0, resolution - 1), column.long().clamp_(0, resolution - 1),
                            depth_bin.long().clamp_(0, depth_bins - 1), nearness)
+
+
+def smoothing_weights(kernel: int, sigma_space: float, device: torch.device | str) -> Tensor:
+    """Return the spatial weights exp(-|offset|^2 / (2 sigma^2)) of the bilateral filter, (kernel, kernel, kernel)."""
+    offset = torch.arange(kernel, dtype=torch.float32, device=device) - kernel // 2
+    along = torch.exp(-offset**2 / (2 * sigma_space**2))
+    return along[:, None, None] * along[None, :, None] * along[None, None, :]
 
 
 # --- checks of input and arguments ------------------------------------------------------------------------------------

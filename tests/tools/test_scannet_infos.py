@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 
 from helpers.scannet_fixtures import CATEGORIES, write_label_map, write_scan
 from helpers.tool_modules import REPOSITORY
-from opendlign_mm.datasets.scannet_classes import CLASS_SETS, OV3DET_NYU40_IDS, vocabulary_of
+from opendlign_mm.datasets.class_names import CLASS_SETS, OV3DET_NYU40_IDS, vocabulary_of
 from opendlign_mm.datasets.scannet_scans import read_label_map, read_scan
 
 

@@ -14,8 +14,8 @@ from helpers.scenes import furnished_room
 from helpers.tiny_runs import tiny_config
 from helpers.tiny_three_detr import tiny
 from opendlign_mm.apis import init_model
+from opendlign_mm.datasets.class_names import class_order
 from opendlign_mm.datasets.procedural import CATEGORIES
-from opendlign_mm.evaluation.class_names import class_order
 
 BOXES = torch.tensor([[0., 0, 0, 1, 1, 1], [3, 0, 0, 1, 1, 1], [6, 0, 0, 1, 1, 1]])
 CLASSES = ('chair', 'table', 'sofa')

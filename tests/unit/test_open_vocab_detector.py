@@ -10,7 +10,7 @@ import opendlign_mm.evaluation.box_metrics  # noqa: F401
 from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from opendlign_mm.box_ops import nms
 from opendlign_mm.box_ops.iou import box_overlaps
-from opendlign_mm.datasets.scannet_classes import vocabulary_of
+from opendlign_mm.datasets.class_names import vocabulary_of
 from opendlign_mm.detection import OpenVocabBBoxHead
 from opendlign_mm.engine.hooks import VocabularyFromDatasetHook
 

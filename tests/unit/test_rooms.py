@@ -14,11 +14,11 @@ from mmengine.registry import init_default_scope
 
 import opendlign_mm.datasets.scene_datasets  # noqa: F401
 from helpers.tool_modules import REPOSITORY
+from opendlign_mm.datasets.class_names import SCANNET_CLASSES, SCANNET_NYU40_IDS
 from opendlign_mm.datasets.procedural.room_layout import lay_out_room
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.datasets.procedural.rooms import ROOM_CLASSES, make_room
 from opendlign_mm.datasets.procedural.scan_simulation import scan, visible_from
-from opendlign_mm.datasets.scannet_classes import SCANNET_CLASSES, SCANNET_NYU40_IDS
 
 READ = [dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
         dict(type='GlobalAlignment', rotation_axis=2), dict(type='Pack3DDetInputs', keys=['points'])]

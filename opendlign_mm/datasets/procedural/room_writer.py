@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...atomic_files import atomic_write
-from ..scannet_classes import SCANNET_CLASSES
+from ..class_names import SCANNET_CLASSES
 from .rooms import ROOM_CLASSES, Room, make_room
 
 SPLITS = ('train', 'val')

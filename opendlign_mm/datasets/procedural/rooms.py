@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scannet_classes import SCANNET_CLASSES, SCANNET_NYU40_IDS
+from ..class_names import SCANNET_CLASSES, SCANNET_NYU40_IDS
 from .room_layout import RoomLayout, lay_out_room
 from .scan_simulation import scan
 

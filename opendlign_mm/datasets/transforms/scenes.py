@@ -3,7 +3,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...point_ops.checks import check_points
+from ...point_ops.coordinates import check_points
 
 
 @TRANSFORMS.register_module()

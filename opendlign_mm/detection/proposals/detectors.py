@@ -10,8 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...box_ops.nms import nms_3d
-from ...point_ops.checks import check_points
-from ..far_scenes import move_boxes, scene_offset, to_local
+from ...point_ops.coordinates import check_points, move_boxes, scene_offset, to_local
 from ..mmcv_on_cpu import run_point_ops_on_cpu
 from ..three_detr import ThreeDETR
 from ..three_detr.selection import BoxSelection

@@ -13,8 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...datasets.unreadable import OnUnreadable, check_on_unreadable
-from ...point_ops.checks import check_points
-from ..far_scenes import move_boxes, scene_offset
+from ...point_ops.coordinates import check_points, move_boxes, scene_offset
 from .base import make_proposals, no_proposals
 
 FILE_SUFFIXES = ('.json', '.npz')

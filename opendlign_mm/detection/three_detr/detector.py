@@ -7,8 +7,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...point_ops import furthest_point_sample, gather_points
-from ...point_ops.checks import check_points
-from ..far_scenes import localize_boxes, move_boxes, scene_offset, to_local
+from ...point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
 from .box_coder import BoxBranches, SceneBounds, decode_boxes
 from .criterion import SceneTargets, SetCriterion
 from .selection import BoxSelection

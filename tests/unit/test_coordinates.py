@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from helpers.scenes import furnished_room, tiny_detector
 from helpers.tiny_three_detr import tiny
 from opendlign_mm.detection import ClusterProposals, DetectorProposals, FileProposals, ThreeDETRProposals
-from opendlign_mm.detection.far_scenes import localize_boxes, move_boxes, scene_offset, to_local
+from opendlign_mm.point_ops.coordinates import localize_boxes, move_boxes, scene_offset, to_local
 
 UTM = torch.tensor([448_262., 5_411_932., 117.], dtype=torch.float64)  # easting, northing and height of Karlsruhe
 
