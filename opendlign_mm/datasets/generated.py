@@ -12,9 +12,9 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..source_files import is_error_of_machine
 from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset
-from .source_files import is_error_of_machine
 from .store import PackedShape, ShapeStore
 from .stream_order import (
     Entry,

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from ..atomic_files import atomic_write
-from .source_files import is_error_of_machine, read_json, required
+from ..source_files import is_error_of_machine, read_json, required
 
 IDENTITY = 'clip.json'
 REMEDY = 'Run tools/encode_images.py again.'

@@ -4,10 +4,10 @@ from pathlib import Path, PurePosixPath
 
 from mmdet3d.registry import DATASETS
 
-from .array_files import h5_records
+from ..point_files.array_files import h5_records
+from ..source_files import read_lines, required
 from .shape_dataset import ShapeDataset
 from .shape_folder import ShapeFolder
-from .source_files import read_lines, required
 
 RESAMPLED = 'modelnet40_normal_resampled'
 H5 = 'modelnet40_ply_hdf5_2048'

@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 from mmdet3d.registry import DATASETS
 
+from ..source_files import read_json, required
 from .shape_dataset import ShapeDataset
-from .source_files import read_json, required
 
 _REMEDY = ('It is part of the data that OpenShape publishes (OpenShape/openshape-training-data on Hugging Face): '
            '{parts}. Unpack them into one folder and say where it is with --cfg-options data_root=DIR.')

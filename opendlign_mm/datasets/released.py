@@ -10,10 +10,10 @@ from mmdet3d.registry import DATASETS
 from mmengine.logging import print_log
 from PIL import Image
 
-from .array_files import load_npy
+from ..point_files.array_files import load_npy
+from ..source_files import is_error_of_machine, read_json, read_lines, required_file
 from .image_features import REMEDY, ImageFeatures
 from .shape_dataset import ShapeDataset, spoken
-from .source_files import is_error_of_machine, read_json, read_lines, required_file
 
 PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
 DEPTH_SUFFIX = '_dm.npy'

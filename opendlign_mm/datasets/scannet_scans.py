@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyParseError
 
-from .source_files import read_json, read_text
+from ..source_files import read_json, read_text
 
 REMEDY = "Download it again with ScanNet's script."
 # Names of the files of a scan. Detectors are trained on the coarse mesh (2 cm); the fine one is complete.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mmdet3d.registry import DATASETS
 
-from .array_files import h5_records
+from ..point_files.array_files import h5_records
+from ..source_files import read_lines
 from .shape_dataset import ShapeDataset
-from .source_files import read_lines
 
 # The h5 files hold numbers only, and no other file has names: this is the order of the published documentation.
 PUBLISHED_NAMES = ('bag', 'bin', 'box', 'cabinet', 'chair', 'desk', 'display', 'door', 'shelf', 'table', 'bed',

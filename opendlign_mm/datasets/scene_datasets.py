@@ -5,9 +5,9 @@ from typing import Any
 from mmdet3d.datasets import ScanNetDataset, SUNRGBDDataset
 from mmdet3d.registry import DATASETS
 
+from ..point_files.restricted_pickle import read_pickle
+from ..source_files import read_json
 from .class_names import OV3DET_NYU40_IDS
-from .restricted_pickle import read_pickle
-from .source_files import read_json
 from .unreadable import UnreadablePolicy
 
 REMEDY = ('Make rooms with `python tools/make_rooms.py --out DIR`, prepare the dataset as mmdetection3d describes, or '
@@ -18,7 +18,7 @@ class SceneDataset(UnreadablePolicy):
     """Base class, in front of a dataset of mmdet3d, that adds ``on_unreadable`` and reads info files without risk.
 
     mmdet3d loads its info files, which are pickles, with Python's reader, which runs the code that they may hold. Here
-    they may hold arrays and plain values alone; see :mod:`opendlign_mm.datasets.restricted_pickle`.
+    they may hold arrays and plain values alone; see :mod:`opendlign_mm.point_files.restricted_pickle`.
 
     Args:
         args, kwargs: ``on_unreadable``, see :class:`UnreadablePolicy`; arguments of the dataset.

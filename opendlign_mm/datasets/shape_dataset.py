@@ -7,7 +7,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..file_keys import readable_text
-from .source_files import required
+from ..source_files import required
 from .unreadable import OnUnreadable, UnreadablePolicy
 
 

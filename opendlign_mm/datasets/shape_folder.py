@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mmdet3d.registry import DATASETS
 
+from ..point_files.shape_files import SHAPE_EXTENSIONS
 from .shape_dataset import ShapeDataset
-from .shape_files import SHAPE_EXTENSIONS
 
 
 @DATASETS.register_module()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from mmdet3d.registry import DATASETS
 
+from ..source_files import read_json, read_lines
 from .shape_dataset import ShapeDataset
 from .shape_folder import class_folders
-from .source_files import read_json, read_lines
 
 TAXONOMY = 'taxonomy.json'
 

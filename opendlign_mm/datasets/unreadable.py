@@ -19,7 +19,7 @@ from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
 from ..file_keys import readable_text
-from .source_files import is_error_of_machine
+from ..source_files import is_error_of_machine
 
 OnUnreadable = Literal['error', 'skip']
 # What readers raise for a sample that cannot be used; all other errors are mistakes in code or config.

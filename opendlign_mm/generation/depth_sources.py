@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.released import DEPTH_SUFFIX
-from ..datasets.source_files import is_error_of_machine, read_json, required
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.folder_layout import depth_path, read_depth_map
 from ..datasets.unreadable import Unreadable
 from ..file_keys import readable_text, sample_id_of
+from ..source_files import is_error_of_machine, read_json, required
 
 
 class StoredDepthViews:

@@ -9,13 +9,13 @@ from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets.mesh_files import files_of_mesh
 from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.description import Layout
 from ..datasets.store.manifest import Row, problem_row
 from ..datasets.unreadable import Unreadable, UnreadableRecords
 from ..file_keys import readable_text
+from ..point_files.mesh_files import files_of_mesh
 from .depth_sources import file_state
 from .processes import (
     missing_shards,

@@ -9,10 +9,10 @@ import torch
 
 from ..datasets.image_features import ImageFeatures
 from ..datasets.released import read_aligned_images
-from ..datasets.source_files import is_error_of_machine, required
 from ..datasets.store import ShapeStore
 from ..file_keys import readable_text
 from ..models import OpenDlign
+from ..source_files import is_error_of_machine, required
 from .processes import of_all_processes, on_first_process, only_run, own_share, progress, say
 
 # Images that are encoded at a time, of one or several objects.

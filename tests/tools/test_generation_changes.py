@@ -9,12 +9,12 @@ from mmdet3d.registry import DATASETS
 
 from helpers.stored_shapes import noise_shape, noise_store
 from helpers.tiny_generation import SIZE, VIEWS, files_of, generation_config
-from opendlign_mm.datasets.shape_files import read_shape
 from opendlign_mm.datasets.store import PackedShape, ShapeStore
 from opendlign_mm.datasets.transforms import loading
 from opendlign_mm.generation.depth_stage import project_depth
 from opendlign_mm.generation.image_stage import generate_images
 from opendlign_mm.generation.shape_sources import shapes_to_project
+from opendlign_mm.point_files.shape_files import read_shape
 
 STAND_IN = dict(type='SlowStandIn')
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from helpers.tool_modules import REPOSITORY
-from opendlign_mm.datasets.array_files import h5_records
-from opendlign_mm.datasets.restricted_pickle import read_pickle
-from opendlign_mm.datasets.shape_files import read_shape
+from opendlign_mm.point_files.array_files import h5_records
+from opendlign_mm.point_files.restricted_pickle import read_pickle
+from opendlign_mm.point_files.shape_files import read_shape
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +203,7 @@ def test_pipes_behind_other_files_do_not_hang(tmp_path):
                       ('e', '%2e%2e/x')):
         gltf(tmp_path / f'{name}.gltf', [array], buffers=[dict(uri=uri, byteLength=36)])
     os.mkfifo(tmp_path / 'shape.ply')
-    code = ('import sys; from pathlib import Path; from opendlign_mm.datasets.shape_files import read_shape\n'
+    code = ('import sys; from pathlib import Path; from opendlign_mm.point_files.shape_files import read_shape\n'
             'for name in sys.argv[2:]:\n'
             '    try: print(name, read_shape(Path(sys.argv[1]) / name).points.shape)\n'
             '    except (OSError, ValueError) as error: print(name, error)')
@@ -299,7 +299,7 @@ def test_clouds_near_the_origin_are_not_moved(tmp_path):
 
 def test_the_machines_errors_are_not_those_of_a_file(tmp_path, monkeypatch):
     np.save(tmp_path / 'a.npy', np.ones((3, 3)))
-    monkeypatch.setattr('opendlign_mm.datasets.shape_files.load_npy', lambda path: (_ for _ in ()).throw(
+    monkeypatch.setattr('opendlign_mm.point_files.shape_files.load_npy', lambda path: (_ for _ in ()).throw(
         OSError(24, 'Too many open files')))
     with pytest.raises(OSError, match='Too many open files') as error:
         read_shape(tmp_path / 'a.npy')

@@ -9,7 +9,6 @@ from mmdet3d.registry import TRANSFORMS
 from PIL import Image
 
 from helpers import shape_fixtures as fixtures
-from opendlign_mm.datasets.shape_files import load_npy, read_shape
 from opendlign_mm.datasets.transforms import (
     LoadDepthAlignedImages,
     LoadDepthViews,
@@ -17,6 +16,7 @@ from opendlign_mm.datasets.transforms import (
     PackShapeInputs,
     ProjectPointsToDepth,
 )
+from opendlign_mm.point_files.shape_files import load_npy, read_shape
 
 
 def points_of(path, sample_id='a', num_points=None, **record) -> np.ndarray:

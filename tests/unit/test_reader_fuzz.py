@@ -19,18 +19,18 @@ from PIL import Image
 
 from helpers.scannet_fixtures import write_label_map, write_scan
 from helpers.stored_shapes import noise_shape
-from opendlign_mm.datasets.array_files import h5_records
 from opendlign_mm.datasets.released import read_aligned_images, read_depth_views
-from opendlign_mm.datasets.restricted_pickle import read_pickle
 from opendlign_mm.datasets.scannet_scans import read_label_map, read_scan
 from opendlign_mm.datasets.scene_datasets import read_info_file
-from opendlign_mm.datasets.shape_files import read_shape
-from opendlign_mm.datasets.source_files import read_json, read_lines
 from opendlign_mm.datasets.store.description import read_description
 from opendlign_mm.datasets.store.folder_layout import read_depth_map
 from opendlign_mm.datasets.store.manifest import manifest_row, read_manifest, write_manifest
 from opendlign_mm.datasets.store.tar_shards import read_tar_shard, write_tar_shard
 from opendlign_mm.detection.proposals.given_boxes import read_boxes
+from opendlign_mm.point_files.array_files import h5_records
+from opendlign_mm.point_files.restricted_pickle import read_pickle
+from opendlign_mm.point_files.shape_files import read_shape
+from opendlign_mm.source_files import read_json, read_lines
 
 SECONDS = 60  # of one damaged file: more is a hang
 CLOUD = np.random.default_rng(0).random((30, 3))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...atomic_files import atomic_write
-from ..source_files import read_json
+from ...source_files import read_json
 
 Layout = Literal['shards', 'folder']
 DESCRIPTION = 'store.json'

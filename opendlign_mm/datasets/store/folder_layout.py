@@ -12,8 +12,8 @@ import numpy as np
 
 from ...atomic_files import atomic_folder, atomic_write
 from ...file_keys import file_key
+from ...source_files import read_json, required
 from ..released import read_depth_views
-from ..source_files import read_json, required
 from .packed_shape import PackedShape, encode_image
 
 

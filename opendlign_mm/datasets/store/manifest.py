@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ...atomic_files import atomic_write
 from ...file_keys import readable_text
-from ..source_files import is_error_of_machine
+from ...source_files import is_error_of_machine
 
 Row = dict[str, Any]
 

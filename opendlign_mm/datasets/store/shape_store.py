@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from ..source_files import is_error_of_machine
+from ...source_files import is_error_of_machine
 from .description import DESCRIPTION, Layout, check_same_description, read_description, write_description
 from .folder_layout import object_files, read_folder_shard, write_folder_metadata, write_folder_shard
 from .manifest import Manifest, Row, manifest_row, read_manifest, write_manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...atomic_files import atomic_write
 from ...file_keys import file_key
-from ..source_files import is_error_of_machine
+from ...source_files import is_error_of_machine
 from .packed_shape import IMAGE_FORMATS, PackedShape
 
 

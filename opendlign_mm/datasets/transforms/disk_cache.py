@@ -15,8 +15,8 @@ from mmengine.logging import print_log
 
 from ...atomic_files import atomic_write
 from ...file_keys import file_key
+from ...point_files.mesh_files import files_of_mesh
 from ...version import __version__
-from ..mesh_files import files_of_mesh
 
 _UNIT_FLOAT = np.dtype([('value_255', np.uint8)])
 # Entries of a record that say nothing about an object's points: its place in the dataset and its label.

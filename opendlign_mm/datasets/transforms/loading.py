@@ -8,11 +8,11 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..array_files import load_npy, points_of_entry
+from ...point_files.array_files import load_npy, points_of_entry
+from ...point_files.shape_files import ShapePoints, checked_points, read_shape
+from ...source_files import is_error_of_machine
 from ..procedural import sample_shape
 from ..released import read_aligned_images, read_depth_views
-from ..shape_files import ShapePoints, checked_points, read_shape
-from ..source_files import is_error_of_machine
 
 UpAxis = Literal['y', 'z']
 UP_AXES = ('y', 'z')

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..projection.views import FAR
+from ..source_files import is_error_of_machine
 from .array_files import MAX_POINTS, load_npy, points_of_entry, read_h5
 from .mesh_files import MESH_EXTENSIONS, read_ply, sample_mesh
-from .source_files import is_error_of_machine
 
 SHAPE_EXTENSIONS = ('.ply', '.npy', '.txt', *MESH_EXTENSIONS)
 
