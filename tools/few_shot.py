@@ -45,7 +45,7 @@ from opendlign_mm.visualization.plots import draw_few_shot_plot
 def parse_args() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config of an OpenDlign model')
+    parser.add_argument('config', help='config of an OpenDlign model or of a compared system')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; default CLIP without alignment')
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 4, 8, 16], help='training objects per class')
     parser.add_argument('--seeds', type=int, default=10, help='number of draws of the training objects')

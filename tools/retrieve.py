@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
     build = commands.add_parser('build', help='embed shapes and write an index')
-    build.add_argument('config', help='config of an OpenDlign model')
+    build.add_argument('config', help='config of an OpenDlign model or of a compared system')
     build.add_argument('checkpoint', nargs='?', help='checkpoint of an aligned model; default CLIP without alignment')
     build.add_argument('--data', default='test', help="folder of shapes, or 'test' for the test set of the config")
     build.add_argument('--out', type=Path, required=True, help='folder of the index')
@@ -97,7 +97,7 @@ def draw(args: argparse.Namespace, model, thumbnails, cosines, shapes: list) -> 
               for rank, (cosine, shape) in enumerate(zip(cosines, shapes, strict=True), 1)]
     image = None
     if args.image:
-        image = read_image(args.image, model.backbone.image_size).permute(1, 2, 0).numpy()
+        image = read_image(args.image, model.clip_backbone.image_size).permute(1, 2, 0).numpy()
     print(draw_gallery(thumbnails, titles, args.save, args.text, image))
 
 

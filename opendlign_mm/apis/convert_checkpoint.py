@@ -23,7 +23,7 @@ from .init_model import init_model
 
 # Published checkpoints hold tensors, the arguments of the run, and scalars of NumPy, which pickle makes by a function
 # whose module differs between NumPy 1 and 2.
-_ALLOWED: list[Any] = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0],
+ALLOWED: list[Any] = [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0],
                        *(type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool'))]
 
 
@@ -42,7 +42,7 @@ def load_foreign_checkpoint(path: str | Path, key: str) -> dict:
         ValueError: The file is damaged, is not a checkpoint, or holds objects other than tensors, numbers, strings,
             containers of these and ``argparse.Namespace``.
     """
-    contents = read_checkpoint(path, allowed=_ALLOWED)
+    contents = read_checkpoint(path, allowed=ALLOWED)
     state_dict = contents.get(key, contents)
     if not isinstance(state_dict, dict) or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise ValueError(f"{path} has no state dict under '{key}' (it has: {', '.join(map(str, contents))})")
@@ -66,14 +66,14 @@ def opendlign_from_release(source: str | Path, destination: str | Path, config: 
         ValueError: An entry of the model is missing from ``source``; nothing is written.
     """
     converted, left_out = from_released(load_foreign_checkpoint(source, 'model_state_dict'))
-    cfg = _config(config, cfg_options)
+    cfg = read_model_config(config, cfg_options)
     label = cfg.model.backbone.get('pretrained')
     cfg.model.backbone.pretrained = None  # the checkpoint holds the CLIP
     model = MODELS.build(cfg.model)
     left_out += load_whole(model, converted)
     model.backbone.pretrained_label = label or Path(source).name
     state_dict = model.state_dict() if trained_only else whole_state_dict(model)
-    _save(dict(meta=_meta(source, config), state_dict=state_dict), destination, left_out)
+    save_checkpoint(dict(meta=checkpoint_meta(source, config), state_dict=state_dict), destination, left_out)
     print(f'{len(converted)} entries placed, {len(left_out)} not placed -> {destination}: '
           f'{model.backbone.clip_identity()}')
 
@@ -92,7 +92,7 @@ def opendlign_to_release(source: str | Path, destination: str | Path, config: st
     if not isinstance(model, OpenDlign):
         raise ValueError(f'{config} is the config of a {type(model).__name__}; give the one of the OpenDlign model')
     released = to_released(model)
-    _save(dict(model_state_dict=released), destination)
+    save_checkpoint(dict(model_state_dict=released), destination)
     print(f"{len(released)} entries in the release's layout -> {destination}")
 
 
@@ -112,7 +112,7 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
     """
     # Imports mmdet3d's models, which takes 11 seconds and which the other conversions do not need.
     from ..detection.three_detr.released import from_released_3detr, to_released_3detr
-    cfg = _config(config, cfg_options)
+    cfg = read_model_config(config, cfg_options)
     model = MODELS.build(cfg.model)
     left_out: list[str] = []
     if to_release:
@@ -124,24 +124,24 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
         # Both releases order the classes as mmdet3d does; a test on a dataset of another order needs the names.
         classes = cfg.get('test_dataloader', {}).get('dataset', {}).get('metainfo', {}).get('classes') or ()
         named = dict(dataset_meta=dict(classes=tuple(classes))) if len(classes) == model.num_classes else {}
-        contents = dict(meta=dict(_meta(source, config), **named), state_dict=converted)
-    _save(contents, destination, left_out)
+        contents = dict(meta=dict(checkpoint_meta(source, config), **named), state_dict=converted)
+    save_checkpoint(contents, destination, left_out)
     print(f'{len(model.state_dict())} entries placed, {len(left_out)} not placed -> {destination}')
 
 
-def _config(path: str | Path, cfg_options: dict | None) -> Config:
+def read_model_config(path: str | Path, cfg_options: dict | None) -> Config:
     """Read a config and apply changes to it."""
     cfg = read_config(path, cfg_options)
     init_default_scope('mmdet3d')
     return cfg
 
 
-def _meta(source: str | Path, config: str | Path) -> dict:
+def checkpoint_meta(source: str | Path, config: str | Path) -> dict:
     """Return the ``meta`` of a converted checkpoint."""
     return dict(opendlign_mm=__version__, source=Path(source).name, config=Path(config).name)
 
 
-def _save(contents: dict, destination: str | Path, left_out: Sequence[str] = ()) -> None:
+def save_checkpoint(contents: dict, destination: str | Path, left_out: Sequence[str] = ()) -> None:
     """Write a checkpoint and print the entries of the source that it does not have."""
     for key in left_out:
         print(f'not placed: {key}')

@@ -16,37 +16,39 @@ from tqdm import tqdm
 
 from ..datasets.collate import collate_shapes
 from ..datasets.unreadable import UnreadableRecords, collate_readable
-from ..models import OpenDlign
+from ..models import OpenDlign, TriModalAligner
 from ..structures import ShapeDataSample
 
 
 @dataclass
 class FeatureBatch:
-    """Features of B objects, with their depth views and annotations.
+    """Features of B objects, with what they were computed from and annotations.
 
     Attributes:
-        features: branch -> float32 (B, V, D), each view L2-normalized, on the device of the model.
-        depth_views: float32 (B, V, H, W) in [0, 1], on the device of the model.
+        features: branch -> float32 (B, V, D), each view L2-normalized, on the device of the model. A point encoder has
+            one view.
+        inputs: The preprocessed batch: ``depth_views`` float32 (B, V, H, W) in [0, 1] or ``points``, on the device of
+            the model.
         data_samples: B samples with ``gt_label`` and meta information, if the dataset has them.
         indices: B indices in the dataset.
     """
     features: dict[str, Tensor]
-    depth_views: Tensor
+    inputs: dict[str, Any]
     data_samples: list[ShapeDataSample]
     indices: list[int]
 
 
-def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,
+def feature_batches(model: OpenDlign | TriModalAligner, dataset: dict | Dataset, indices: Sequence[int] | None = None,
                     branches: Sequence[str] | None = None, batch_size: int = 32, num_workers: int = 0,
                     skipped: dict[int, str] | None = None, title: str = 'features', allow_none: bool = False
                     ) -> Iterator[FeatureBatch]:
-    """Encode the depth views of a dataset batch by batch, with a progress bar.
+    """Encode the shapes of a dataset batch by batch, with a progress bar.
 
     Unreadable objects are skipped and listed.
 
     Args:
         model: Model in evaluation mode.
-        dataset: Dataset of packed samples (:class:`PackShapeInputs`), or its config.
+        dataset: Dataset of packed samples (:class:`PackShapeInputs`, :class:`PackPointInputs`), or its config.
         indices: Indices of the objects to encode; all by default.
         branches: ``'pretrained'``, ``'tuned'``; by default all that the model has.
         batch_size: Number of objects in a batch.
@@ -64,7 +66,7 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
         objects.test_mode = True  # in training, a dataset may put another object in the place of an unreadable one
     chosen = list(range(len(objects))) if indices is None else [int(index) for index in indices]
     skipped = {} if skipped is None else skipped
-    branches = tuple(branches or model.backbone.branches)
+    branches = tuple(branches or model.branches)
     loader = DataLoader(Subset(UnreadableRecords(objects), chosen), batch_size, num_workers=num_workers,
                         collate_fn=partial(collate_readable, collate=collate_shapes))
     remaining, num_readable = iter(chosen), 0
@@ -79,15 +81,14 @@ def feature_batches(model: OpenDlign, dataset: dict | Dataset, indices: Sequence
             if not readable:
                 continue
             packed = model.data_preprocessor(batch['batch'])
-            depth_views = packed['inputs']['depth_views']
             with torch.no_grad():
-                features = model.encode_views(depth_views, branches)
-            yield FeatureBatch(features, depth_views, packed['data_samples'], readable)
+                features = model.encode_inputs(packed['inputs'], branches)
+            yield FeatureBatch(features, packed['inputs'], packed['data_samples'], readable)
     if chosen and not num_readable and not allow_none:
         raise ValueError(f'none of the {len(chosen)} shapes can be read; the first: {skipped[chosen[0]]}')
 
 
-def extract_features(model: OpenDlign, dataset: dict | Dataset, indices: Sequence[int] | None = None,
+def extract_features(model: OpenDlign | TriModalAligner, dataset: dict | Dataset, indices: Sequence[int] | None = None,
                      **options) -> dict:
     """Return the features of a dataset in memory.
 

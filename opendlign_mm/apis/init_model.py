@@ -64,7 +64,8 @@ def _init_model(config: str | Path | Config, checkpoint: str | Path | None, cfg_
     model = MODELS.build(config.model)
     model.dataset_meta = None
     if contents is not None:
-        require_clip_checkpoint(contents, str(checkpoint))
+        if getattr(model, 'clip_in_checkpoint', True):
+            require_clip_checkpoint(contents, str(checkpoint))
         load_checkpoint(model, contents, str(checkpoint))
         model.dataset_meta = contents.get('meta', {}).get('dataset_meta')
     names = _vocabulary_of(model)

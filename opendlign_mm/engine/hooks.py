@@ -17,7 +17,7 @@ from ..datasets.class_names import vocabulary_of
 from ..evaluation.results import RESULTS_NAME, results_folder, save_results
 from ..file_keys import file_key
 from ..models.checkpoints import load_checkpoint
-from ..models.trained_state import TrainedStateMixin, require_clip_checkpoint
+from ..models.trained_state import needs_clip_checkpoint, require_clip_checkpoint
 
 
 def runner_model(runner: Runner) -> nn.Module:
@@ -28,7 +28,10 @@ def runner_model(runner: Runner) -> nn.Module:
 def check_image_features(runner: Runner) -> None:
     """Raise RuntimeError if the training set gives image features of another CLIP than the model's."""
     made_by = getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('image_features_clip')
-    if made_by is not None and made_by != (own := runner_model(runner).backbone.pretrained_branch_identity()):
+    model = runner_model(runner)
+    if made_by is None or getattr(model, 'text_encoder', model) is None:
+        return  # a point encoder that is trained on stored features alone has no CLIP to compare with
+    if made_by != (own := model.clip_backbone.pretrained_branch_identity()):
         raise RuntimeError(f'the image features of the training set are of {made_by}, the model is {own}; run '
                            'tools/encode_images.py with its config')
 
@@ -95,7 +98,7 @@ class CheckpointGuardHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the entries of ``checkpoint`` before the Runner loads them."""
         model, source = runner_model(runner), str(runner._load_from or 'the checkpoint')
-        if any(isinstance(module, TrainedStateMixin) for module in model.modules()):
+        if needs_clip_checkpoint(model):
             require_clip_checkpoint(checkpoint, source)
         is_training = isinstance(runner._train_loop, BaseLoop)  # a test leaves the loop of training unbuilt
         purpose = 'resume' if runner._resume else 'initialization' if is_training else 'inference'

@@ -16,9 +16,10 @@ from mmengine.dataset import BaseDataset
 
 from ..apis.extract_features import extract_features
 from ..datasets.class_names import class_order
-from ..models import OpenDlign
-from ..models.zero_shot_head import select_views
+from ..models import OpenDlign, TriModalAligner
 from .few_shot import TrainingObjects, draw_all
+
+Aligner = OpenDlign | TriModalAligner
 
 
 def training_set(cfg: Config, changes: dict | None = None) -> BaseDataset:
@@ -88,7 +89,7 @@ def _identities(record: dict) -> Iterator[tuple]:
         yield 'shape_seed', tuple(record['shape_seed'])
 
 
-def extract_draws(model: OpenDlign, dataset: BaseDataset, labels: np.ndarray, shots: Sequence[int], num_seeds: int,
+def extract_draws(model: Aligner, dataset: BaseDataset, labels: np.ndarray, shots: Sequence[int], num_seeds: int,
                   **options) -> TrainingObjects:
     """Draw the training objects of each number of shots and each seed, and encode those that some draw needs.
 
@@ -131,7 +132,7 @@ def extract_draws(model: OpenDlign, dataset: BaseDataset, labels: np.ndarray, sh
     return TrainingObjects(np.concatenate([features for features, _ in parts]), labels[known], rows, skipped)
 
 
-def draws_of_test_set(model: OpenDlign, tested: dict, shots: Sequence[int], num_seeds: int) -> TrainingObjects:
+def draws_of_test_set(model: Aligner, tested: dict, shots: Sequence[int], num_seeds: int) -> TrainingObjects:
     """Draw the training objects among the test objects; each draw is tested on the objects that it leaves.
 
     Args:
@@ -151,7 +152,7 @@ def draws_of_test_set(model: OpenDlign, tested: dict, shots: Sequence[int], num_
                            draw_all(tested['labels'], shots, num_seeds), {}, held_out=True)
 
 
-def view_features(model: OpenDlign, extracted: dict) -> np.ndarray:
+def view_features(model: Aligner, extracted: dict) -> np.ndarray:
     """Take each view from the branch that zero-shot classification takes it from.
 
     Args:
@@ -162,10 +163,10 @@ def view_features(model: OpenDlign, extracted: dict) -> np.ndarray:
         float32 (N, V, D).
     """
     features = {name: torch.from_numpy(values) for name, values in extracted['features'].items()}
-    return select_views(features.get('pretrained'), features.get('tuned'), model.embedding_branches).numpy()
+    return model.view_features(features).numpy()
 
 
-def zero_shot_accuracy(model: OpenDlign, extracted: dict, class_names: Sequence[str]) -> float:
+def zero_shot_accuracy(model: Aligner, extracted: dict, class_names: Sequence[str]) -> float:
     """Return the zero-shot top-1 accuracy in percent.
 
     Args:
@@ -176,6 +177,5 @@ def zero_shot_accuracy(model: OpenDlign, extracted: dict, class_names: Sequence[
     model.set_vocabulary(class_names)
     features = {name: torch.from_numpy(values) for name, values in extracted['features'].items()}
     with torch.no_grad():
-        scores = model.zero_shot_head.scores(model.class_features(), **features,
-                                             clip_logit_scale=model.backbone.logit_scale.float().exp())
+        scores = model.scores_of_features(features)
     return float((scores.argmax(dim=1).numpy() == extracted['labels']).mean() * 100)

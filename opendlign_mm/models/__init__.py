@@ -1,8 +1,13 @@
-"""CLIP backbones, heads and the OpenDlign model. Nothing here needs mmdet3d's models or structures."""
+"""CLIP backbones, heads, OpenDlign and the aligner of point encoders, without mmdet3d's models or structures."""
+from .alignment_adapters import AlignmentAdapter, CLIPImageAdapter, ImageAdapterAligner
 from .clip_backbone import CLIPDepthBackbone
 from .contrastive_head import DepthImageContrastiveHead
 from .opendlign import OpenDlign
-from .pixels import ViewDataPreprocessor
+from .pixels import PointDataPreprocessor, ViewDataPreprocessor
+from .tri_modal import TriModalAligner
+from .tri_modal_head import TriModalContrastiveHead
 from .zero_shot_head import ZeroShotHead
 
-__all__ = ['CLIPDepthBackbone', 'DepthImageContrastiveHead', 'OpenDlign', 'ViewDataPreprocessor', 'ZeroShotHead']
+__all__ = ['AlignmentAdapter', 'CLIPDepthBackbone', 'CLIPImageAdapter', 'DepthImageContrastiveHead',
+           'ImageAdapterAligner', 'OpenDlign', 'PointDataPreprocessor', 'TriModalAligner', 'TriModalContrastiveHead',
+           'ViewDataPreprocessor', 'ZeroShotHead']

@@ -178,6 +178,29 @@ class OpenDlign(BaseModel):
             features[name] = features[name].unflatten(0, (objects, num_views))
         return features[branch] if isinstance(branch, str) else features
 
+    def encode_inputs(self, inputs: dict[str, torch.Tensor], branches: Sequence[str] | None = None
+                      ) -> dict[str, torch.Tensor]:
+        """Embed the shapes of a preprocessed batch.
+
+        Args:
+            inputs: ``depth_views``, see :meth:`forward`.
+            branches: Branches to compute; default: all that the model has.
+
+        Returns:
+            Branch -> float32 (B, V, D), each view L2-normalized.
+        """
+        return self.encode_views(inputs['depth_views'], tuple(branches or self.branches))
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches of the backbone: names in the result of :meth:`encode_inputs`."""
+        return self.backbone.branches
+
+    @property
+    def clip_backbone(self) -> CLIPDepthBackbone:
+        """The CLIP of texts and images."""
+        return self.backbone
+
     # --- classification ---
 
     def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
@@ -223,6 +246,11 @@ class OpenDlign(BaseModel):
         needed = {*head.required_branches, *also}
         return self._encode(views, tuple(name for name in BRANCHES if name in needed))
 
+    @torch.no_grad()
+    def scores_of_features(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Score the features of :meth:`encode_inputs` by the zero-shot head: float32 (B, C), higher is better."""
+        return self._scores(features)
+
     def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
         return head.scores(self.class_features(), **features, branches=branches,
@@ -262,8 +290,15 @@ class OpenDlign(BaseModel):
         Returns:
             Float32 (B, D), L2-normalized.
         """
-        return object_features(select_views(features.get('pretrained'), features.get('tuned'),
-                                            self.embedding_branches))
+        return object_features(self.view_features(features))
+
+    def view_features(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the view features that few-shot classification takes, float32 (B, V, D).
+
+        Args:
+            features: Branch -> (B, V, D), with ``embedding_branches`` at least.
+        """
+        return select_views(features.get('pretrained'), features.get('tuned'), self.embedding_branches)
 
     @torch.no_grad()
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:

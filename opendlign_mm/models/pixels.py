@@ -1,7 +1,7 @@
 """Pixels of views on their way from a data loader to a CLIP: batches, checked range, mean and standard deviation."""
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -52,7 +52,7 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         stacked = {key: self._batch(key, value, samples) for key, value in inputs.items()}
         return dict(inputs=stacked, data_samples=self.cast_data(samples))
 
-    def _batch(self, key: str, values: torch.Tensor | Sequence[torch.Tensor], samples: Sequence | None) -> torch.Tensor:
+    def _batch(self, key: str, values: torch.Tensor | Sequence[torch.Tensor], samples: Sequence | None) -> Any:
         if not isinstance(values, torch.Tensor):
             shapes = sorted({tuple(value.shape) for value in values})
             if len(shapes) > 1:
@@ -66,6 +66,36 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         # uint8 is a quarter of the bytes to move.
         return _unit_floats(values.to(self.device, non_blocking=self._non_blocking))
 
+
+@MODELS.register_module()
+class PointDataPreprocessor(ViewDataPreprocessor):
+    """Stacks the points of the samples of a batch and what they are aligned with; see :meth:`forward`."""
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Stack, move and scale the inputs of a batch.
+
+        Args:
+            data: Batch of a data loader. ``inputs`` has per sample ``points`` float (N, 3) and optionally ``colors``
+                (N, 3), float in [0, 1] or uint8; ``images`` (P, 3, H, W) or ``image_features`` float (P, D);
+                ``text_features`` float (D,); ``has_text`` bool (). ``data_samples`` is optional.
+            training: Not used.
+
+        Returns:
+            ``inputs``: dict of float32 batches, bytes divided by 255; ``points`` and ``colors`` are lists of B tensors
+            (N_i, 3) where the clouds differ in size; ``has_text`` is bool (B,). ``data_samples``: the list of samples,
+            or None.
+
+        Raises:
+            ValueError: The samples of the batch differ in the inputs that they have, or in another shape.
+        """
+        return super().forward(data, training)
+
+    def _batch(self, key: str, values: torch.Tensor | Sequence[torch.Tensor], samples: Sequence | None) -> Any:
+        if key in ('points', 'colors') and not isinstance(values, torch.Tensor):
+            if len({len(value) for value in values}) > 1:
+                return [_unit_floats(value.to(self.device, non_blocking=self._non_blocking)) for value in values]
+        batch = super()._batch(key, values, samples)
+        return batch.bool() if key == 'has_text' else batch
 
 
 def _unit_floats(values: torch.Tensor) -> torch.Tensor:

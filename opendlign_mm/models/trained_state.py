@@ -148,6 +148,15 @@ def _fill_in_what_clip_holds(module: TrainedStateMixin, incompatible_keys) -> No
         if key not in absent and (module._clip_is_in_state_dict or not key.startswith(f'{module._load_prefix}clip.'))]
 
 
+def needs_clip_checkpoint(model: nn.Module) -> bool:
+    """Return whether a checkpoint of the model has to name its CLIP.
+
+    One with ``clip_in_checkpoint = False`` uses its frozen CLIP for names of classes only, or was built without it.
+    """
+    return getattr(model, 'clip_in_checkpoint', True) and any(
+        isinstance(module, TrainedStateMixin) for module in model.modules())
+
+
 def require_clip_checkpoint(checkpoint: dict, source: str) -> None:
     """Check that ``checkpoint`` was written for a model on a CLIP backbone.
 

@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 
 from ..apis.extract_features import feature_batches
 from ..datasets.shape_folder import class_folders
-from ..models import OpenDlign
+from ..models import OpenDlign, TriModalAligner
 from ..models.clip_backbone import BRANCHES
+from ..projection import ContourAwareProjection
 from ..structures import ShapeDataSample
 from ..version import __version__
 from .shape_index import ShapeIndex
@@ -35,7 +36,8 @@ def shape_folder_dataset(cfg: Config, folder: str | Path, num_points: int | None
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: It is a file or has no sub-folders, or the test pipeline of ``cfg`` has no ``ProjectPointsToDepth``.
+        ValueError: It is a file or has no sub-folders, or the test pipeline of ``cfg`` has neither
+            ``ProjectPointsToDepth`` nor ``PackPointInputs``.
     """
     if not Path(folder).exists():
         raise FileNotFoundError(f'folder of shapes {folder} does not exist')
@@ -43,12 +45,18 @@ def shape_folder_dataset(cfg: Config, folder: str | Path, num_points: int | None
         problem = 'has no sub-folders' if Path(folder).is_dir() else 'is a file'
         raise ValueError(f'{folder} {problem}; give a folder with one sub-folder of shape files per class. Shapes '
                          'of a flat folder can be moved into one sub-folder, e.g. "shapes"')
-    project = _find_transform(cfg.test_dataloader.dataset.pipeline, 'ProjectPointsToDepth')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    load = dict(type='LoadShapePoints', num_points=num_points)
+    project, pack = (_find_transform(pipeline, name) for name in ('ProjectPointsToDepth', 'PackPointInputs'))
+    if pack is not None:  # a point encoder: its arrangement of the points follows
+        arrange = _find_transform(pipeline, 'ArrangePoints')
+        return dict(type='ShapeFolder', data_root=str(folder), up_axis=up_axis,
+                    pipeline=[load, *([arrange] if arrange else []), pack])
     if project is None:
         raise ValueError("the config's test pipeline has no ProjectPointsToDepth that says how shapes are projected; "
                          'use a config that tests on points')
     return dict(type='ShapeFolder', data_root=str(folder), up_axis=up_axis,
-                pipeline=[dict(type='LoadShapePoints', num_points=num_points), project, dict(type='PackShapeInputs')])
+                pipeline=[load, project, dict(type='PackShapeInputs')])
 
 
 def _find_transform(node: Any, name: str) -> dict | None:
@@ -61,7 +69,7 @@ def _find_transform(node: Any, name: str) -> dict | None:
     return next((child for child in found if child is not None), None)
 
 
-def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | None = None,
+def build_index(model: OpenDlign | TriModalAligner, dataset: dict | Dataset, checkpoint: str | None = None,
                 thumbnail_size: int = 96, thumbnail_view: int = 6, skipped: dict[int, str] | None = None,
                 **options) -> ShapeIndex:
     """Embed all shapes of a dataset.
@@ -84,16 +92,24 @@ def build_index(model: OpenDlign, dataset: dict | Dataset, checkpoint: str | Non
     vectors, thumbnails, shapes = [], [], []
     for batch in feature_batches(model, dataset, branches=needed, skipped=skipped, title='shapes', **options):
         vectors.append(model.pool_views(batch.features).cpu().numpy())
-        thumbnails.append(_thumbnails(batch.depth_views[:, min(thumbnail_view, batch.depth_views.shape[1] - 1)],
-                                      thumbnail_size))
+        views = _depth_views(batch.inputs)
+        thumbnails.append(_thumbnails(views[:, min(thumbnail_view, views.shape[1] - 1)], thumbnail_size))
         shapes += [_metadata(dataset, index, sample)
                    for index, sample in zip(batch.indices, batch.data_samples, strict=True)]
     if not vectors:
         raise ValueError('the dataset has no shapes')
     about = dict(version=__version__, checkpoint=None if checkpoint is None else str(Path(checkpoint).resolve()),
-                 clip=asdict(model.backbone.clip_identity()), branches=model.embedding_branches,
+                 clip=asdict(model.clip_backbone.clip_identity()), branches=model.embedding_branches,
                  dataset=type(dataset).__name__, data_root=str(getattr(dataset, 'data_root', '') or ''))
     return ShapeIndex(np.concatenate(vectors), shapes, np.concatenate(thumbnails), about, model.cfg)
+
+
+def _depth_views(inputs: dict[str, Any]) -> Tensor:
+    """Return the depth views of a batch, made of its points where a point encoder has none."""
+    if 'depth_views' in inputs:
+        return inputs['depth_views']
+    project = ContourAwareProjection(resolution=112, depth_bins=32, densify_kernel=5, sigma_space=1.)
+    return torch.cat([project(points[None].cpu()) for points in inputs['points']])
 
 
 def _thumbnails(views: Tensor, size: int) -> np.ndarray:

@@ -9,14 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..apis import init_model
-from ..models import OpenDlign
+from ..models import OpenDlign, TriModalAligner
 from ..models.prompts import encode_class_names
 from ..models.trained_state import CLIPIdentity
 from .index_files import check_types
 from .shape_index import ShapeIndex
 
 
-def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> OpenDlign:
+def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> OpenDlign | TriModalAligner:
     """Build the model that made an index, for its queries.
 
     Queries need only the CLIP, which the checkpoint often does not hold. The index therefore also works without the
@@ -32,7 +32,7 @@ def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> Ope
     except (KeyError, TypeError) as error:
         raise ValueError(f'the index does not tell which CLIP made it ({error}); build it again') from error
     model = init_model(index.config, checkpoint if checkpoint and Path(checkpoint).is_file() else None, device)
-    own = model.backbone.clip_identity()
+    own = model.clip_backbone.clip_identity()
     if own.sha256 != stored.sha256:
         raise ValueError(f'the index was made with {stored}, but its config and checkpoint ({checkpoint}) lead to '
                          f'{own}. Restore the weights, or build the index again.')
@@ -40,8 +40,8 @@ def model_of_index(index: ShapeIndex, device: str | torch.device = 'cpu') -> Ope
 
 
 @torch.no_grad()
-def embed_query(model: OpenDlign, text: str | None = None, image: None | str | Path | Image.Image = None,
-                templates: Sequence[str] = ('{}', )) -> np.ndarray:
+def embed_query(model: OpenDlign | TriModalAligner, text: str | None = None,
+                image: None | str | Path | Image.Image = None, templates: Sequence[str] = ('{}', )) -> np.ndarray:
     """Return the vector of a query: that of the text, that of the image, or the normalized mean of both.
 
     Args:
@@ -60,9 +60,9 @@ def embed_query(model: OpenDlign, text: str | None = None, image: None | str | P
     if text is not None:
         if not text.strip():
             raise ValueError('the text of the query is empty')
-        parts.append(encode_class_names(model.backbone.encode_text, [text], templates))
+        parts.append(encode_class_names(model.clip_backbone.encode_text, [text], templates))
     if image is not None:
-        pixels = read_image(image, model.backbone.image_size).to(model.backbone.logit_scale.device)
+        pixels = read_image(image, model.clip_backbone.image_size).to(model.clip_backbone.logit_scale.device)
         parts.append(model.embed_images(pixels[None, None]))
     if not parts:
         raise ValueError('a query needs a text, an image or both')

@@ -1,0 +1,337 @@
+"""The aligner of point encoders: ULIP, OpenShape and TAMM, trained towards texts and images, used as OpenDlign is."""
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from ..structures import ShapeDataSample
+from .clip_backbone import CLIPDepthBackbone
+from .components import Component, build_component, full_precision
+from .contrastive_head import object_features
+from .pixels import PointDataPreprocessor
+from .stored_class_features import StoredClassFeatures
+from .tri_modal_head import TriModalContrastiveHead
+from .zero_shot_head import ZeroShotHead
+
+Clouds = Tensor | Sequence[Tensor]
+Embeddings = dict[str, Tensor]
+
+
+@MODELS.register_module()
+class TriModalAligner(BaseModel):
+    """Point encoder in the feature space of a frozen CLIP (ULIP, OpenShape, TAMM).
+
+    Modes of :meth:`forward`: ``'loss'`` aligns shapes with texts and images, ``'predict'`` classifies, ``'tensor'``
+    embeds. Metrics, few-shot classification and retrieval take the model as they take ``OpenDlign``: an embedding of a
+    shape stands for a view.
+
+    Args:
+        point_encoder: A ``PointBERT``, ``PointPatchTransformer`` or ``SparseResNet``, or its config.
+        alignment_head: A ``TriModalContrastiveHead`` or its config; needed for mode ``'loss'`` only.
+        text_encoder: A ``CLIPDepthBackbone(num_blocks=0)`` or its config: any CLIP of open_clip. It encodes class
+            names, and raw texts and images of a training. None builds without a CLIP (ViT-bigG-14 has 2.5 billion
+            parameters): class features come from ``class_features``, and a training needs stored features.
+        adapters: TAMM's ``AlignmentAdapter`` towards ``'text'`` and towards ``'image'``, or their configs, which follow
+            the encoder. Without them one embedding is compared with both.
+        image_adapter: TAMM's ``CLIPImageAdapter`` or its config, trained in the first stage; frozen here.
+        branch_weights: Weights of the cosines of the adapters' embeddings in zero-shot classification.
+        zero_shot_head: A ``ZeroShotHead`` or its config, of which the vocabulary, the templates and the text cache are
+            used. Scores are weighted sums of cosines: ``aggregation='sum'`` and ``branches='pretrained'``.
+        class_features: An .npz file of class features, see :class:`StoredClassFeatures`; it replaces the text encoder
+            for class names.
+        data_preprocessor: A data preprocessor or its config; default: ``PointDataPreprocessor``.
+        encode_batch_size: Number of shapes per pass of the encoder where no gradient is needed.
+        return_embeddings: In mode ``'predict'`` also return ``depth_embedding`` (D,), that of the shape under the name
+            that ``RetrievalRecall`` knows, and, where there are images or their features, ``image_embedding`` (D,).
+        init_cfg: Initialization config of mmengine.
+
+    Raises:
+        ValueError: Options contradict each other.
+    """
+
+    # Converted checkpoints hold the point encoder alone; the frozen CLIP comes from the config, or is absent.
+    clip_in_checkpoint = False
+    embedding_branches = 'pretrained'
+
+    def __init__(self,
+                 point_encoder: Component,
+                 alignment_head: Component | None = None,
+                 text_encoder: Component | None = None,
+                 adapters: Mapping[str, Component] | None = None,
+                 image_adapter: Component | None = None,
+                 branch_weights: Mapping[str, float] | None = None,
+                 zero_shot_head: Component | None = None,
+                 class_features: str | Path | None = None,
+                 data_preprocessor: Component | None = None,
+                 encode_batch_size: int = 64,
+                 return_embeddings: bool = False,
+                 init_cfg: dict | None = None) -> None:
+        super().__init__(build_component(data_preprocessor or PointDataPreprocessor()), init_cfg)
+        if encode_batch_size < 1:
+            raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
+        if adapters is not None and set(adapters) != {'text', 'image'}:
+            raise ValueError(f"adapters must be those towards 'text' and 'image', got {sorted(adapters)}")
+        if adapters is None and branch_weights is not None:
+            raise ValueError('branch_weights weigh the embeddings of two adapters; give adapters, too')
+        self.encode_batch_size, self.return_embeddings = encode_batch_size, return_embeddings
+        self.point_encoder = build_component(point_encoder)
+        self.adapters = None if adapters is None else nn.ModuleDict(
+            {name: build_component(adapters[name]) for name in ('text', 'image')})
+        self.branch_weights = dict(branch_weights or dict(text=1., image=.5))
+        self.image_adapter = None if image_adapter is None else build_component(image_adapter).requires_grad_(False)
+        self.alignment_head: TriModalContrastiveHead | None = (
+            None if alignment_head is None else build_component(alignment_head))
+        self.text_encoder: CLIPDepthBackbone | None = None if text_encoder is None else build_component(text_encoder)
+        if self.text_encoder is not None and self.text_encoder.num_blocks:
+            raise ValueError('the text encoder is a frozen CLIP: set its num_blocks=0')
+        self.zero_shot_head: ZeroShotHead = build_component(zero_shot_head or ZeroShotHead(
+            templates='imagenet', aggregation='sum', branches='pretrained'))
+        if (self.zero_shot_head.aggregation, self.zero_shot_head.branches) != ('sum', 'pretrained'):
+            raise ValueError("shapes are scored by the cosines of their embeddings: set the zero-shot head's "
+                             f"aggregation='sum' and branches='pretrained', got {self.zero_shot_head.aggregation!r} "
+                             f'and {self.zero_shot_head.branches!r}')
+        self.stored_class_features = None if class_features is None else StoredClassFeatures(class_features)
+        self._register_load_state_dict_pre_hook(self._leave_out_unused_clip)
+        self.register_load_state_dict_post_hook(_allow_absent_clip)
+
+    # --- modes ---
+
+    def forward(self, inputs: dict[str, Any], data_samples: list[ShapeDataSample] | None = None, mode: str = 'tensor'
+                ) -> dict[str, Tensor] | list[ShapeDataSample]:
+        """Run the model on a batch of the data preprocessor.
+
+        Args:
+            inputs: ``points`` float (B, N, 3), or a list of B tensors (N_i, 3), and optionally ``colors`` in [0, 1] of
+                the same shapes. For mode ``'loss'`` also ``image_features`` (B, P, D) or, with a text encoder,
+                ``images`` (B, P, 3, H, W) in [0, 1]; and ``text_features`` (B, D) with ``has_text`` bool (B,) where
+                some shapes have none. Without them the text encoder encodes the ``text`` of the data samples.
+            data_samples: B samples, for mode ``'predict'`` and for texts; new ones are made if absent.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,), ``pred_label`` and
+            the ``class_names`` that both index. ``'tensor'``: :meth:`encode_inputs`.
+
+        Raises:
+            ValueError: ``inputs`` lack an entry, or there is no such mode.
+            RuntimeError: The model was built without the part that the mode needs.
+        """
+        if 'points' not in inputs:
+            raise ValueError(f"inputs have no 'points', only {sorted(inputs)}: put PackPointInputs at the end of the "
+                             'pipeline')
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self.encode_inputs(inputs)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    def loss(self, inputs: dict[str, Any], data_samples: Sequence[ShapeDataSample] | None = None) -> dict[str, Tensor]:
+        """Compute the losses of a batch; see :meth:`TriModalContrastiveHead.loss`."""
+        if self.alignment_head is None:
+            raise RuntimeError("this model was built without alignment_head, which mode 'loss' needs; give it in the "
+                               'config')
+        embeddings = self._embeddings(inputs['points'], inputs.get('colors'))
+        with torch.no_grad():
+            image = self._image_features(inputs)
+            text, has_text = self._text_features(inputs, data_samples)
+        return self.alignment_head.loss(dict(text=embeddings['text'], image=embeddings['image']), text, image, has_text)
+
+    @torch.no_grad()
+    def predict(self, inputs: dict[str, Any], data_samples: list[ShapeDataSample] | None = None
+                ) -> list[ShapeDataSample]:
+        """Classify a batch; see :meth:`forward`."""
+        features = self.encode_inputs(inputs)
+        fields = dict()
+        if self.return_embeddings:
+            fields['depth_embedding'] = self.pool_views(features)
+            if 'image_features' in inputs or 'images' in inputs:
+                fields['image_embedding'] = object_features(self._image_features(inputs))
+        scores = self.scores_of_features(features)
+        data_samples = data_samples or [ShapeDataSample() for _ in scores]
+        for index, sample in enumerate(data_samples):
+            sample.set_pred_scores(scores[index], self.zero_shot_head.class_names)
+            for name, values in fields.items():
+                sample.set_field(values[index], name, dtype=Tensor)
+        return data_samples
+
+    # --- embeddings ---
+
+    def encode_points(self, points: Clouds, colors: Clouds | None = None) -> Tensor | Embeddings:
+        """Embed clouds.
+
+        Args:
+            points: Float (B, N, 3), or B tensors (N_i, 3), arranged as the encoder was trained: centered, in the unit
+                ball, with its up axis.
+            colors: Float in [0, 1] of the same shapes; None for the encoder's gray. Ignored by an encoder of
+                coordinates alone.
+
+        Returns:
+            Float32 (B, D), not normalized; with adapters a dict of those towards ``'text'`` and ``'image'``.
+        """
+        embeddings = self._embeddings(points, colors)
+        return embeddings['text'] if self.adapters is None else embeddings
+
+    def _embeddings(self, points: Clouds, colors: Clouds | None) -> Embeddings:
+        if torch.is_grad_enabled():
+            features = self.point_encoder(points, colors)
+        else:
+            size = self.encode_batch_size
+            features = torch.cat([
+                self.point_encoder(points[start:start + size], None if colors is None else colors[start:start + size])
+                for start in range(0, len(points), size)]) if len(points) else self.point_encoder(points, colors)
+        if self.adapters is None:
+            return dict.fromkeys(('text', 'image'), features.float())
+        return {name: adapter(features).float() for name, adapter in self.adapters.items()}
+
+    def encode_inputs(self, inputs: Mapping[str, Any], branches: Sequence[str] | None = None) -> Embeddings:
+        """Embed the shapes of a batch as one view each.
+
+        Args:
+            inputs: ``points`` and optionally ``colors``, see :meth:`forward`.
+            branches: Not used; there is one.
+
+        Returns:
+            ``pretrained``, float32 (B, 1, D), L2-normalized. With adapters the two embeddings are concatenated in D,
+            each normalized and weighted, so that the cosine with a class feature given twice is the zero-shot score up
+            to a factor.
+        """
+        embeddings = self._embeddings(inputs['points'], inputs.get('colors'))
+        with full_precision(embeddings['text']):
+            if self.adapters is None:
+                return dict(pretrained=F.normalize(embeddings['text'], dim=-1)[:, None])
+            parts = [self.branch_weights[name] * F.normalize(embeddings[name], dim=-1) for name in ('text', 'image')]
+            return dict(pretrained=F.normalize(torch.cat(parts, dim=-1), dim=-1)[:, None])
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names in the result of :meth:`encode_inputs`."""
+        return ('pretrained', )
+
+    def pool_views(self, features: Embeddings) -> Tensor:
+        """Return the retrieval embeddings of the features of :meth:`encode_inputs`, float32 (B, D), L2-normalized.
+
+        With adapters it is the weighted sum of both embeddings, whose cosines with texts rank as the zero-shot scores.
+        """
+        values = features['pretrained'][:, 0]
+        if self.adapters is not None:
+            first, second = values.chunk(2, dim=-1)
+            values = first + second
+        return F.normalize(values, dim=-1)
+
+    def view_features(self, features: Embeddings) -> Tensor:
+        """Return the features that few-shot classification takes, float32 (B, 1, D)."""
+        return features['pretrained']
+
+    @torch.no_grad()
+    def embed_shapes(self, points: Clouds, colors: Clouds | None = None) -> Tensor:
+        """Embed clouds for retrieval, float32 (B, D), L2-normalized; arguments of :meth:`encode_points`."""
+        return self.pool_views(self.encode_inputs(dict(points=points, colors=colors)))
+
+    @torch.no_grad()
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed the images of objects, float (B, P, 3, H, W) in [0, 1], as float32 (B, D), L2-normalized."""
+        return object_features(self._image_features(dict(images=images)))
+
+    # --- the CLIP side ---
+
+    @property
+    def clip_backbone(self) -> CLIPDepthBackbone:
+        """The CLIP of texts and images.
+
+        Raises:
+            RuntimeError: The model was built without one.
+        """
+        if self.text_encoder is None:
+            raise RuntimeError('this model was built without a CLIP, which encodes texts and images: set text_encoder '
+                               'in the config, or give class_features, and stored features for training')
+        return self.text_encoder
+
+    def _image_features(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Return image features (B, P, D), adapted where there is an adapter, not normalized after it."""
+        if 'image_features' in inputs:
+            features = inputs['image_features'].float()
+        elif 'images' in inputs:
+            images, clip = inputs['images'], self.clip_backbone
+            flat = clip(images.flatten(0, 1), ('pretrained', ), self.encode_batch_size)['pretrained']
+            features = flat.float().unflatten(0, images.shape[:2])
+        else:
+            raise ValueError(f"alignment needs 'image_features' or 'images' in addition to 'points', got "
+                             f'{sorted(inputs)}; the pipeline has to load or make them')
+        features = F.normalize(features, dim=-1)
+        return features if self.image_adapter is None else self.image_adapter(features)
+
+    def _text_features(self, inputs: Mapping[str, Any], data_samples: Sequence[ShapeDataSample] | None
+                       ) -> tuple[Tensor | None, Tensor | None]:
+        """Return text features (B, D) and which rows have one."""
+        if 'text_features' in inputs:
+            return inputs['text_features'].float(), inputs.get('has_text')
+        texts = [sample.get('text') for sample in data_samples or ()]
+        if not any(texts):
+            return None, None
+        encoded = self.clip_backbone.encode_text([text or '' for text in texts])
+        return encoded, torch.tensor([bool(text) for text in texts], device=encoded.device)
+
+    # --- classification ---
+
+    def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
+        """Set the classes of mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
+        self.zero_shot_head.set_vocabulary(class_names, templates)
+
+    def class_features(self) -> Tensor:
+        """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
+        device = next(self.point_encoder.parameters()).device
+        if self.stored_class_features is not None:
+            if self.zero_shot_head.class_names is None:
+                self.set_vocabulary(self.stored_class_features.class_names)
+            return self.stored_class_features.of(self.zero_shot_head.class_names or ()).to(device)
+        clip = self.clip_backbone
+        return self.zero_shot_head.vocabulary_features(clip.encode_text, clip.text_encoder_key, device)
+
+    @torch.no_grad()
+    def zero_shot(self, points: Clouds, colors: Clouds | None = None) -> Tensor:
+        """Classify clouds: float32 (B, C), higher is better; arguments of :meth:`encode_points`."""
+        return self.scores_of_features(self.encode_inputs(dict(points=points, colors=colors)))
+
+    def scores_of_features(self, features: Embeddings) -> Tensor:
+        """Score the features of :meth:`encode_inputs`, float32 (B, C).
+
+        The cosines with the classes; with adapters their sum weighted by ``branch_weights``.
+
+        Raises:
+            ValueError: The class features have another length than the embeddings.
+        """
+        classes, values = self.class_features(), features['pretrained'][:, 0]
+        with full_precision(values):
+            classes = classes.to(values.device)
+            if self.adapters is not None:
+                classes = torch.cat([classes, classes], dim=-1) * self._length()
+            if classes.shape[-1] != values.shape[-1]:
+                raise ValueError(f'class features have {classes.shape[-1]} entries, the embeddings of shapes '
+                                 f'{values.shape[-1]}: both must be of one CLIP')
+            return values @ classes.t()
+
+    def _length(self) -> float:
+        """The length of the weighted embeddings before they were normalized together."""
+        return sum(weight**2 for weight in self.branch_weights.values())**.5
+
+    # --- checkpoints ---
+
+    def _leave_out_unused_clip(self, state_dict: dict, prefix: str, *_) -> None:
+        self._loaded_clip = any(key.startswith(f'{prefix}text_encoder.') for key in state_dict)
+        if self.text_encoder is None:
+            for key in [key for key in state_dict if key.startswith(f'{prefix}text_encoder.')]:
+                del state_dict[key]
+        self.zero_shot_head.forget_vocabulary_features()
+
+
+def _allow_absent_clip(model: TriModalAligner, incompatible_keys) -> None:
+    if not model._loaded_clip:
+        incompatible_keys.missing_keys[:] = [key for key in incompatible_keys.missing_keys
+                                             if not key.endswith('text_encoder.clip_identity')]
