@@ -18,6 +18,7 @@ from ..config_options import read_config
 from ..models import OpenDlign
 from ..models.checkpoints import read_checkpoint
 from ..models.released import from_released, load_whole, to_released, whole_state_dict
+from ..models.safetensors_files import SUFFIX, save_safetensors
 from ..version import __version__
 from .init_model import init_model
 
@@ -50,7 +51,8 @@ def load_foreign_checkpoint(path: str | Path, key: str) -> dict:
 
 
 def opendlign_from_release(source: str | Path, destination: str | Path, config: str | Path,
-                           cfg_options: dict | None = None, trained_only: bool = False) -> None:
+                           cfg_options: dict | None = None, trained_only: bool = False,
+                           about: dict | None = None) -> None:
     """Convert a checkpoint of OpenDlign's release (``{'model_state_dict': ...}``) to this project's format.
 
     Prints the entries of ``source`` that the model does not have.
@@ -61,6 +63,7 @@ def opendlign_from_release(source: str | Path, destination: str | Path, config: 
         config: Config of the model.
         cfg_options: Changes to the config.
         trained_only: Whether to leave out the frozen CLIP; by default the checkpoint holds the whole CLIP.
+        about: Entries to add to the ``meta`` of the checkpoint.
 
     Raises:
         ValueError: An entry of the model is missing from ``source``; nothing is written.
@@ -73,7 +76,8 @@ def opendlign_from_release(source: str | Path, destination: str | Path, config: 
     left_out += load_whole(model, converted)
     model.backbone.pretrained_label = label or Path(source).name
     state_dict = model.state_dict() if trained_only else whole_state_dict(model)
-    save_checkpoint(dict(meta=checkpoint_meta(source, config), state_dict=state_dict), destination, left_out)
+    meta = dict(checkpoint_meta(source, config), **(about or {}))
+    save_checkpoint(dict(meta=meta, state_dict=state_dict), destination, left_out)
     print(f'{len(converted)} entries placed, {len(left_out)} not placed -> {destination}: '
           f'{model.backbone.clip_identity()}')
 
@@ -96,8 +100,27 @@ def opendlign_to_release(source: str | Path, destination: str | Path, config: st
     print(f"{len(released)} entries in the release's layout -> {destination}")
 
 
+def save_trained_part(source: str | Path, destination: str | Path, config: str | Path, cfg_options: dict | None = None,
+                      about: dict | None = None) -> None:
+    """Write what a checkpoint of this project trained, without the optimizer and the log, and the CLIP it belongs to.
+
+    Args:
+        source: Checkpoint to read, e.g. of ``tools/train.py``.
+        destination: Checkpoint to write; a .safetensors file is not a pickle and can be passed on safely.
+        config: Config of the model.
+        cfg_options: Changes to the config.
+        about: Entries to add to the ``meta`` of the checkpoint.
+    """
+    model = init_model(config, source, cfg_options=cfg_options)
+    state_dict = model.state_dict()
+    names = {key: list(value) for key, value in (model.dataset_meta or {}).items() if key == 'classes'}
+    meta = dict(checkpoint_meta(source, config), **(dict(dataset_meta=names) if names else {}), **(about or {}))
+    save_checkpoint(dict(meta=meta, state_dict=state_dict), destination)
+    print(f'{len(state_dict)} entries -> {destination}')
+
+
 def convert_3detr(source: str | Path, destination: str | Path, config: str | Path, cfg_options: dict | None = None,
-                  to_release: bool = False) -> None:
+                  to_release: bool = False, about: dict | None = None) -> None:
     """Convert a checkpoint of 3DETR's release (``{'model': ...}``) to this project's format, or back.
 
     Args:
@@ -106,6 +129,7 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
         config: Config of the model.
         cfg_options: Changes to the config.
         to_release: Whether to write the release's layout from a checkpoint of this project.
+        about: Entries to add to the ``meta`` of the checkpoint.
 
     Raises:
         ValueError: An entry of the model is missing from ``source`` or has another shape; nothing is written.
@@ -124,7 +148,7 @@ def convert_3detr(source: str | Path, destination: str | Path, config: str | Pat
         # Both releases order the classes as mmdet3d does; a test on a dataset of another order needs the names.
         classes = cfg.get('test_dataloader', {}).get('dataset', {}).get('metainfo', {}).get('classes') or ()
         named = dict(dataset_meta=dict(classes=tuple(classes))) if len(classes) == model.num_classes else {}
-        contents = dict(meta=dict(checkpoint_meta(source, config), **named), state_dict=converted)
+        contents = dict(meta=dict(checkpoint_meta(source, config), **named, **(about or {})), state_dict=converted)
     save_checkpoint(contents, destination, left_out)
     print(f'{len(model.state_dict())} entries placed, {len(left_out)} not placed -> {destination}')
 
@@ -145,5 +169,10 @@ def save_checkpoint(contents: dict, destination: str | Path, left_out: Sequence[
     """Write a checkpoint and print the entries of the source that it does not have."""
     for key in left_out:
         print(f'not placed: {key}')
+    if Path(destination).suffix == SUFFIX:
+        if 'state_dict' not in contents:
+            raise ValueError(f"{destination}: the release's layout is a .pt file of torch.save; give such a name")
+        save_safetensors(contents, destination)
+        return
     with atomic_write(destination) as unfinished:
         torch.save(contents, unfinished)

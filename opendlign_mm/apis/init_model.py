@@ -13,7 +13,7 @@ from torch import nn
 
 from ..config_options import apply_options, read_config
 from ..models.checkpoints import load_checkpoint, read_checkpoint
-from ..models.trained_state import require_clip_checkpoint
+from ..models.trained_state import needs_clip_checkpoint, require_clip_checkpoint
 
 # Neither the imports of a config nor those of a registry's first look-up may run in two threads at once.
 _BUILDING = threading.RLock()
@@ -64,7 +64,7 @@ def _init_model(config: str | Path | Config, checkpoint: str | Path | None, cfg_
     model = MODELS.build(config.model)
     model.dataset_meta = None
     if contents is not None:
-        if getattr(model, 'clip_in_checkpoint', True):
+        if needs_clip_checkpoint(model):
             require_clip_checkpoint(contents, str(checkpoint))
         load_checkpoint(model, contents, str(checkpoint))
         model.dataset_meta = contents.get('meta', {}).get('dataset_meta')

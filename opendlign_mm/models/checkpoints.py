@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from .. import compat  # noqa: F401  (allows what a Runner's checkpoint holds besides tensors)
+from .safetensors_files import SUFFIX, read_safetensors
 from .trained_state import TrainedStateMixin
 
 Purpose = Literal['inference', 'resume', 'initialization']
@@ -20,7 +22,7 @@ class UnreadableCheckpointError(ValueError):
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False, allowed: Sequence = ()) -> dict:
-    """Read a checkpoint file of ``torch.save`` to the CPU.
+    """Read a checkpoint file of ``torch.save``, or a .safetensors file, to the CPU.
 
     The checksums in the file are verified, so that a changed bit is found as well as a truncated file. Tensors, plain
     containers and what a Runner stores in addition are read; any other object is refused, as it could run code.
@@ -42,6 +44,8 @@ def read_checkpoint(path: str | Path, mmap: bool = False, allowed: Sequence = ()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
+        if path.suffix == SUFFIX:
+            return read_safetensors(path, verify=not mmap)
         is_archive = zipfile.is_zipfile(path)
         if is_archive:
             _verify_checksums(path)
@@ -125,3 +129,9 @@ def load_checkpoint(model: nn.Module, checkpoint: dict, source: str | Path, purp
         more = [f'and {len(lines) - 8} more'] * (len(lines) > 8)
         raise RuntimeError('\n  '.join([f'{source} does not fit the model:', *lines[:8], *more])
                            + '\ngive the config that it was trained with, or train again')
+
+
+@CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$', force=True)
+def _load_safetensors(filename: str, map_location: str | None = None) -> dict:
+    """Let mmengine's Runner load .safetensors files, which it does not know."""
+    return read_checkpoint(filename)

@@ -17,7 +17,7 @@ PACKAGE = 'opendlign_mm'
 # From the bottom up; rooms of one floor know nothing of each other.
 FLOORS = (
     ('version', 'atomic_files', 'compiled', 'file_keys', 'json_files', 'structures', 'compat', 'config_options',
-     'source_files'),
+     'registry', 'source_files'),
     ('projection', 'point_ops', 'box_ops'),
     ('point_files', ),
     ('visualization', 'datasets', 'models', 'point_encoders'),
@@ -25,7 +25,7 @@ FLOORS = (
     ('apis', ),
     ('evaluation', 'retrieval', 'generation'),
     ('engine', ),
-    ('command_line', ),
+    ('command_line', 'utils'),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

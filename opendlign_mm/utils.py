@@ -1,0 +1,31 @@
+"""What mmengine's ``get_model('opendlign_mm::...')`` calls, under the name that it expects."""
+import re
+
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from . import register_components
+from .apis.model_download import download_model
+from .apis.model_entry import read_index
+from .models.checkpoints import read_checkpoint
+
+
+def register_all_modules(init_default_scope_: bool = True) -> None:
+    """Register every component of this package.
+
+    Args:
+        init_default_scope_: Whether to make mmdet3d's the default scope, in which the components are.
+    """
+    register_components()
+    if init_default_scope_:
+        init_default_scope('mmdet3d')
+
+
+def _load_published(filename: str, map_location: str | None = None) -> dict:
+    """Let mmengine load the ``Weights`` of the model index: downloaded, compared with their hash, converted."""
+    entry, = (entry for entry in read_index() if entry.url == filename)
+    return read_checkpoint(download_model(entry))
+
+
+CheckpointLoader.register_scheme([re.escape(entry.url) for entry in read_index() if entry.url], _load_published,
+                                 force=True)
