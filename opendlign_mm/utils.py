@@ -4,19 +4,17 @@ import re
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from . import register_components
 from .apis.model_download import download_model
 from .apis.model_entry import read_index
 from .models.checkpoints import read_checkpoint
 
 
 def register_all_modules(init_default_scope_: bool = True) -> None:
-    """Register every component of this package.
+    """Make mmdet3d's the default scope; importing this package has registered every component there.
 
     Args:
-        init_default_scope_: Whether to make mmdet3d's the default scope, in which the components are.
+        init_default_scope_: Whether to do so; otherwise nothing is left to do.
     """
-    register_components()
     if init_default_scope_:
         init_default_scope('mmdet3d')
 

@@ -104,8 +104,8 @@ def _not_downloaded(entry: ModelEntry, reason: object) -> str:
     kind = f'{type(reason).__name__}: ' if isinstance(reason, Exception) else ''
     first_line = (str(reason).strip() or 'no reason given').splitlines()[0]
     return (f"the weights of '{entry.name}' are not here and could not be downloaded ({kind}{first_line}). With "
-            f'access, run: opendlign download {entry.name}. Or get {entry.url} elsewhere and run: opendlign convert FILE '
-            f'{entry.checkpoint} --model {entry.name}')
+            f'access, run: opendlign download {entry.name}. Or get {entry.url} elsewhere and run: opendlign convert '
+            f'FILE {entry.checkpoint} --model {entry.name}')
 
 
 def _verified_hash(entry: ModelEntry, source: Path) -> str:

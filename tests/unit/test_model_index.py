@@ -185,7 +185,7 @@ def test_a_file_whose_hash_is_not_the_announced_one_is_refused(downloaded):
 
 
 def test_a_file_that_the_hub_does_not_have_is_told_with_the_remedy(downloaded):
-    assert downloaded.h14[2].startswith('FileNotFoundError') and 'opendlign convert FILE' in downloaded.h14[2]
+    assert downloaded.h14[2].startswith('FileNotFoundError') and 'opendlign convert FILE ' in downloaded.h14[2]
     assert '\n' not in downloaded.h14[2]
 
 
