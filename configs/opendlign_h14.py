@@ -6,6 +6,7 @@ The training set holds 52,470 models of ShapeNet with ten depth maps and ten ima
     python tools/test.py configs/opendlign_h14.py work_dirs/opendlign_h14/epoch_10.pth         # ModelNet40
 
 open_clip downloads the CLIP; a local file instead: --cfg-options model.backbone.pretrained=open_clip_model.safetensors
+Without ModelNet40: --cfg-options val_dataloader=None val_cfg=None val_evaluator=None
 opendlign_h14_built_in.py needs neither data nor weights; benchmarks/ has the paper's other test sets.
 """
 _base_ = [
@@ -53,3 +54,8 @@ test_dataloader = dict(
         test_mode=True))
 test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')
+
+# Zero-shot accuracy after each epoch, as in the release.
+val_dataloader = test_dataloader
+val_cfg = dict(type='ReportingValLoop')
+val_evaluator = test_evaluator

@@ -46,6 +46,9 @@ test_pipeline = [
         cache_dir=cache_dir),
     dict(type='PackShapeInputs', depth_dtype='uint8')]
 
+# The weights of this package were aligned with a fixed beta1.
+param_scheduler = [dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)]
+
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,

@@ -4,11 +4,17 @@ from .checkpointing import AtomicCheckpointHook, latest_checkpoint, work_dir_loc
 from .distributed import DistributedWhereTrained
 from .hooks import CheckpointGuardHook, DrawPredictionsHook, EpochSeedHook, SaveResultsHook, VocabularyFromDatasetHook
 from .loops import ReportingTestLoop, ReportingValLoop, StreamingTrainLoop
-from .optimization import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
+from .optimization import (
+    AutocastOptimWrapper,
+    NoDecayConstructor,
+    OneCycleMomentum,
+    scale_peak_learning_rate,
+    select_autocast,
+)
 
 __all__ = [
     'AtomicCheckpointHook', 'AutocastOptimWrapper', 'CheckpointGuardHook', 'DistributedWhereTrained',
-    'DrawPredictionsHook', 'EpochSeedHook', 'ReportingTestLoop', 'ReportingValLoop', 'SaveResultsHook',
-    'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'latest_checkpoint', 'require_clip_checkpoint',
-    'scale_peak_learning_rate', 'select_autocast', 'work_dir_lock'
+    'DrawPredictionsHook', 'EpochSeedHook', 'NoDecayConstructor', 'OneCycleMomentum', 'ReportingTestLoop',
+    'ReportingValLoop', 'SaveResultsHook', 'StreamingTrainLoop', 'VocabularyFromDatasetHook', 'latest_checkpoint',
+    'require_clip_checkpoint', 'scale_peak_learning_rate', 'select_autocast', 'work_dir_lock'
 ]

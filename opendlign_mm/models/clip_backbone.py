@@ -38,8 +38,12 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         model_config: open_clip model configuration, as a dict or the path of a JSON file, for a model that
             open_clip does not know.
         num_blocks: k, the number of last blocks that are copied; 0 builds the pretrained branch alone.
-        copy_init: Start of the trained parameters of T': ``'pretrained'`` or ``'random'`` (OpenDlign's ablation).
-        combine: ``'residual'`` as above, or ``'direct'``: the tuned branch is T'(x) alone (OpenDlign's ablation).
+        stacked: Whether T' is the last block k times in a row on x = T_{1..L-1}(image), as in the authors' code, whose
+            models have k = 1, instead of a copy of the last k blocks.
+        copy_init: Start of T': ``'pretrained'``, ``'random'`` for its trained parameters, or ``'random_block'`` for all
+            of them (OpenDlign's ablation, which the paper words as the block).
+        combine: ``'residual'`` as above, ``'direct'``: the tuned branch is T'(x) alone, or ``'shared'``: in addition
+            :class:`OpenDlign` aligns images by the tuned branch, too, as without a copy (OpenDlign's ablation).
         trainable: Trained parameters of T': ``'attention'`` (in- and out-projection, biases included) or ``'all'``.
         pixel_mean: Mean per RGB channel of pixels in [0, 1]: three numbers, ``'imagenet'``, or ``'clip'``, the mean
             that the CLIP was trained with. ``'default'``: ImageNet's, as in OpenDlign's released code, with a warning
@@ -72,8 +76,9 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
                  pretrained: str | None = None,
                  model_config: ModelConfig = None,
                  num_blocks: int = 1,
+                 stacked: bool = False,
                  copy_init: CopyInit = 'pretrained',
-                 combine: Literal['residual', 'direct'] = 'residual',
+                 combine: Literal['residual', 'direct', 'shared'] = 'residual',
                  trainable: Trainable = 'attention',
                  pixel_mean: PixelStatistic = 'default',
                  pixel_std: PixelStatistic = 'default',
@@ -82,8 +87,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
                  random_seed: int = 0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        if combine not in ('residual', 'direct'):
-            raise ValueError(f"combine must be 'residual' or 'direct', got {combine!r}")
+        if combine not in ('residual', 'direct', 'shared'):
+            raise ValueError(f"combine must be 'residual', 'direct' or 'shared', got {combine!r}")
         if output not in ('embedding', 'feature_map'):
             raise ValueError(f"output must be 'embedding' or 'feature_map', got {output!r}")
         self.clip_name, self.combine, self.resize, self.output = clip, combine, resize, output
@@ -103,7 +108,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         available = len(self.tower.blocks) if self.tower else 0
         if not 0 <= num_blocks <= available:
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
-        self.num_blocks = num_blocks
+        self.num_blocks, self.stacked = num_blocks, stacked
         self.tuned_blocks = trainable_copy(self.source_blocks(), copy_init, trainable)
 
         self.embed_dim = int(self.clip_config['embed_dim'])
@@ -128,8 +133,10 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         return self.clip.logit_scale
 
     def source_blocks(self) -> list[nn.Module]:
-        """Return the frozen last blocks T_{L-k+1..L} that ``tuned_blocks`` were copied from."""
-        return self.tower.blocks[-self.num_blocks:] if self.tower and self.num_blocks else []
+        """Return the frozen block that each of ``tuned_blocks`` was copied from: T_{L-k+1..L}, or T_L if stacked."""
+        if not (self.tower and self.num_blocks):
+            return []
+        return self.tower.blocks[-1:] * self.num_blocks if self.stacked else self.tower.blocks[-self.num_blocks:]
 
     def train(self, mode: bool = True) -> 'CLIPDepthBackbone':
         """Set the mode of T'; everything else stays in evaluation mode."""
@@ -193,7 +200,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
 
     def _frozen_tokens(self, views: torch.Tensor, branches: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens before the copied blocks, and those after them, or the former again where these are not needed."""
-        blocks, split = self.tower.blocks, len(self.tower.blocks) - self.num_blocks
+        blocks = self.tower.blocks
+        split = len(blocks) - (min(self.num_blocks, 1) if self.stacked else self.num_blocks)
         trunk = self.tower.embed(self._normalized(views))
         for block in blocks[:split]:
             trunk = block(trunk)

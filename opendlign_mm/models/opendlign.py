@@ -106,11 +106,20 @@ class OpenDlign(BaseModel):
                              'them')
         views = checked_views({name: inputs[name] for name in ('depth_views', 'images') if name in inputs})
         depth = object_features(self._encode(views['depth_views'], 'tuned'))
-        with torch.no_grad():
-            features = inputs.get('image_features')
-            image = object_features(self._encode(views['images'], 'pretrained') if features is None
-                                    else F.normalize(features.float(), dim=-1))
+        image = self._image_features(views.get('images'), inputs.get('image_features'))
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
+
+    def _image_features(self, images: torch.Tensor | None, features: torch.Tensor | None) -> torch.Tensor:
+        """Object features (B, D) of checked images, or of the features of their views."""
+        shared = self.backbone.combine == 'shared'
+        if shared and images is None:
+            raise ValueError("combine='shared' trains the encoder of the images, too: image_features of the pretrained "
+                             "branch cannot stand for them, leave out the dataset's image_features")
+        if shared:
+            return object_features(self._encode(images, 'tuned'))
+        with torch.no_grad():
+            return object_features(self._encode(images, 'pretrained') if features is None
+                                   else F.normalize(features.float(), dim=-1))
 
     @torch.no_grad()
     def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None

@@ -1,7 +1,7 @@
 """Image towers of CLIP as separate steps (embed, transformer blocks, pool), and trainable copies of their blocks."""
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from open_clip.timm_model import TimmModel
@@ -9,7 +9,7 @@ from open_clip.transformer import VisionTransformer
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import nn
 
-CopyInit = Literal['pretrained', 'random']
+CopyInit = Literal['pretrained', 'random', 'random_block']
 Trainable = Literal['attention', 'all']
 
 
@@ -133,14 +133,14 @@ def trainable_copy(blocks: Sequence[nn.Module], copy_init: CopyInit = 'pretraine
     Args:
         blocks: Blocks T_{L-k+1..L} to copy; they are not changed.
         copy_init: ``'pretrained'``: the copy starts from the blocks' weights. ``'random'``: its trained parameters are
-            initialized at random, the others keep the blocks' weights.
+            initialized at random, the others keep the blocks' weights. ``'random_block'``: all are.
         trainable: ``'attention'``: in- and out-projection of the attention only. ``'all'``: the whole blocks.
 
     Raises:
         ValueError: An option does not exist.
     """
-    if copy_init not in ('pretrained', 'random'):
-        raise ValueError(f"copy_init must be 'pretrained' or 'random', got {copy_init!r}")
+    if copy_init not in get_args(CopyInit):
+        raise ValueError(f'copy_init must be one of {", ".join(get_args(CopyInit))}, got {copy_init!r}')
     if trainable not in ('attention', 'all'):
         raise ValueError(f"trainable must be 'attention' or 'all', got {trainable!r}")
     copies = nn.ModuleList(copy.deepcopy(block) for block in blocks)
@@ -149,8 +149,8 @@ def trainable_copy(blocks: Sequence[nn.Module], copy_init: CopyInit = 'pretraine
         parameters = attention_projections(block) if trainable == 'attention' else list(block.parameters())
         for parameter in parameters:
             parameter.requires_grad_(True)
-        if copy_init == 'random':
-            if trainable == 'all':
+        if copy_init != 'pretrained':
+            if trainable == 'all' or copy_init == 'random_block':
                 for layer in block.modules():
                     if isinstance(layer, (nn.Linear, nn.LayerNorm)):
                         layer.reset_parameters()

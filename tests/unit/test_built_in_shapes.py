@@ -179,6 +179,26 @@ def test_sample_views_keeps_pairs_in_order():
         TRANSFORMS.build(dict(type='SampleViews', num_views=3))(dict(depth_views=views[:2]))
 
 
+@pytest.mark.parametrize('options, kept', [
+    (dict(num_views=1), [0]), (dict(num_views=2), [0, 5]), (dict(num_views=4), [0, 2, 5, 7]),
+    (dict(num_views=6), [0, 1, 3, 5, 6, 8]), (dict(num_views=10), list(range(10))), (dict(indices=(7, 0)), [7, 0])])
+def test_selected_views_are_fixed_and_evenly_spaced(options, kept):
+    views = np.arange(10, dtype=np.float32)[:, None, None] * np.ones((1, 4, 4), np.float32)
+    results = TRANSFORMS.build(dict(type='SelectViews', **options))(
+        dict(depth_views=views, images=views[..., None].repeat(3, -1), image_features=views[:, 0]))
+    assert results['depth_views'][:, 0, 0].tolist() == kept
+    assert results['images'][:, 0, 0, 0].tolist() == kept and results['image_features'][:, 0].tolist() == kept
+
+
+@pytest.mark.parametrize('options, message', [
+    ({}, 'either num_views or indices'), (dict(num_views=2, indices=[1]), 'either'), (dict(num_views=0), '>= 1'),
+    (dict(indices=[1, 1]), 'different'), (dict(indices=[-1]), 'from 0'), (dict(indices=[]), 'different'),
+    (dict(num_views=5), 'only 4'), (dict(indices=[4]), 'only 4')])
+def test_views_that_cannot_be_selected_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TRANSFORMS.build(dict(type='SelectViews', **options))(dict(depth_views=np.zeros((4, 2, 2))))
+
+
 def test_a_cached_object_is_not_drawn_again(tmp_path, monkeypatch):
     data = build(pipeline(str(tmp_path)))
     first = data[0]

@@ -44,7 +44,7 @@ def test_pretrained_branch_is_clip_and_tuned_starts_there(tiny_clip_config, view
 
 
 @pytest.mark.parametrize('num_blocks', [1, 2, 3])
-@pytest.mark.parametrize('combine', ['residual', 'direct'])
+@pytest.mark.parametrize('combine', ['residual', 'direct', 'shared'])
 def test_tuned_branch_follows_the_equation(tiny_clip_config, views, num_blocks, combine):
     backbone = small(tiny_clip_config, num_blocks=num_blocks, combine=combine, pixel_mean=None)
     perturb(backbone)
@@ -63,6 +63,23 @@ def test_tuned_branch_follows_the_equation(tiny_clip_config, views, num_blocks, 
     assert set(actual) == {'tuned'}
     torch.testing.assert_close(actual['tuned'], expected, atol=1e-5, rtol=1e-5)
     assert (backbone(views)['tuned'] - backbone(views)['pretrained']).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize('num_blocks', [1, 2, 4])
+def test_stacked_blocks_repeat_the_last_one(tiny_clip_config, views, num_blocks):
+    backbone = small(tiny_clip_config, num_blocks=1, pixel_mean=None)
+    if num_blocks == 1:
+        torch.testing.assert_close(small(tiny_clip_config, stacked=True, pixel_mean=None)(views), backbone(views))
+        return
+    backbone = small(tiny_clip_config, num_blocks=min(num_blocks, 3), stacked=True, pixel_mean=None)
+    *_, second_last, last = backbone.clip.visual.transformer.resblocks
+    first, *rest = backbone.clip.visual.transformer.resblocks
+    before = second_last(first(backbone.clip.visual._embeds(views)))
+    repeated = before
+    for _ in backbone.tuned_blocks:
+        repeated = last(repeated)
+    expected = backbone.clip.visual.ln_post((last(before) + repeated) / 2)[:, 0] @ backbone.clip.visual.proj
+    torch.testing.assert_close(backbone(views)['tuned'], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_one_pass_of_the_trunk_serves_both_branches(tiny_clip_config, views):
@@ -183,6 +200,21 @@ def test_bf16_autocast(tiny_clip_config, views, device):
     assert gradient.dtype == torch.float32 and gradient.isfinite().all() and gradient.abs().max() > 0
 
 
+def test_a_random_block_is_random_beyond_what_is_trained(tiny_clip_config):
+    backbone = small(tiny_clip_config, copy_init='random_block')
+    block, source = backbone.tuned_blocks[0], backbone.clip.visual.transformer.resblocks[-1]
+    for own, copied in ((block.attn.in_proj_weight, source.attn.in_proj_weight),
+                        (block.mlp.c_fc.weight, source.mlp.c_fc.weight)):
+        assert (own - copied).abs().max() > 1e-3
+    trained = sum(parameter.numel() for parameter in backbone.parameters() if parameter.requires_grad)
+    assert trained == sum(parameter.numel() for parameter in source.attn.parameters())
+    # A checkpoint keeps the random parameters that are not trained.
+    other = small(tiny_clip_config, copy_init='random_block')
+    assert not torch.equal(other.tuned_blocks[0].mlp.c_fc.weight, block.mlp.c_fc.weight)
+    other.load_state_dict(backbone.state_dict())
+    assert torch.equal(other.tuned_blocks[0].mlp.c_fc.weight, block.mlp.c_fc.weight)
+
+
 def test_random_copy_starts_anew(tiny_clip_config, views):
     backbone = small(tiny_clip_config, copy_init='random')
     block, source = backbone.tuned_blocks[0], backbone.clip.visual.transformer.resblocks[-1]
@@ -258,9 +290,9 @@ def test_resize_is_asked_for(tiny_clip_config):
 
 # ---------------------------------------------------------------- errors
 @pytest.mark.parametrize('options, message', [
-    (dict(combine='mean'), "combine must be 'residual' or 'direct', got 'mean'"),
+    (dict(combine='mean'), "combine must be 'residual', 'direct' or 'shared', got 'mean'"),
     (dict(output='tokens'), "output must be 'embedding' or 'feature_map'"),
-    (dict(copy_init='zero'), "copy_init must be 'pretrained' or 'random'"),
+    (dict(copy_init='zero'), "copy_init must be one of pretrained, random, random_block, got 'zero'"),
     (dict(trainable='mlp'), "trainable must be 'attention' or 'all'"),
     (dict(num_blocks=4), 'num_blocks must be from 0 to the 3 blocks'),
     (dict(num_blocks=-1), 'num_blocks must be from 0'),

@@ -160,6 +160,23 @@ def test_loss_is_the_heads_on_object_features(model, device):
                                                             'out_proj.bias')}
 
 
+def test_a_shared_block_is_trained_by_images_too(model):
+    inputs = dict(depth_views=random_views(3, 4, 32, 32), images=random_views(3, 4, 3, 32, 32, seed=1))
+    model.train().backbone.combine = 'shared'
+    losses = model(inputs, mode='loss')
+    depth, images = (object_features(model.encode_views(inputs[name], 'tuned')) for name in ('depth_views', 'images'))
+    expected = model.alignment_head.loss(depth, images, model.backbone.logit_scale.exp())
+    torch.testing.assert_close(losses, expected)
+    weight = model.backbone.tuned_blocks[0].attn.in_proj_weight
+    (through_both, ) = torch.autograd.grad(losses['loss_distance'], weight)
+    fixed = model.alignment_head.loss(object_features(model.encode_views(inputs['depth_views'], 'tuned')),
+                                      images.detach(), model.backbone.logit_scale.exp())
+    (through_depth, ) = torch.autograd.grad(fixed['loss_distance'], weight)
+    assert (through_both - through_depth).abs().max() > 1e-3 * through_both.abs().max()
+    with pytest.raises(ValueError, match='image_features of the pretrained branch cannot stand'):
+        model(dict(depth_views=inputs['depth_views'], image_features=random_views(3, 4, 48)), mode='loss')
+
+
 def test_learnable_scale_starts_at_clips(backbone):
     with torch.no_grad():
         backbone.clip.logit_scale.fill_(math.log(50))

@@ -103,7 +103,8 @@ def small_run(config: Path, work_dir: Path, data_root: Path):
             contents[name].update(batch_size=2, num_workers=0, persistent_workers=False)
             contents[name]['dataset'].update(data_root=str(data_root))
             contents[name].pop('prefetch_factor', None)
-    contents.update(work_dir=str(work_dir), experiment_name=str(work_dir))
+    contents.update(work_dir=str(work_dir), experiment_name=str(work_dir), val_dataloader=None, val_cfg=None,
+                    val_evaluator=None)
     contents['default_hooks'].update(checkpoint=None)
     return Runner.from_cfg(Config(contents))
 

@@ -2,9 +2,14 @@
 optim_wrapper = dict(
     # bfloat16 forward passes, on CPU and CUDA.
     type='AutocastOptimWrapper',
-    optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.1))
-# One cycle over train_cfg.max_epochs, with a step in each iteration.
-param_scheduler = [dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True)]
+    optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.1),
+    # A learnable temperature would be drawn to 1.
+    constructor='NoDecayConstructor',
+    paramwise_cfg=dict(without_decay=('alignment_head.logit_scale', )))
+# One cycle over train_cfg.max_epochs, with a step in each iteration, of the learning rate and of beta1.
+param_scheduler = [
+    dict(type='OneCycleLR', eta_max=3e-4, by_epoch=True, convert_to_iter_based=True),
+    dict(type='OneCycleMomentum', by_epoch=True, convert_to_iter_based=True)]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
 # --auto-scale-lr scales the peak with the batch size.

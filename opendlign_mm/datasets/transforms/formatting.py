@@ -1,4 +1,5 @@
 """Select views and pack a shape for the models."""
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +48,51 @@ class SampleViews(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_views={self.num_views})'
+
+
+@TRANSFORMS.register_module()
+class SelectViews(BaseTransform):
+    """Transform that keeps a fixed choice of views (OpenDlign, table 11), the same for depth views and images.
+
+    The paper does not say which views its rows with fewer than ten keep; evenly spaced ones are the default here.
+
+    Required keys:
+        depth_views: array (V, H, W).
+    Optional keys:
+        images: array (V, H, W, 3).
+        image_features: array (V, D).
+
+    Args:
+        num_views: Number n of views: those at floor(i V / n), i = 0 .. n - 1, which are evenly spaced from the first.
+        indices: The views themselves, from 0, in the order in which they are kept; instead of ``num_views``.
+
+    Raises:
+        ValueError: Not exactly one of both is given, a view is named twice, or an object lacks one of the views.
+    """
+
+    def __init__(self, num_views: int | None = None, indices: Sequence[int] | None = None) -> None:
+        if (num_views is None) == (indices is None):
+            raise ValueError(f'give either num_views or indices, got {num_views} and {indices}')
+        if num_views is not None and num_views < 1:
+            raise ValueError(f'num_views must be >= 1, got {num_views}')
+        self.num_views, self.indices = num_views, None if indices is None else [int(index) for index in indices]
+        if self.indices is not None and (
+                not self.indices or min(self.indices) < 0 or len(set(self.indices)) < len(self.indices)):
+            raise ValueError(f'indices must be different views, counted from 0, got {indices}')
+
+    def transform(self, results: dict) -> dict:
+        """Reduce ``depth_views``, ``images`` and ``image_features``."""
+        available = len(results['depth_views'])
+        kept = self.indices or [index * available // self.num_views for index in range(self.num_views)]
+        if max(kept) >= available or len(kept) > available:
+            raise ValueError(f'{self} got only {available} depth views')
+        for key in ('depth_views', 'images', 'image_features'):
+            if key in results:
+                results[key] = results[key][kept]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(num_views={self.num_views}, indices={self.indices})'
 
 
 @TRANSFORMS.register_module()
