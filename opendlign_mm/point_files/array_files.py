@@ -1,10 +1,12 @@
-"""Arrays of points in ``.npy`` and ``.h5`` files, read without running code or following links out of the file."""
+"""Arrays of points in .npy, .npz and .h5 files, read without running code or following links out of the file."""
+import io
 import math
 import os
 import posixpath
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -13,6 +15,19 @@ from .restricted_pickle import load_pickle
 # Points of one shape, and objects of one file: more are a mistake, or a small file that would fill the memory.
 MAX_POINTS = 20_000_000
 MAX_OBJECTS = 10_000_000
+
+
+class RawCloud(NamedTuple):
+    """Points as a file has them, not checked yet.
+
+    Attributes:
+        points: Numbers (N, >=3), x, y, z first.
+        colors: uint8 (N, 3), RGB, or None.
+        is_mesh: Whether the points were sampled from a surface.
+    """
+    points: np.ndarray
+    colors: np.ndarray | None = None
+    is_mesh: bool = False
 
 
 def load_npy(path: str | Path) -> np.ndarray:
@@ -24,19 +39,57 @@ def load_npy(path: str | Path) -> np.ndarray:
         ValueError, EOFError, pickle.UnpicklingError: The file is not a whole npy file or holds other objects.
     """
     with open(path, 'rb') as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+        shape, dtype = _npy_header(file, os.fstat(file.fileno()).st_size)
         if not dtype.hasobject:
-            announced = math.prod(shape) * dtype.itemsize
-            if announced > os.fstat(file.fileno()).st_size - file.tell():
-                raise ValueError(f'its header announces {announced} bytes of values, but it has fewer')
             file.seek(0)
             return np.load(file)
         array = load_pickle(file)
     if not isinstance(array, np.ndarray):
         raise ValueError('it does not hold an array')
     return array.reshape(shape)
+
+
+def read_npz(path: str | Path) -> RawCloud:
+    """Return the points: the array ``points``, ``xyz``, ``pos`` or the only one, and ``colors`` or ``rgb``.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: The file has no such array, one of Python objects, or one that announces more
+            than it holds.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix('.npy'): name for name in archive.namelist() if name.endswith('.npy')}
+        key = next((key for key in ('points', 'xyz', 'pos') if key in names), None)
+        if key is None and len(names) == 1:
+            key = next(iter(names))
+        if key is None:
+            raise ValueError(f"it has no array 'points' or 'xyz', only {', '.join(sorted(names)) or 'nothing'}")
+        color_key = next((key for key in ('colors', 'rgb') if key in names), None)
+        points = _npy_of_archive(archive, names[key])
+        colors = None if color_key is None else _npy_of_archive(archive, names[color_key])
+    return RawCloud(points, None if colors is None else colors_as_bytes(colors, len(points)))
+
+
+def _npy_of_archive(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    size = archive.getinfo(name).file_size
+    if size > MAX_POINTS * 8 * 8:
+        raise ValueError(f'its array {name} has {size} bytes, and at most {MAX_POINTS * 8 * 8} are read')
+    file = io.BytesIO(archive.read(name))
+    _, dtype = _npy_header(file, size)
+    if dtype.hasobject:
+        raise ValueError(f'its array {name} holds Python objects, and only numbers are read')
+    file.seek(0)
+    return np.load(file)
+
+
+def _npy_header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and dtype of an open npy file of ``size`` bytes, which holds as many numbers as it announces."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    announced = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and announced > size - file.tell():
+        raise ValueError(f'its header announces {announced} bytes of values, but it has fewer')
+    return shape, dtype
 
 
 def points_of_entry(entry: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -8,14 +8,13 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from .array_files import MAX_POINTS, colors_as_bytes
+from .array_files import MAX_POINTS, RawCloud, colors_as_bytes
 
 MESH_EXTENSIONS = ('.obj', '.off', '.glb', '.gltf', '.stl')
 POINTS_OF_A_MESH = 10_000
-_Cloud = tuple[np.ndarray, np.ndarray | None]
 
 
-def read_ply(path: Path, num_points: int | None, random: np.random.Generator) -> _Cloud:
+def read_ply(path: Path, num_points: int | None, random: np.random.Generator) -> RawCloud:
     """Return points and colors of a PLY file: the vertices, or points on the surface where it has faces.
 
     Raises:
@@ -34,11 +33,12 @@ def read_ply(path: Path, num_points: int | None, random: np.random.Generator) ->
     channels = next((channels for channels in (('red', 'green', 'blue'), ('r', 'g', 'b'))
                      if set(channels) <= set(names)), None)
     if channels is None:
-        return points, None
-    return points, colors_as_bytes(np.stack([vertices[channel] for channel in channels], axis=1), len(points))
+        return RawCloud(points)
+    colors = np.stack([vertices[channel] for channel in channels], axis=1)
+    return RawCloud(points, colors_as_bytes(colors, len(points)))
 
 
-def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator) -> _Cloud:
+def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator) -> RawCloud:
     """Return points spread evenly over the surface of all parts of a mesh file; vertices where it has no faces.
 
     Args:
@@ -67,20 +67,32 @@ def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator)
         if faces.size and not 0 <= faces.min() <= faces.max() < len(part.vertices):
             raise ValueError(f'it has faces of the vertices {faces.min()} to {faces.max()}, but vertices 0 to '
                              f'{len(part.vertices) - 1}')
+    if suffix == '.off':
+        _check_number_of_faces(path, sum(len(getattr(part, 'faces', ())) for part in parts))
+    return surface_points(loaded, num_points, random)
+
+
+def surface_points(loaded: Any, num_points: int | None, random: np.random.Generator) -> RawCloud:
+    """Return points and colors of trimesh's Trimesh, PointCloud or Scene, as :func:`sample_mesh`.
+
+    Raises:
+        ValueError: It has no vertices, or some that are not finite.
+    """
+    import trimesh
+    parts = list(loaded.geometry.values()) if isinstance(loaded, trimesh.Scene) else [loaded]
     mesh = loaded.to_geometry() if isinstance(loaded, trimesh.Scene) else loaded
     if len(getattr(mesh, 'vertices', ())) == 0:
         raise ValueError('it has no vertices')
-    if suffix == '.off':
-        _check_number_of_faces(path, len(getattr(mesh, 'faces', ())))
     if len(getattr(mesh, 'faces', ())) == 0:
-        return np.asarray(mesh.vertices), None
+        colors = np.asarray(getattr(mesh, 'colors', ()))  # of a trimesh.PointCloud
+        return RawCloud(np.asarray(mesh.vertices), colors[:, :3] if len(colors) == len(mesh.vertices) else None)
     if not np.isfinite(mesh.triangles).all():
         raise ValueError('it has vertices that are NaN or infinite')
     count = POINTS_OF_A_MESH if num_points is None else num_points
     points, face_index = trimesh.sample.sample_surface(mesh, count, seed=random)
     # A part without colors would be gray.
     has_colors = all(getattr(getattr(part, 'visual', None), 'kind', None) in ('vertex', 'face') for part in parts)
-    return points, mesh.visual.face_colors[face_index, :3] if has_colors else None
+    return RawCloud(points, mesh.visual.face_colors[face_index, :3] if has_colors else None, is_mesh=True)
 
 
 def files_of_mesh(path: str | Path) -> list[Path]:

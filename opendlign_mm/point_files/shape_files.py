@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..projection.views import FAR
-from ..source_files import is_error_of_machine
-from .array_files import MAX_POINTS, load_npy, points_of_entry, read_h5
-from .mesh_files import MESH_EXTENSIONS, read_ply, sample_mesh
+from .array_files import MAX_POINTS, read_h5
+from .formats import FORMATS, naming, read_cloud
+from .mesh_files import MESH_EXTENSIONS
 
-SHAPE_EXTENSIONS = ('.ply', '.npy', '.txt', *MESH_EXTENSIONS)
+# What a folder of shapes is searched for; other formats are read where they are named.
+SHAPE_EXTENSIONS = ('.ply', '.npy', '.txt', '.pcd', '.xyz', *MESH_EXTENSIONS)
 
 
 class ShapePoints(NamedTuple):
@@ -30,8 +31,9 @@ def read_shape(path: str | Path, num_points: int | None = None, seed: int = 0, i
     """Read the points of a shape.
 
     Args:
-        path: A .ply, .npy (an array (N, >=3), or a dict with ``xyz`` and ``rgb``), .txt (x, y, z, ... separated by
-            commas or blanks) or .h5 file, or a mesh (.off, .obj, .glb, ...; .ply with faces), whose surface is sampled.
+        path: A .ply, .npy (an array (N, >=3), or a dict with ``xyz`` and ``rgb``), .npz, .pcd, .xyz, .txt, .csv (x, y,
+            z, ... separated by commas or blanks), .las, .laz or .h5 file, or a mesh (.off, .obj, .glb, ...; .ply with
+            faces), whose surface is sampled.
         num_points: Largest number of points, a random choice; the exact number for a mesh, default 10,000.
         seed: Seed of that choice; the same seed gives the same points.
         index: Row of an .h5 file's dataset.
@@ -46,27 +48,12 @@ def read_shape(path: str | Path, num_points: int | None = None, seed: int = 0, i
     suffix = path.suffix.lower()
     if not path.is_file():
         raise FileNotFoundError(f'there is no shape file {path}')
-    if suffix not in (*SHAPE_EXTENSIONS, '.h5', '.hdf5'):
-        raise ValueError(f'{path} is of no known type; shapes are read from {", ".join(SHAPE_EXTENSIONS)} and .h5')
-    colors: np.ndarray | None = None
-    try:
-        if suffix in ('.h5', '.hdf5'):
-            points = read_h5(path, key, index)
-        elif suffix == '.npy':
-            points, colors = points_of_entry(load_npy(path))
-        elif suffix == '.ply':
-            points, colors = read_ply(path, num_points, random)
-        elif suffix == '.txt':
-            points = _read_text(path)
-        else:
-            points, colors = sample_mesh(path, num_points, random)
-        problem = None
-    except Exception as error:  # each library has errors of its own
-        if is_error_of_machine(error):
-            raise
-        problem = str(error) or type(error).__name__
-    if problem is not None:
-        raise ValueError(f'{path} cannot be read: {problem}. It may be truncated or not what its ending says.')
+    if suffix not in (*FORMATS, '.h5', '.hdf5'):
+        raise ValueError(f'{path} is of no known type; shapes are read from {", ".join(FORMATS)} and .h5')
+    if suffix in ('.h5', '.hdf5'):
+        points, colors = naming(path, lambda: (read_h5(path, key, index), None))
+    else:
+        points, colors = read_cloud(path, num_points, random)[:2]
     return checked_points(points, colors, str(path), num_points, random)
 
 
@@ -110,10 +97,3 @@ def _centered_if_far(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(over='ignore'):  # counted as infinite
         return np.ascontiguousarray(points, dtype=np.float32), offset
 
-
-def _read_text(path: Path) -> np.ndarray:
-    with open(path) as file:
-        first = file.readline()
-    if not first.strip():
-        raise ValueError('its first line is empty')
-    return np.loadtxt(path, delimiter=',' if ',' in first else None, dtype=np.float64, ndmin=2)

@@ -299,7 +299,7 @@ def test_clouds_near_the_origin_are_not_moved(tmp_path):
 
 def test_the_machines_errors_are_not_those_of_a_file(tmp_path, monkeypatch):
     np.save(tmp_path / 'a.npy', np.ones((3, 3)))
-    monkeypatch.setattr('opendlign_mm.point_files.shape_files.load_npy', lambda path: (_ for _ in ()).throw(
+    monkeypatch.setattr('opendlign_mm.point_files.formats.load_npy', lambda path: (_ for _ in ()).throw(
         OSError(24, 'Too many open files')))
     with pytest.raises(OSError, match='Too many open files') as error:
         read_shape(tmp_path / 'a.npy')

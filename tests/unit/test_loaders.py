@@ -16,7 +16,8 @@ from opendlign_mm.datasets.transforms import (
     PackShapeInputs,
     ProjectPointsToDepth,
 )
-from opendlign_mm.point_files.shape_files import load_npy, read_shape
+from opendlign_mm.point_files.array_files import load_npy
+from opendlign_mm.point_files.shape_files import read_shape
 
 
 def points_of(path, sample_id='a', num_points=None, **record) -> np.ndarray:
