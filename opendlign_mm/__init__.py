@@ -28,7 +28,8 @@ def register_components() -> None:
 
 def _only_tells_how_to_use_it() -> bool:
     """Tell whether this process is ``opendlign --help``, which needs no PyTorch (seconds to import)."""
-    is_command = Path(sys.argv[0]).stem == 'opendlign' or sys.orig_argv[1:3] == ['-m', __name__]
+    as_module = sys.argv[0] == '-m' and __name__ in sys.orig_argv
+    is_command = as_module or Path(sys.argv[0]).name in ('opendlign', 'opendlign.exe')
     return is_command and (len(sys.argv) == 1 or not {'-h', '--help', '--version'}.isdisjoint(sys.argv))
 
 

@@ -26,6 +26,7 @@ FLOORS = (
     ('evaluation', 'retrieval', 'generation'),
     ('engine', ),
     ('command_line', 'utils'),
+    ('__main__', ),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

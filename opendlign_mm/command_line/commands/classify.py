@@ -1,0 +1,53 @@
+"""Name single objects: meshes and point clouds, files or whole folders.
+
+  opendlign classify chair.obj table.ply --classes "chair,table,lamp"
+  opendlign classify 'models/**/*.stl' --classes words.txt --out result
+"""
+import argparse
+
+from ..results import (
+    add_classes_option,
+    add_json_option,
+    add_model_options,
+    chosen_model,
+    note,
+    print_json,
+    print_table,
+    report_failures,
+    results_alone,
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this sub-command."""
+    parser.add_argument('inputs', nargs='+', metavar='FILE', help='file, folder, pattern or address')
+    add_classes_option(parser, 'modelnet40, of which the demonstration model takes the words that it knows')
+    add_model_options(parser)
+    parser.add_argument('--top', type=int, default=5, help='number of names for each object (default 5)')
+    parser.add_argument('--up', choices=['auto', 'z', 'y'], default='auto',
+                        help='upward axis of the files; default: that of their format')
+    parser.add_argument('--dims', type=int, help='values of a point in .bin files')
+    parser.add_argument('--batch-size', type=int, default=8, help='number of objects at a time')
+    parser.add_argument('--out', metavar='FOLDER', help='write pictures and a page here')
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify the inputs."""
+    with results_alone():
+        from ...apis.shape_inferencer import ShapeInferencer
+        inferencer = ShapeInferencer(**chosen_model(args))
+        predictions = inferencer(
+            args.inputs, classes=args.classes, batch_size=args.batch_size, top_k=args.top, up=args.up,
+            out_dir=args.out or '', **({} if args.dims is None else dict(dims=args.dims)))['predictions']
+    if args.json:
+        print_json(predictions)
+    else:
+        good = [prediction for prediction in predictions if 'labels' in prediction]
+        print_table(['file', 'label', 'score', 'or'], [
+            (each['input'], each['labels'][0], f'{each["scores"][0]:.2f}', ', '.join(
+                f'{label} {score:.2f}' for label, score in zip(each['labels'][1:], each['scores'][1:], strict=True)))
+            for each in good])
+    if args.out:
+        note(f'pictures and a page: {args.out}')
+    return report_failures(predictions)

@@ -1,0 +1,114 @@
+"""The command ``opendlign``: exit codes, output for programs, and messages for people."""
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from opendlign_mm.command_line import results
+from opendlign_mm.command_line.main import COMMANDS, main
+from opendlign_mm.models.checkpoints import read_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('OPENDLIGN_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_each_command_has_a_help_with_an_example(command, capsys):
+    assert main([command, '--help']) == 0
+    text = capsys.readouterr().out
+    assert f'opendlign {command}' in text.partition('options:')[0].partition('\n\n')[2]
+
+
+@pytest.mark.parametrize('arguments', [
+    ['bogus'], ['classify'], ['models', '--bogus'], ['detect', 'a.ply', '--up', 'x']])
+def test_wrong_usage_is_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert 'usage: opendlign' in capsys.readouterr().err
+
+
+def test_no_arguments_print_the_help(capsys):
+    assert main([]) == 0
+    assert 'COMMAND' in capsys.readouterr().out
+
+
+def test_models_in_a_pipe_are_separated_by_tabs(capsys):
+    assert main(['models']) == 0
+    rows = [line.split('\t') for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:3] == ['name', 'here', 'size'] and rows[1][:2] == ['opendlign-tiny', 'yes']
+    assert {len(row) for row in rows} == {6}
+
+
+def test_models_as_json_have_the_published_results(capsys):
+    assert main(['models', '--json']) == 0
+    models = {model['name']: model for model in json.loads(capsys.readouterr().out)}
+    assert models['3detr-m-sunrgbd']['results'] == {'SUN RGB-D': {'AP25': 59.1, 'AP50': 30.3}}
+
+
+def test_an_unknown_name_is_wrong_usage_and_a_failed_download_is_1(capsys, monkeypatch):
+    assert main(['download', 'opendlign-b61']) == 2
+    assert "did you mean 'opendlign-b16'" in capsys.readouterr().err
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    assert main(['download', '3detr-m-scannet', 'opendlign-tiny']) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith('opendlign-tiny\t') and 'HF_HUB_OFFLINE is set' in captured.err
+
+
+def test_convert_keeps_the_trained_part_of_a_training_without_its_optimizer(tmp_path):
+    contents = read_checkpoint(packaged_weights())
+    torch.save(dict(contents, optimizer=dict(state={})), tmp_path / 'epoch_1.pth')
+    assert main(['convert', 'epoch_1.pth', 'out.safetensors', '--model', 'opendlign-tiny']) == 0
+    written = read_checkpoint(tmp_path / 'out.safetensors')
+    assert set(written) == {'meta', 'state_dict'} and set(written['state_dict']) == set(contents['state_dict'])
+    assert all(torch.equal(value, contents['state_dict'][key]) for key, value in written['state_dict'].items())
+    assert written['meta']['source'] == 'epoch_1.pth'
+
+
+def test_convert_goes_to_the_release_and_back(tmp_path):
+    assert main(['convert', str(packaged_weights()), 'released.pt', '--model', 'opendlign-tiny', '--to-release']) == 0
+    assert 'model_state_dict' in read_checkpoint(tmp_path / 'released.pt')
+    assert main(['convert', 'released.pt', 'again.safetensors', '--model', 'opendlign-tiny', '--trained-only']) == 0
+    key = 'backbone.tuned_blocks.0.attn.in_proj_weight'
+    again, first = (read_checkpoint(path)['state_dict'][key] for path in ('again.safetensors', packaged_weights()))
+    assert torch.equal(again, first)
+
+
+def packaged_weights():
+    from opendlign_mm.apis import resolve_model
+    return resolve_model('opendlign-tiny')[1]
+
+
+def test_convert_tells_what_is_missing(tmp_path, capsys):
+    assert main(['convert', 'none.pth', 'out.safetensors', '--model', 'opendlign-tiny']) == 2
+    assert 'checkpoint none.pth does not exist' in capsys.readouterr().err
+    assert not list(tmp_path.glob('*.safetensors'))
+
+
+def test_results_are_plain_json_with_arrays_as_lists(capsys):
+    results.print_json([dict(input='Stühle.ply', views=np.eye(2, dtype=np.uint8))])
+    assert json.loads(capsys.readouterr().out) == [dict(input='Stühle.ply', views=[[1, 0], [0, 1]])]
+
+
+def test_failed_inputs_are_listed_and_make_the_exit_code_1(capsys):
+    assert results.report_failures([dict(input='a', labels=[])]) == 0
+    assert results.report_failures([dict(input='a', labels=[]), dict(input='b.ply', error='it is empty')]) == 1
+    error = capsys.readouterr().err
+    assert 'failed: b.ply: it is empty' in error and '1 of 2 inputs failed' in error
+
+
+def test_a_table_on_a_terminal_shows_every_cell_as_it_is(capsys, monkeypatch):
+    monkeypatch.setattr('sys.stdout.isatty', lambda: True, raising=False)
+    results.print_table(['file', 'label'], [('a[1].ply', 'chair')])
+    assert 'a[1].ply' in capsys.readouterr().out
+
+
+def test_doctor_reports_versions_and_a_missing_package_fails_it(capsys, monkeypatch):
+    assert main(['doctor', '--no-test', '--json']) == 0
+    checks = {check['what']: check for check in json.loads(capsys.readouterr().out)}
+    assert checks['torch']['found'] == torch.__version__.partition('+')[0] and checks["mmcv's operators"]['is_good']
+    monkeypatch.setattr('opendlign_mm.command_line.commands.doctor.REQUIRED', ('no-such-package', ))
+    assert main(['doctor', '--no-test']) == 1
+    assert 'no-such-package\tnot installed\tFAILED' in capsys.readouterr().out
