@@ -249,6 +249,17 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             pixels = [self.pixel_mean.flatten().tolist(), self.pixel_std.flatten().tolist()]
         return dict(asdict(self.clip_identity()), pixels=pixels)
 
+    @property
+    def known_token_ids(self) -> torch.Tensor | None:
+        """Tokens that the CLIP was trained on, int64 (K,); None: all of its tokenizer."""
+        return getattr(self.clip, 'known_token_ids', None)
+
+    def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return the tokens of texts, int64 (number of texts, context length)."""
+        if self._tokenizer is None:
+            self._tokenizer = build_tokenizer(self.clip_name, self.clip_config)
+        return self._tokenizer(list(texts))
+
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts.
@@ -256,10 +267,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         Returns:
             Float32 (number of texts, D) on the device of the model, not normalized.
         """
-        if self._tokenizer is None:
-            self._tokenizer = build_tokenizer(self.clip_name, self.clip_config)
-        tokens = self._tokenizer(list(texts))
-        warn_of_unknown_words(tokens, getattr(self.clip, 'known_token_ids', None), self._tokenizer)
+        tokens = self.tokenize(texts)
+        warn_of_unknown_words(tokens, self.known_token_ids, self._tokenizer)
         device = self.logit_scale.device
         # Class features are computed once and used for every view: rounding would save nothing.
         with full_precision(self.logit_scale):

@@ -1,5 +1,6 @@
 """Zero-shot head: class scores of objects from their view features and class features (OpenDlign, section 3.3)."""
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from mmengine.model import BaseModule
 from .components import full_precision
 from .prompts import cached_class_features, checked_class_names, encode_class_names, resolve_templates, text_cache_key
 
+REMEMBERED_VOCABULARIES = 16
 Aggregation = Literal['softmax_sum', 'sum']
 ViewBranches = Literal['both', 'pretrained', 'tuned']
 
@@ -56,7 +58,8 @@ class ZeroShotHead(BaseModule):
         self.text_cache_dir = text_cache_dir
         self.templates = resolve_templates(templates)
         self.class_names: tuple[str, ...] | None = None
-        self._vocabulary_features: torch.Tensor | None = None
+        # Features of the last vocabularies, so that changing to and fro between them costs nothing.
+        self._remembered: OrderedDict[tuple, torch.Tensor] = OrderedDict()
         if class_names is not None:
             self.set_vocabulary(class_names)
 
@@ -66,7 +69,7 @@ class ZeroShotHead(BaseModule):
         return ('pretrained', 'tuned') if self.branches == 'both' else (self.branches, )
 
     def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
-        """Replace the classes and, if given, the templates.
+        """Replace the classes and, if given, the templates. The features of the last 16 vocabularies are kept.
 
         Raises:
             ValueError: The vocabulary is empty, a name occurs twice, or a template has no ``{}``.
@@ -75,7 +78,6 @@ class ZeroShotHead(BaseModule):
         if templates is not None:
             self.templates = resolve_templates(templates)
         self.class_names = class_names
-        self.forget_vocabulary_features()
 
     def vocabulary_features(self,
                             encode_text: Callable[[list[str]], torch.Tensor],
@@ -98,25 +100,27 @@ class ZeroShotHead(BaseModule):
         if self.class_names is None:
             raise RuntimeError("no vocabulary: give the zero-shot head 'class_names' in the config or call "
                                'set_vocabulary([...]) first')
-        if self._vocabulary_features is None:
-            names, templates = self.class_names, self.templates
+        names, templates = self.class_names, self.templates
+        features = self._remembered.pop((names, templates), None)
+        if features is None:
 
             def compute() -> torch.Tensor:
                 return encode_class_names(encode_text, names, templates)
 
             encoder = None if self.text_cache_dir is None else encoder_key()
             if self.text_cache_dir is None or encoder is None:
-                self._vocabulary_features = compute()
+                features = compute()
             else:
-                key = text_cache_key(encoder, names, templates)
-                self._vocabulary_features = cached_class_features(self.text_cache_dir, key, compute)
-        if device is not None:
-            self._vocabulary_features = self._vocabulary_features.to(device)
-        return self._vocabulary_features
+                features = cached_class_features(self.text_cache_dir, text_cache_key(encoder, names, templates),
+                                                 compute)
+        self._remembered[names, templates] = features = features if device is None else features.to(device)
+        while len(self._remembered) > REMEMBERED_VOCABULARIES:
+            self._remembered.popitem(last=False)
+        return features
 
     def forget_vocabulary_features(self) -> None:
-        """Forget the features of the vocabulary: to be called when the text encoder changes."""
-        self._vocabulary_features = None
+        """Forget the features of all vocabularies: to be called when the text encoder changes."""
+        self._remembered.clear()
 
     def view_cosines(self,
                      class_features: torch.Tensor,
