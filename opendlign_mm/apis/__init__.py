@@ -1,6 +1,19 @@
-"""Functions for notebooks, scripts and the tools: models, features, detections and checkpoints."""
+"""Functions and classes for notebooks, scripts and the tools: models, inferencers, features and checkpoints."""
+from importlib import import_module
+from typing import Any
+
 from .convert_checkpoint import load_foreign_checkpoint
 from .init_model import init_model, skip_weights_held_by
 from .model_index import get_model, list_models, resolve_model
 
-__all__ = ['get_model', 'init_model', 'list_models', 'load_foreign_checkpoint', 'resolve_model', 'skip_weights_held_by']
+__all__ = ['SceneInferencer', 'ShapeInferencer', 'get_model', 'init_model', 'list_models', 'load_foreign_checkpoint',
+           'read_vocabulary', 'resolve_model', 'skip_weights_held_by']
+
+# Imported when they are first used.
+_LAZY = dict(SceneInferencer='scene_inferencer', ShapeInferencer='shape_inferencer', read_vocabulary='vocabulary')
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f'{__name__}.{_LAZY[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -3,9 +3,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets.scannet_classes import OV3DET_NYU40_IDS, SCANNET_CLASSES, vocabulary_of
+from ..datasets.class_names import OV3DET_NYU40_IDS, SCANNET_CLASSES, vocabulary_of
+from ..datasets.procedural import CATEGORIES
 from ..models import CLIPDepthBackbone
-from ..models.clip_loading import ASSETS
+from ..models.clip_loading import ASSETS, PACKAGED_CLIPS
 from ..models.prompts import UnknownWordsWarning
 
 # ScanNet's 18 detection classes, OV-3DET's 20, ScanNet200's, ModelNet40's, and the 1,203 of LVIS v1.
@@ -93,10 +94,11 @@ def _checked(names: list[str], source: str) -> list[str]:
 
 
 def default_vocabulary(name: str, backbone: CLIPDepthBackbone) -> list[str]:
-    """Return the names of a built-in vocabulary that the CLIP was trained on; all of them if it knows none."""
-    names = list(built_in_vocabulary(name))
-    unknown = set(unknown_names(backbone, names))
-    return [each for each in names if each not in unknown] or names
+    """Return the names of a built-in vocabulary; for the packaged CLIP those of objects that it was trained on."""
+    names = built_in_vocabulary(name)
+    if backbone.clip_name not in PACKAGED_CLIPS:
+        return list(names)
+    return [each for each in names if each in CATEGORIES]
 
 
 def unknown_names(backbone: CLIPDepthBackbone, names: Sequence[str]) -> list[str]:

@@ -77,7 +77,8 @@ class OpenVocabBBoxHead(BaseModule):
             probabilities: Float (K, C).
 
         Returns:
-            ``bboxes_3d`` (D boxes), ``scores_3d`` float (D,), descending, and ``labels_3d`` int64 (D,).
+            ``bboxes_3d`` (D boxes), ``scores_3d`` float (D,), descending, ``labels_3d`` int64 (D,), and
+            ``proposal_indices`` int64 (D,), the proposal of each detection.
 
         Raises:
             ValueError: The numbers of proposals and of rows of ``probabilities`` differ.
@@ -99,4 +100,5 @@ class OpenVocabBBoxHead(BaseModule):
         detections.bboxes_3d = proposals.bboxes_3d[kept]
         detections.scores_3d = scores[kept, columns]
         detections.labels_3d = labels[kept, columns] if across_classes else columns
+        detections.proposal_indices = kept
         return detections

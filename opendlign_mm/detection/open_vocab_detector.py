@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..box_ops.points_in_boxes import crop_points
 from ..datasets.class_names import vocabulary_of
+from ..models import OpenDlign
 from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
 from ..point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
@@ -143,6 +144,49 @@ class OpenVocabDetector3D(Base3DDetector):
         kept = torch.tensor([len(crop) >= self.min_points for crop in crops], dtype=torch.bool, device=points.device)
         return proposals[kept], [crop for crop in crops if len(crop) >= self.min_points]
 
+    @torch.no_grad()
+    def encode_scene(self, points: Tensor, name: str = 'scene') -> InstanceData:
+        """Propose boxes for one scene and encode them: all of a detection that does not depend on the vocabulary.
+
+        Args:
+            points: Float (N, >=3), x, y, z first, in meters, z up, within 8 km of the origin.
+            name: Name of the scene in messages.
+
+        Returns:
+            K proposals with at least ``min_points`` points: ``bboxes_3d``, ``objectness``, ``num_points`` int64 (K,),
+            ``depth_views`` float (K, V, H, W) and ``view_features`` float32 (K, V, D), the latter only if the
+            classifier is a plain ``OpenDlign``.
+
+        Raises:
+            ValueError: The scene has no points, unusable or distant ones.
+        """
+        check_points(points, name)
+        offset = scene_offset(points)
+        if offset.any():
+            raise ValueError(f'{name}: subtract scene_offset(points) from the points first')
+        proposals, crops = self.crop_proposals(to_local(points, offset, name),
+                                               self._propose_local(points, None, offset))
+        proposals.num_points = torch.tensor([len(crop) for crop in crops], dtype=torch.int64, device=points.device)
+        proposals.depth_views = self.projection(crops)
+        if self.keeps_view_features and len(crops):
+            proposals.view_features = self.classifier.view_features(proposals.depth_views)
+        return proposals
+
+    @property
+    def keeps_view_features(self) -> bool:
+        """Whether the classes of a box follow from features of its views, which do not depend on the vocabulary."""
+        return getattr(type(self.classifier), 'class_logits', None) is OpenDlign.class_logits
+
+    @torch.no_grad()
+    def classify_encoded(self, proposals: InstanceData) -> Tensor:
+        """Return the class probabilities (K, C) of the result of :meth:`encode_scene`."""
+        if len(proposals) == 0:
+            return proposals.objectness.new_zeros(0, len(self.class_names))
+        if 'view_features' not in proposals:
+            return self.class_probabilities(proposals.depth_views)
+        logits = self.classifier.class_logits_of(proposals.view_features)
+        return self.bbox_head.probabilities(logits)[:, :len(self.class_names)]
+
     def extract_feat(self, depth_views: Tensor) -> dict[str, Tensor]:
         """Encode depth views (K, V, H, W) into L2-normalized features (K, V, D) of each branch."""
         return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
@@ -182,10 +226,10 @@ class OpenVocabDetector3D(Base3DDetector):
             **kwargs: Not used.
 
         Returns:
-            The samples with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``) and ``proposals_3d``
-            (``bboxes_3d``, ``objectness``, and ``class_probabilities`` (K, C), whose rows sum to 1 minus the share of
-            the background). Both are empty if nothing is proposed. ``class_names`` in the meta information are the
-            names that labels and probabilities index.
+            The samples with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``, ``proposal_indices``)
+            and ``proposals_3d`` (``bboxes_3d``, ``objectness``, and ``class_probabilities`` (K, C), whose rows sum to 1
+            minus the share of the background). Both are empty if nothing is proposed. ``class_names`` in the meta
+            information are the names that labels and probabilities index.
 
         Raises:
             ValueError: A scene has no points, unusable ones or no usable boxes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,19 +35,20 @@ h1 {font-size: 1.3em} .plot {height: 75vh; border: 1px solid #ddd}
 .bar i {position: absolute; left: 0; top: 0; bottom: 0; background: #f7c8c8; z-index: -1} .match {color: #2a7a2a}'''
 
 
-def draw_scene(scene: SceneDetections, out_dir: str | Path) -> list[Path]:
+def draw_scene(scene: SceneDetections, out_dir: str | Path, self_contained: bool = False) -> list[Path]:
     """Draw the detections of one scene.
 
     Args:
         scene: Scene to draw, as :func:`.apis.detect_scene.detect_scene` returns it.
         out_dir: Folder of the files.
+        self_contained: See :func:`write_scene_page`.
 
     Returns:
         Paths of ``SCENE.html``, ``SCENE_boxes.png`` and, if anything was detected, ``SCENE_views.png``.
     """
     out_dir = Path(out_dir)
     paths = [
-        write_scene_page(scene, out_dir / f'{scene.name}.html'),
+        write_scene_page(scene, out_dir / f'{scene.name}.html', self_contained),
         draw_scene_from_above(scene.points, out_dir / f'{scene.name}_boxes.png', scene.boxes, _numbered(scene.labels),
                               scene.gt_boxes, scene.gt_labels, scene.name)
     ]
@@ -57,7 +59,15 @@ def draw_scene(scene: SceneDetections, out_dir: str | Path) -> list[Path]:
     return paths + [depth_contact_sheet(scene.depth_views, titles, out_dir / f'{scene.name}_views.png')]
 
 
-def write_scene_page(scene: SceneDetections, path: str | Path) -> Path:
+def scene_picture(scene: SceneDetections) -> np.ndarray:
+    """Return the figure of a scene from above with its boxes, uint8 (H, W, 3)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = draw_scene_from_above(scene.points, Path(folder) / 'scene.png', scene.boxes, _numbered(scene.labels),
+                                     scene.gt_boxes, scene.gt_labels, scene.name)
+        return np.asarray(Image.open(path).convert('RGB'))
+
+
+def write_scene_page(scene: SceneDetections, path: str | Path, self_contained: bool = False) -> Path:
     """Write an HTML page of one scene.
 
     The page shows the colored points, the predicted and the ground-truth boxes with their classes and scores. Each of
@@ -68,14 +78,16 @@ def write_scene_page(scene: SceneDetections, path: str | Path) -> Path:
     Args:
         scene: Scene to show.
         path: HTML file to write.
+        self_contained: Whether the page holds ``plotly.min.js`` (5 MB) itself, so that it can be sent alone.
 
     Returns:
         Path of the page.
     """
     from plotly.offline import get_plotlyjs
     path = Path(path)
+    loading = f'<script>{get_plotlyjs()}</script>' if self_contained else f'<script src="{SCRIPT}"></script>'
     script = path.with_name(SCRIPT)
-    if not script.is_file():
+    if not self_contained and not script.is_file():
         with atomic_write(script) as unfinished:
             unfinished.write_text(get_plotlyjs(), encoding='utf-8')
     plot = _scene_figure(scene).to_html(full_html=False, include_plotlyjs=False, default_height='100%',
@@ -85,7 +97,7 @@ def write_scene_page(scene: SceneDetections, path: str | Path) -> Path:
         title += f', {len(scene.gt_boxes)} ground-truth boxes'
     page = [
         '<!DOCTYPE html>', '<html lang="en"><head><meta charset="utf-8">', f'<title>{title}</title>',
-        f'<style>{STYLE}</style>', f'<script src="{SCRIPT}"></script></head><body>', f'<h1>{title}</h1>',
+        f'<style>{STYLE}</style>', f'{loading}</head><body>', f'<h1>{title}</h1>',
         f'<div class="plot">{plot}</div>', *_rows(scene), '</body></html>'
     ]
     with atomic_write(path) as unfinished:

@@ -1,0 +1,128 @@
+"""Configs of classifiers and detectors by name or path, as the inferencers use them."""
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..config_options import apply_options, read_config
+from .model_entry import cache_folder
+from .model_index import resolve_model
+
+# A small CLIP is overconfident: a softer softmax than CLIP's 0.01. Chosen on the rooms of make_rooms.py --seed 1.
+TEMPERATURES = {'opendlign-tiny': 0.05}
+CLIP_TEMPERATURE = 0.01
+DETECTOR = 'OpenVocabDetector3D'
+CLASSIFIER = 'OpenDlign'
+
+
+def read_model_config(model: str | Path | Config, weights: str | Path | None, options: dict
+                      ) -> tuple[Config, Path | None, Path | None]:
+    """Return the config of a model, its checkpoint or None, and the file of the config, None for a ``Config``."""
+    if isinstance(model, Config):
+        cfg = model.copy()
+        apply_options(cfg, options)
+        return cfg, None if weights is None else Path(weights), None
+    path, checkpoint = resolve_model(model, weights)
+    return read_config(path, options), checkpoint, path
+
+
+def classifier_of(cfg: Config) -> dict:
+    """Return the config of the classifier in a model's config: itself, or that in a detector.
+
+    Raises:
+        ValueError: The config is of another model.
+    """
+    model = cfg.get('model') or {}
+    if model.get('type') == DETECTOR:
+        return model['classifier']
+    if not isinstance(model, dict) or 'backbone' not in model or 'zero_shot_head' not in model:
+        raise ValueError(f"{cfg.filename or 'the config'} is that of a {model.get('type', 'model without a type')}; "
+                         f'give one of an {CLASSIFIER} with a zero_shot_head')
+    return model
+
+
+def keep_text_features(classifier: dict) -> None:
+    """Let a classifier that keeps class features on disk keep them in the user's cache, wherever it runs."""
+    head = classifier.get('zero_shot_head')
+    if head and head.get('text_cache_dir'):
+        head['text_cache_dir'] = str(cache_folder() / 'text')
+
+
+def projection_of(cfg: Config) -> dict:
+    """Return the projection of a config: a detector's, or that of its pipeline; without one, the image size decides."""
+    if cfg.model.get('type') == DETECTOR:
+        return dict(cfg.model.get('projection') or {})
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or cfg.get('train_dataloader') or {}
+    for step in _steps(loader.get('dataset')):
+        if step.get('type') == 'ProjectPointsToDepth':
+            return dict(step.get('projection') or {})
+    return dict(cfg.get('projection') or {})
+
+
+def _steps(node: Any) -> Iterator[dict]:
+    """Yield all dicts with a type in a config, in their order."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _steps(child)
+
+
+def temperature_of(cfg: Config) -> float:
+    """Return the temperature by which a config turns logits into probabilities."""
+    if cfg.model.get('type') == DETECTOR:
+        return (cfg.model.get('bbox_head') or {}).get('temperature', CLIP_TEMPERATURE)
+    return TEMPERATURES.get(classifier_of(cfg)['backbone'].get('clip', ''), CLIP_TEMPERATURE)
+
+
+def detector_config(cfg: Config, path: Path | None, proposals: str | dict | None) -> Config:
+    """Return the config of a detector with a classifier.
+
+    Args:
+        cfg: Config of a detector, or of a classifier. A classifier becomes a part of the detector in the config of the
+            same name with the ending ``_scannet``, if there is one.
+        path: File of ``cfg``.
+        proposals: ``'clusters'``, ``'3detr'``, the config of a source of proposals, or the path of a config with
+            ``model.proposals``. None: those of a detector's config, clusters for a classifier.
+
+    Raises:
+        ValueError: ``proposals`` is none of these, or ``cfg`` is that of another model.
+    """
+    if cfg.model.get('type') != DETECTOR:
+        classifier = dict(classifier_of(cfg))
+        for key in ('alignment_head', 'compare_pretrained', 'return_embeddings'):
+            classifier.pop(key, None)
+        head = dict(type='OpenVocabBBoxHead', temperature=temperature_of(cfg))
+        model = dict(type=DETECTOR, projection=projection_of(cfg), bbox_head=head)
+        companion = path and path.with_name(f'{path.stem}_scannet.py')
+        if companion and companion.is_file():
+            model = read_config(companion).model.to_dict()
+            model['projection'] = projection_of(cfg) or model.get('projection')
+        model.update(classifier=classifier, proposals=dict(type='ClusterProposals'))
+        cfg = Config(dict(cfg.to_dict(), model=model))
+    if proposals is not None:
+        cfg.model.proposals = proposal_config(proposals)
+    return cfg
+
+
+def proposal_config(proposals: str | Path | dict) -> dict:
+    """Return the config of a source of proposals; see :func:`detector_config`."""
+    if isinstance(proposals, dict):
+        if 'type' not in proposals:
+            raise ValueError(f"proposals={proposals} has no 'type', such as ClusterProposals")
+        return dict(proposals)
+    if proposals == 'clusters':
+        return dict(type='ClusterProposals')
+    if proposals == '3detr':
+        config, checkpoint = resolve_model('3detr-m-scannet')
+        return dict(type='ThreeDETRProposals', config=str(config), checkpoint=None if checkpoint is None
+                    else str(checkpoint))
+    if Path(proposals).suffix != '.py':
+        raise ValueError(f"proposals must be 'clusters', '3detr', a config of proposals or its path, got {proposals!r}")
+    found = read_config(proposals).get('model', {}).get('proposals')
+    if not found:
+        raise ValueError(f'{proposals} has no model.proposals')
+    return found.to_dict() if hasattr(found, 'to_dict') else dict(found)

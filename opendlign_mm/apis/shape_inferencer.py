@@ -1,0 +1,181 @@
+"""Classify shapes in the words of the user, from files, arrays or tensors of points."""
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from ..datasets.collate import collate_shapes
+from ..models import OpenDlign
+from ..models.prompts import UnknownWordsWarning
+from ..projection import build_projection
+from ..structures import ShapeDataSample
+from .named_configs import classifier_of, keep_text_features, projection_of, read_model_config, temperature_of
+from .point_inferencer import LoadedInput, PointInferencer, show_image
+from .point_inputs import PointCloud, read_points, sampled
+from .vocabulary import default_vocabulary, read_vocabulary, warn_of_unknown_names
+
+DEFAULT_CLASSES = 'modelnet40'
+Up = Literal['auto', 'z', 'y']
+
+
+class ShapeInferencer(PointInferencer):
+    """Zero-shot classifier of single objects.
+
+    Args:
+        model: Name of a model, path of a config of an ``OpenDlign`` (or of a detector with one), or the config itself.
+        weights: Checkpoint; by default that of the named model.
+        device: Device, by default the GPU if there is one.
+        num_points: Largest number of points of a shape; of larger ones a random choice is taken, always the same.
+        cfg_options: Changes to the config.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        FileNotFoundError: The config or the checkpoint does not exist.
+        ValueError: The name is unknown, or the config is that of another model.
+    """
+
+    title = 'shapes'
+    preprocess_kwargs = {'up', 'dims'}
+    forward_kwargs = {'classes', 'top_k', 'embed', 'return_views'}
+    visualize_kwargs = {'return_vis', 'show', 'out_dir'}
+    model: OpenDlign
+
+    def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
+                 device: str | torch.device | None = None, num_points: int = 10000, cfg_options: dict | None = None,
+                 show_progress: bool = True) -> None:
+        if num_points < 1:
+            raise ValueError(f'num_points must be at least 1, got {num_points}')
+        super().__init__(model, weights, device, cfg_options, show_progress)
+        self.num_points = num_points
+        self.temperature = temperature_of(self.cfg)
+        projection = projection_of(self.cfg)
+        projection.setdefault('resolution', self.model.backbone.image_size[0])
+        self.projection = build_projection(projection)
+
+    def _read_config(self, model: str | Path | Config, weights: str | Path | None, options: dict
+                     ) -> tuple[Config, str | None]:
+        cfg, checkpoint, _ = read_model_config(model, weights, options)
+        classifier = classifier_of(cfg)
+        keep_text_features(classifier)
+        self.shape_config = cfg
+        return cfg, None if checkpoint is None else str(checkpoint)
+
+    def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> OpenDlign:
+        model = super()._init_model(cfg, weights, device)
+        return getattr(model, 'classifier', model)
+
+    def __call__(self, inputs: Any, classes: str | Path | Sequence[str] | None = None, batch_size: int = 8,
+                 top_k: int = 5, **kwargs) -> dict[str, list]:
+        """Classify shapes.
+
+        Args:
+            inputs: Paths, folders, patterns, arrays or tensors (N, >=3), or a list of any of these.
+            classes: Names, a text file, or the name of a vocabulary, see :func:`.vocabulary.read_vocabulary`. Default:
+                ModelNet40's classes, of a small CLIP those that it was trained on.
+            batch_size: Number of shapes at a time.
+            top_k: Number of classes of each prediction, best first.
+            kwargs: ``embed``: add the ``embedding``. ``return_views``: add the depth ``views``, uint8 (V, H, W).
+                ``up``: ``'z'``, ``'y'`` or ``'auto'``, by the standard of the format. ``dims``: values of a point in
+                .bin files. ``return_vis``: return images. ``show``: show them. ``out_dir``: folder of a picture of each
+                shape and ``index.html`` with all. ``pred_out_file``: JSON file of the predictions.
+
+        Returns:
+            ``predictions``: for each input ``dict(input, labels, scores)``, scores in [0, 1], the softmax over
+            ``classes``; ``dict(input, error)`` of one that cannot be used. ``visualization``: images, uint8 (H, W, 3).
+
+        Raises:
+            ValueError: The classes or an option cannot be used, or no input is found.
+        """
+        if top_k < 1:
+            raise ValueError(f'top_k must be at least 1, got {top_k}')
+        if classes is None:
+            classes = default_vocabulary(DEFAULT_CLASSES, self.model.backbone)
+        return super().__call__(inputs, batch_size, classes=read_vocabulary(classes), top_k=top_k, **kwargs)
+
+    def _load(self, source: Any, up: Up = 'auto', dims: int | None = None) -> dict:
+        """Return the packed depth views of one shape."""
+        cloud = read_points(source, dims=dims, max_points=self.num_points)
+        points = shape_points(cloud, self.num_points, up)
+        return dict(inputs=dict(depth_views=self.projection([torch.from_numpy(points)])[0]),
+                    data_samples=ShapeDataSample())
+
+    @torch.no_grad()
+    def forward(self, inputs: list[LoadedInput], classes: Sequence[str] = (), top_k: int = 5, embed: bool = False,
+                return_views: bool = False) -> list[dict]:
+        """Classify one batch; return a prediction of each input."""
+        self._set_vocabulary(classes)
+        readable = [each for each in inputs if not each.error]
+        found = iter(self._classify(readable, top_k, embed, return_views) if readable else ())
+        return [dict(input=each.name, error=each.error) if each.error else dict(input=each.name, **next(found))
+                for each in inputs]
+
+    def _set_vocabulary(self, classes: Sequence[str]) -> None:
+        if self.model.zero_shot_head.class_names == tuple(classes):
+            return
+        warn_of_unknown_names(self.model.backbone, classes)
+        with warnings.catch_warnings():  # which names each word of the templates, too
+            warnings.simplefilter('ignore', UnknownWordsWarning)
+            self.model.set_vocabulary(classes)
+            self.model.class_features()
+
+    def _classify(self, inputs: list[LoadedInput], top_k: int, embed: bool, return_views: bool) -> list[dict]:
+        batch = self.model.data_preprocessor(collate_shapes([each.data for each in inputs]))
+        views = batch['inputs']['depth_views']
+        features = self.model.view_features(views)
+        probabilities = (self.model.class_logits_of(features) / self.temperature).softmax(dim=-1)
+        names = self.model.zero_shot_head.class_names
+        best = probabilities.topk(min(top_k, len(names)), dim=-1)
+        bytes_ = (views * 255).round().byte().cpu().numpy()
+        predictions = []
+        for index, (scores, labels) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
+            prediction = dict(labels=[names[label] for label in labels], scores=scores, _views=bytes_[index],
+                              _key=inputs[index].key)
+            if embed:
+                embedding = torch.nn.functional.normalize(features[index].mean(dim=0), dim=-1)
+                prediction['embedding'] = embedding.cpu().tolist()
+            if return_views:
+                prediction['views'] = bytes_[index]
+            predictions.append(prediction)
+        return predictions
+
+    def _begin(self, out_dir: str | Path = '', **kwargs) -> None:
+        from ..visualization.shape_page import ShapePage
+        self.page = ShapePage(Path(out_dir).expanduser()) if out_dir else None
+
+    def _end(self, **kwargs) -> None:
+        if self.page is not None:
+            self.page.write()
+
+    def visualize(self, inputs: list[LoadedInput], preds: list[dict], return_vis: bool = False, show: bool = False,
+                  out_dir: str | Path = '') -> list[np.ndarray | None]:
+        """Draw one batch: a picture of each shape, and its row of the page."""
+        images: list[np.ndarray | None] = []
+        for prediction in preds:
+            if self.page is not None:
+                self.page.add(prediction)
+            if not return_vis and not show:
+                continue
+            from ..visualization.shape_page import shape_picture
+            image = shape_picture(prediction) if 'labels' in prediction else None
+            if show and image is not None:
+                show_image(image, prediction['input'])
+            images.append(image)
+        return images if return_vis else []
+
+
+def shape_points(cloud: PointCloud, num_points: int, up: Up = 'auto') -> np.ndarray:
+    """Return the points of a shape, float64 (N, 3), z up, at most ``num_points``.
+
+    Raises:
+        ValueError: ``up`` has another value.
+    """
+    if up not in ('auto', 'z', 'y'):
+        raise ValueError(f"up must be 'auto', 'z' or 'y', got {up!r}")
+    points = np.asarray(sampled(cloud, num_points)[0])
+    if (cloud.up or 'z') == 'y' if up == 'auto' else up == 'y':
+        points = np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)  # a rotation, not a mirror
+    return points
