@@ -125,7 +125,7 @@ class ShapeInferencer(PointInferencer):
     def _classify(self, inputs: list[LoadedInput], top_k: int, embed: bool, return_views: bool) -> list[dict]:
         batch = self.model.data_preprocessor(collate_shapes([each.data for each in inputs]))
         views = batch['inputs']['depth_views']
-        features = self.model.view_features(views)
+        features = self.model.encode_for_classes(views)
         probabilities = (self.model.class_logits_of(features) / self.temperature).softmax(dim=-1)
         names = self.model.zero_shot_head.class_names
         best = probabilities.topk(min(top_k, len(names)), dim=-1)

@@ -169,7 +169,7 @@ class OpenVocabDetector3D(Base3DDetector):
         proposals.num_points = torch.tensor([len(crop) for crop in crops], dtype=torch.int64, device=points.device)
         proposals.depth_views = self.projection(crops)
         if self.keeps_view_features and len(crops):
-            proposals.view_features = self.classifier.view_features(proposals.depth_views)
+            proposals.view_features = self.classifier.encode_for_classes(proposals.depth_views)
         return proposals
 
     @property

@@ -244,10 +244,10 @@ class OpenDlign(BaseModel):
         Returns:
             Float32 (B, C).
         """
-        return self.class_logits_of(self.view_features(views))
+        return self.class_logits_of(self.encode_for_classes(views))
 
     @torch.no_grad()
-    def view_features(self, views: torch.Tensor) -> torch.Tensor:
+    def encode_for_classes(self, views: torch.Tensor) -> torch.Tensor:
         """Encode each view by the branch that the zero-shot head takes it from.
 
         Args:
@@ -256,13 +256,11 @@ class OpenDlign(BaseModel):
         Returns:
             Float32 (B, V, D), each view L2-normalized: all that :meth:`class_logits_of` needs, for any vocabulary.
         """
-        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
-        features = self._features_for_scores(checked_views(dict(views=views))['views'])
-        return select_views(features.get('pretrained'), features.get('tuned'), head.branches)
+        return self.view_features(self._features_for_scores(checked_views(dict(views=views))['views']))
 
     @torch.no_grad()
     def class_logits_of(self, view_features: torch.Tensor) -> torch.Tensor:
-        """Compute logits (B, C) of the classes from the result (B, V, D) of :meth:`view_features`."""
+        """Compute logits (B, C) of the classes from the result (B, V, D) of :meth:`encode_for_classes`."""
         head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
         return head.class_logits(self.class_features(), pretrained=view_features, tuned=view_features,
                                  clip_logit_scale=self.backbone.logit_scale.float().exp())

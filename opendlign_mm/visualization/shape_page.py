@@ -29,7 +29,7 @@ class ShapePage:
         self.num_shapes = self.num_failed = 0
 
     def add(self, prediction: dict) -> None:
-        """Add a prediction: ``input`` with ``error``, or ``labels``, ``scores``, ``_key``, ``_views`` uint8 (V, H, W)."""
+        """Add a prediction: ``input``, and ``error`` or ``labels``, ``scores``, ``_key``, ``_views`` (V, H, W)."""
         self.num_shapes += 1
         if 'error' in prediction:
             self.num_failed += 1
