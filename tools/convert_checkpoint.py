@@ -1,16 +1,25 @@
 #!/usr/bin/env python
-"""Convert checkpoints of OpenDlign's and 3DETR's releases to this project's format, and back.
+r"""Convert checkpoints of OpenDlign, 3DETR, ULIP, OpenShape and TAMM from their releases, and back.
 
 Examples:
     python tools/convert_checkpoint.py opendlign released.pt opendlign_b32.pth --config configs/opendlign_b32.py
     python tools/convert_checkpoint.py opendlign epoch_10.pth released.pt --config configs/opendlign_b32.py --to-release
     python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth 3detr_m.pth --config configs/3detr_m_scannet.py
+    python tools/convert_checkpoint.py openshape model.pt openshape.pth \
+        --config configs/baselines/openshape_pointbert_g14.py
+    python tools/convert_checkpoint.py class_features cat_name_pt_feat.npy modelnet40_g14.npz
 """
 import argparse
 
 from mmengine.config import DictAction
 
 from opendlign_mm.apis.convert_checkpoint import convert_3detr, opendlign_from_release, opendlign_to_release
+from opendlign_mm.apis.convert_tri_modal import (
+    convert_class_features,
+    convert_slip,
+    tri_modal_from_release,
+    tri_modal_to_release,
+)
 from opendlign_mm.command_line.user_errors import user_errors
 
 
@@ -19,7 +28,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)
     for name, layout, example in (('opendlign', "OpenDlign's release: {'model_state_dict': ...}", 'opendlign_b32'),
-                                  ('3detr', "3DETR's release: {'model': ...}", '3detr_m_scannet')):
+                                  ('3detr', "3DETR's release: {'model': ...}", '3detr_m_scannet'),
+                                  ('ulip', "ULIP's release, with its CLIP", 'baselines/ulip_pointbert'),
+                                  ('openshape', "OpenShape's release", 'baselines/openshape_pointbert_g14'),
+                                  ('tamm', "TAMM's release: encoder and adapters", 'baselines/tamm_pointbert_g14')):
         kind = kinds.add_parser(name, help=layout)
         kind.add_argument('source', help='checkpoint to read')
         kind.add_argument('destination', help='checkpoint to write')
@@ -31,6 +43,16 @@ def parse_args() -> argparse.Namespace:
         '--trained-only', action='store_true',
         help='leave the frozen CLIP out; tools/test.py then needs the weights that the config names, and refuses '
         'others')
+    kinds.choices['tamm'].add_argument('--image-adapter', metavar='FILE',
+                                       help="TAMM's file of the CLIP image adapter, which training needs")
+    for name, text in (('slip', "SLIP's weights, which ULIP is aligned with, for open_clip"),
+                       ('class_features', "class features that OpenShape publishes (.npy), for class_features of a "
+                        'model')):
+        kind = kinds.add_parser(name, help=text)
+        kind.add_argument('source', help='file to read')
+        kind.add_argument('destination', help='file to write')
+    kinds.choices['class_features'].add_argument('--names', metavar='FILE', help='JSON list of the objects, for an '
+                                                 'array of features without names (Objaverse-LVIS)')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
 
@@ -38,9 +60,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert one checkpoint."""
     args = parse_args()
-    places = args.source, args.destination, args.config, args.cfg_options
     with user_errors(args.traceback):
-        if args.kind == '3detr':
+        if args.kind == 'slip':
+            return convert_slip(args.source, args.destination)
+        if args.kind == 'class_features':
+            return convert_class_features(args.source, args.destination, args.names)
+        places = args.source, args.destination, args.config, args.cfg_options
+        if args.kind in ('ulip', 'openshape', 'tamm'):
+            if args.to_release:
+                tri_modal_to_release(args.kind, *places)
+            else:
+                tri_modal_from_release(args.kind, *places, image_adapter=getattr(args, 'image_adapter', None))
+        elif args.kind == '3detr':
             convert_3detr(*places, to_release=args.to_release)
         elif args.to_release:
             opendlign_to_release(*places)

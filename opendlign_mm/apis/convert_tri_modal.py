@@ -236,9 +236,9 @@ def _from_slip(released: Mapping[str, Tensor]) -> StateDict:
         if key == 'logit_scale':
             weights[key] = value.reshape(())
         elif _is_slip(key):
+            if key == 'image_projection':  # x @ P there, a linear layer here
+                value = value.t().contiguous()
             for pattern, replacement in _SLIP:
-                if key == 'image_projection':
-                    value = value.t().contiguous()
                 key = re.sub(pattern, replacement, key)
             weights[key] = value
     return weights if 'visual.head.proj.weight' in weights else {}

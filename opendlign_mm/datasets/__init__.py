@@ -3,7 +3,7 @@ from .collate import collate_shapes
 from .generated import DepthAlignDataset
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D
-from .openshape import ObjaverseLVIS, OpenShapeModelNet40
+from .openshape import ObjaverseLVIS, OpenShapeModelNet40, OpenShapeTriplets
 from .procedural.built_in_shapes import BuiltInShapes
 from .released import DepthAlignedShapes, ReleasedDepthMaps
 from .scanobjectnn import ScanObjectNN
@@ -13,6 +13,6 @@ from .shapenet import ShapeNet55, ShapeNetCore
 from .unreadable import collate_readable
 
 __all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
-           'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'ReleasedDepthMaps',
-           'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55', 'ShapeNetCore', 'collate_readable',
-           'collate_shapes']
+           'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'OpenShapeTriplets',
+           'ReleasedDepthMaps', 'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55', 'ShapeNetCore',
+           'collate_readable', 'collate_shapes']

@@ -22,7 +22,8 @@ class ShapeNet55(ShapeDataset):
     Args:
         data_root: Folder of the data. For Point-BERT's own arrangement set ``ann_file='ShapeNet-55/train.txt'``.
         ann_file: List of a split.
-        data_prefix: ``pts`` is the folder of the points.
+        data_prefix: ``pts`` is the folder of the points. ``img``, if given, is that of ULIP's renderings, which
+            :class:`DrawTextAndRendering` reads.
         taxonomy_file: JSON list with ``synsetId`` and ``name``, relative to ``data_root``.
         kwargs: Further arguments of :class:`ShapeDataset`.
     """
@@ -45,12 +46,16 @@ class ShapeNet55(ShapeDataset):
         # Labels must not depend on the split: a class may occur in one list only.
         lists = {Path(self.ann_file), *(Path(self.ann_file).with_name(f'{split}.txt') for split in ('train', 'test'))}
         synsets = {line.partition('-')[0] for path in lists if path.is_file() for line in read_lines(path, self.remedy)}
-        names = synset_names(Path(self.data_root) / self.taxonomy_file, synsets, self.remedy)
+        synonyms = synset_synonyms(Path(self.data_root) / self.taxonomy_file, synsets, self.remedy)
         records = []
         for line in read_lines(self.ann_file, self.remedy):
-            records.append(dict(sample_id=f'shapenet55/{Path(line).stem}', category=names[line.partition('-')[0]],
-                                points_path=str(Path(self.data_prefix['pts']) / line), up_axis='y'))
-        return [names[synset] for synset in sorted(synsets)], self.with_file(records)
+            words, name = synonyms[line.partition('-')[0]], Path(line).stem
+            record = dict(sample_id=f'shapenet55/{name}', category=words[0], synonyms=words,
+                          points_path=str(Path(self.data_prefix['pts']) / line), up_axis='y')
+            if 'img' in self.data_prefix:
+                record['rendering_prefix'] = str(Path(self.data_prefix['img']) / name / name)
+            records.append(record)
+        return [synonyms[synset][0] for synset in sorted(synsets)], self.with_file(records)
 
 
 @DATASETS.register_module()
@@ -101,7 +106,12 @@ def is_synset(name: str) -> bool:
 
 
 def synset_names(path: Path, synsets: Iterable[str], remedy: str) -> dict[str, str]:
-    """Return synset -> first synonym, from ShapeNet's taxonomy.
+    """Return synset -> first synonym, from ShapeNet's taxonomy; raises as :func:`synset_synonyms`."""
+    return {synset: words[0] for synset, words in synset_synonyms(path, synsets, remedy).items()}
+
+
+def synset_synonyms(path: Path, synsets: Iterable[str], remedy: str) -> dict[str, list[str]]:
+    """Return synset -> its names, from ShapeNet's taxonomy.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -109,7 +119,8 @@ def synset_names(path: Path, synsets: Iterable[str], remedy: str) -> dict[str, s
     """
     taxonomy = read_json(path, remedy)
     try:
-        names = {entry['synsetId']: entry['name'].split(',')[0].strip() for entry in taxonomy}
+        names = {entry['synsetId']: [word.strip() for word in entry['name'].split(',') if word.strip()] or ['']
+                 for entry in taxonomy}
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must be a list of objects with 'synsetId' and 'name'. {remedy}") from error
     unknown = sorted(set(synsets) - set(names))

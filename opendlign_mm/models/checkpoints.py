@@ -96,9 +96,9 @@ def load_checkpoint(model: nn.Module, checkpoint: dict, source: str | Path, purp
         model: Model to load into, without the wrapper of distributed training.
         checkpoint: Runner's checkpoint or state dict.
         source: File that it was read from, for the message.
-        purpose: Entries that have to agree. ``'resume'``: all. ``'inference'``: all but those of an alignment head,
-            which only training uses. ``'initialization'`` (``load_from`` of a training): those of CLIP backbones; the
-            rest may start anew.
+        purpose: Entries that have to agree. ``'resume'``: all. ``'inference'``: all but those of an alignment head
+            and of an adapter of image features, which only training uses. ``'initialization'`` (``load_from`` of a
+            training): those of CLIP backbones; the rest may start anew.
 
     Raises:
         RuntimeError: Entries are missing, unknown or of another shape (the message names them), or the checkpoint
@@ -119,7 +119,8 @@ def load_checkpoint(model: nn.Module, checkpoint: dict, source: str | Path, purp
         problems = {key: 'is missing' for key in incompatible.missing_keys if 'num_batches_tracked' not in key}
         problems.update({key: 'has no place in the model' for key in incompatible.unexpected_keys})
     if purpose == 'inference':
-        problems = {key: text for key, text in problems.items() if '.alignment_head.' not in f'.{key}'}
+        problems = {key: text for key, text in problems.items()
+                    if not any(part in f'.{key}' for part in ('.alignment_head.', '.image_adapter.'))}
     elif purpose == 'initialization':
         backbones = tuple(f'{name}.'.lstrip('.') for name, module in model.named_modules()
                           if isinstance(module, TrainedStateMixin))

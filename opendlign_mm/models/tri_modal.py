@@ -43,7 +43,7 @@ class TriModalAligner(BaseModel):
         zero_shot_head: A ``ZeroShotHead`` or its config, of which the vocabulary, the templates and the text cache are
             used. Scores are weighted sums of cosines: ``aggregation='sum'`` and ``branches='pretrained'``.
         class_features: An .npz file of class features, see :class:`StoredClassFeatures`; it replaces the text encoder
-            for class names.
+            for class names, and is read when they are needed first.
         data_preprocessor: A data preprocessor or its config; default: ``PointDataPreprocessor``.
         encode_batch_size: Number of shapes per pass of the encoder where no gradient is needed.
         return_embeddings: In mode ``'predict'`` also return ``depth_embedding`` (D,), that of the shape under the name
@@ -95,7 +95,8 @@ class TriModalAligner(BaseModel):
             raise ValueError("shapes are scored by the cosines of their embeddings: set the zero-shot head's "
                              f"aggregation='sum' and branches='pretrained', got {self.zero_shot_head.aggregation!r} "
                              f'and {self.zero_shot_head.branches!r}')
-        self.stored_class_features = None if class_features is None else StoredClassFeatures(class_features)
+        self.class_features_file = class_features
+        self._stored: StoredClassFeatures | None = None
         self._register_load_state_dict_pre_hook(self._leave_out_unused_clip)
         self.register_load_state_dict_post_hook(_allow_absent_clip)
 
@@ -287,10 +288,12 @@ class TriModalAligner(BaseModel):
     def class_features(self) -> Tensor:
         """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
         device = next(self.point_encoder.parameters()).device
-        if self.stored_class_features is not None:
+        if self.class_features_file is not None:
+            if self._stored is None:  # read when it is needed first: training does not need it
+                self._stored = StoredClassFeatures(self.class_features_file)
             if self.zero_shot_head.class_names is None:
-                self.set_vocabulary(self.stored_class_features.class_names)
-            return self.stored_class_features.of(self.zero_shot_head.class_names or ()).to(device)
+                self.set_vocabulary(self._stored.class_names)
+            return self._stored.of(self.zero_shot_head.class_names or ()).to(device)
         clip = self.clip_backbone
         return self.zero_shot_head.vocabulary_features(clip.encode_text, clip.text_encoder_key, device)
 

@@ -3,9 +3,13 @@ from .disk_cache import DiskCache
 from .formatting import PackShapeInputs, SampleViews, SelectViews
 from .generate_images import GenerateImages
 from .loading import LoadBuiltInShape, LoadDepthAlignedImages, LoadDepthViews, LoadShapePoints
+from .openshape import LoadOpenShapeObject
+from .points import ArrangePoints, AugmentPoints, PackPointInputs
 from .projecting import DepthViewToImage, ProjectPointsToDepth
 from .scenes import CheckScenePoints, RandomCuboid
+from .ulip import DrawTextAndRendering
 
-__all__ = ['CheckScenePoints', 'DepthViewToImage', 'DiskCache', 'GenerateImages', 'LoadBuiltInShape',
-           'LoadDepthAlignedImages', 'LoadDepthViews', 'LoadShapePoints', 'PackShapeInputs', 'ProjectPointsToDepth',
+__all__ = ['ArrangePoints', 'AugmentPoints', 'CheckScenePoints', 'DepthViewToImage', 'DiskCache',
+           'DrawTextAndRendering', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages', 'LoadDepthViews',
+           'LoadOpenShapeObject', 'LoadShapePoints', 'PackPointInputs', 'PackShapeInputs', 'ProjectPointsToDepth',
            'RandomCuboid', 'SampleViews', 'SelectViews']
