@@ -11,7 +11,7 @@ from ..datasets.image_features import ImageFeatures
 from ..datasets.released import read_aligned_images
 from ..datasets.store import ShapeStore
 from ..file_keys import readable_text
-from ..models import OpenDlign
+from ..models import OpenDlign, TriModalAligner
 from ..source_files import is_error_of_machine, required
 from .processes import of_all_processes, on_first_process, only_run, own_share, progress, say
 
@@ -115,7 +115,7 @@ def open_image_source(path: str | Path) -> ImageSource:
     return StoredImages(ShapeStore(path)) if (Path(path) / 'store.json').is_file() else ReleasedImages(path)
 
 
-def encode_images(model: OpenDlign, source: ImageSource, out_dir: str | Path) -> dict[str, str]:
+def encode_images(model: OpenDlign | TriModalAligner, source: ImageSource, out_dir: str | Path) -> dict[str, str]:
     """Run this process's part of the feature stage: write a file of features for each shard that has none yet.
 
     A shard whose images have changed is encoded again.
@@ -133,7 +133,7 @@ def encode_images(model: OpenDlign, source: ImageSource, out_dir: str | Path) ->
         ValueError: Shards of a store are damaged, or ``out_dir`` has the features of another model.
     """
     out_dir, problems = Path(out_dir), {}
-    identity = model.backbone.pretrained_branch_identity()
+    identity = model.clip_backbone.pretrained_branch_identity()
     with only_run(out_dir):
         features = on_first_process(lambda: ImageFeatures.create(out_dir, identity))
         shards = on_first_process(lambda: [shard for shard in range(source.num_shards)
@@ -154,9 +154,10 @@ def _is_done(features: ImageFeatures, shard: int, names: list[str], images: str 
 
 
 @torch.no_grad()
-def _encoded(model: OpenDlign, objects: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+def _encoded(model: OpenDlign | TriModalAligner, objects: Iterable[tuple[str, np.ndarray]]
+             ) -> Iterator[tuple[str, np.ndarray]]:
     """Encode objects in batches: name, images uint8 (V, H, W, 3) -> name, features float32 (V, D)."""
-    device = model.backbone.logit_scale.device
+    device = model.clip_backbone.logit_scale.device
     for batch in _batches(objects):
         images = torch.from_numpy(np.concatenate([images for _, images in batch])).to(device)
         features = model.encode_views(images.permute(0, 3, 1, 2)[None].float() / 255, 'pretrained')[0].cpu()

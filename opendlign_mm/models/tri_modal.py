@@ -254,14 +254,27 @@ class TriModalAligner(BaseModel):
                                'in the config, or give class_features, and stored features for training')
         return self.text_encoder
 
+    @torch.no_grad()
+    def encode_views(self, images: Tensor, branch: str = 'pretrained') -> Tensor:
+        """Embed images with the CLIP, without an adapter: features for ``tools/encode_images.py``.
+
+        Args:
+            images: Float (B, P, 3, H, W) in [0, 1].
+            branch: Not used; a frozen CLIP has one.
+
+        Returns:
+            Float32 (B, P, D), L2-normalized.
+        """
+        chunks = images.flatten(0, 1).split(self.encode_batch_size)
+        features = torch.cat([self.clip_backbone(chunk, ('pretrained', ))['pretrained'].float() for chunk in chunks])
+        return F.normalize(features, dim=-1).unflatten(0, images.shape[:2])
+
     def _image_features(self, inputs: Mapping[str, Any]) -> Tensor:
         """Return image features (B, P, D), adapted where there is an adapter, not normalized after it."""
         if 'image_features' in inputs:
             features = inputs['image_features'].float()
         elif 'images' in inputs:
-            images, clip = inputs['images'], self.clip_backbone
-            flat = clip(images.flatten(0, 1), ('pretrained', ), self.encode_batch_size)['pretrained']
-            features = flat.float().unflatten(0, images.shape[:2])
+            features = self.encode_views(inputs['images'])
         else:
             raise ValueError(f"alignment needs 'image_features' or 'images' in addition to 'points', got "
                              f'{sorted(inputs)}; the pipeline has to load or make them')
