@@ -2,5 +2,7 @@
 from .formats import FORMATS
 from .inputs import is_address, list_inputs
 from .point_cloud import PointCloud, read_points
+from .scene_frame import OrientedBoxes, SceneFrame, find_frame
 
-__all__ = ['FORMATS', 'PointCloud', 'is_address', 'list_inputs', 'read_points']
+__all__ = ['FORMATS', 'OrientedBoxes', 'PointCloud', 'SceneFrame', 'find_frame', 'is_address', 'list_inputs',
+           'read_points']

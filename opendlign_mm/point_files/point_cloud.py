@@ -15,7 +15,6 @@ from .cloud_files import split_columns
 from .formats import FORMATS, Format, naming, read_cloud
 from .mesh_files import POINTS_OF_A_MESH, surface_points
 
-Up = Literal['z', 'y']
 MAX_BYTES = 4 * 2**30
 
 
@@ -28,7 +27,8 @@ class PointCloud:
         colors: float32 (N, 3) in [0, 1], RGB, or None.
         name: Name of the file, or of the kind of object.
         kind: 'cloud'; 'mesh' if the points were sampled from a surface; 'rgbd' if they come from depth images.
-        up: Axis that points up by the standard of the format; None where that leaves it open.
+        up: Axis that points up by the standard of the format; '-y', that of cameras, is no more than roughly up. None
+            where the standard leaves it open.
         units: 'm' if the format's standard says so; None where it leaves the unit open.
         notes: What was left out or assumed, one sentence each.
     """
@@ -37,7 +37,7 @@ class PointCloud:
     colors: np.ndarray | None
     name: str
     kind: Literal['cloud', 'mesh', 'rgbd']
-    up: Up | None = None
+    up: Literal['z', 'y', '-y'] | None = None
     units: Literal['m'] | None = None
     notes: tuple[str, ...] = ()
 

@@ -11,8 +11,9 @@ from opendlign_mm.box_ops.nms import nms_3d
 from opendlign_mm.detection import ClusterProposals, GroundTruthProposals
 from opendlign_mm.detection.proposals import clusters
 from opendlign_mm.detection.proposals.clusters import cluster_tree_boxes
-from opendlign_mm.detection.proposals.room_planes import estimate_normals, find_room_planes
+from opendlign_mm.detection.proposals.room_planes import find_room_planes
 from opendlign_mm.evaluation.box_metrics import ProposalRecall
+from opendlign_mm.point_ops.normals import estimate_normals
 
 
 def depth_boxes(boxes):

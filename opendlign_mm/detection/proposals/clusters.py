@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from ...box_ops.nms import nms_3d
 from ...box_ops.points_in_boxes import count_points_in_boxes
 from ...point_ops.coordinates import check_points, move_boxes, scene_offset, to_local
+from ...point_ops.normals import estimate_normals
 from .base import check_colors, make_proposals
-from .room_planes import estimate_normals, find_room_planes
+from .room_planes import find_room_planes
 
 
 @MODELS.register_module()

@@ -2,7 +2,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 
 @dataclass
@@ -39,7 +38,7 @@ def find_room_planes(xyz: np.ndarray,
 
     Args:
         xyz: Float (N, 3) in meters, z up.
-        normals: Float (N, 3), see :func:`estimate_normals`.
+        normals: Float (N, 3), see :func:`.point_ops.normals.estimate_normals`.
         horizontal_tolerance: Half the thickness of floor and ceiling in meters.
         wall_tolerance: Half the thickness of a wall in meters.
         min_wall_length: Smallest horizontal extent of a wall in meters.
@@ -80,27 +79,6 @@ def find_room_planes(xyz: np.ndarray,
             structure |= on_plane
             num_walls += 1
     return RoomPlanes(floor, structure, num_walls)
-
-
-def estimate_normals(xyz: np.ndarray, num_neighbors: int = 16) -> np.ndarray:
-    """Estimate unit normals by PCA of each point's neighbors, oriented toward the middle of the scene.
-
-    Args:
-        xyz: Float (N, 3).
-        num_neighbors: Points per neighborhood, including the point itself.
-
-    Returns:
-        Float64 (N, 3).
-    """
-    xyz = np.asarray(xyz, dtype=np.float64)
-    num_neighbors = min(num_neighbors, len(xyz))
-    _, neighbors = cKDTree(xyz).query(xyz, num_neighbors)
-    patches = xyz[neighbors.reshape(len(xyz), num_neighbors)]
-    patches = patches - patches.mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(np.einsum('nki,nkj->nij', patches, patches))
-    normals = vectors[:, :, 0]
-    toward_middle = ((np.median(xyz, axis=0) - xyz) * normals).sum(axis=1)
-    return np.where(toward_middle[:, None] < 0, -normals, normals)
 
 
 def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
