@@ -20,6 +20,8 @@ class ShapeFolder(ShapeDataset):
         inside: Folder within each class to take alone, such as 'test' if there is also ``<class>/train``.
         up_axis: 'z' or 'y', the axis that points up in the files. None: y in glTF files (.glb, .gltf), which is their
             standard, and z in all others.
+        any_layout: Whether to take all files, wherever they are in the folder, and sub-folders without a file as well;
+            the class of a file outside of sub-folders is the name of the folder.
         name: Beginning of each ``sample_id``; the name of the folder by default.
         kwargs: Further arguments of :class:`ShapeDataset`.
 
@@ -35,10 +37,11 @@ class ShapeFolder(ShapeDataset):
                  extensions: Sequence[str] = SHAPE_EXTENSIONS,
                  inside: str | None = None,
                  up_axis: str | None = None,
+                 any_layout: bool = False,
                  name: str | None = None,
                  **kwargs) -> None:
         self.extensions = (extensions, ) if isinstance(extensions, str) else tuple(extensions)
-        self.inside, self.up_axis = inside, up_axis
+        self.inside, self.up_axis, self.any_layout = inside, up_axis, any_layout
         self.name = name or Path(data_root).resolve().name
         self.benchmark = self.benchmark or self.name
         super().__init__(data_root=data_root, **kwargs)
@@ -46,7 +49,10 @@ class ShapeFolder(ShapeDataset):
     def check_files(self, data_root: str, ann_file: str = '', **folders: str) -> None:
         """Also check that there are sub-folders: a flat folder or a single file is refused before a model is built."""
         super().check_files(data_root, ann_file, **folders)
-        if not class_folders(data_root):
+        if self.any_layout:
+            if not Path(data_root).is_dir() or not self._files_in(Path(data_root)):
+                raise ValueError(f'{data_root} has no file of a shape ({", ".join(self.extensions)})')
+        elif not class_folders(data_root):
             raise ValueError(f'{data_root} {"has no sub-folder" if Path(data_root).is_dir() else "is a file"}. '
                              f'{self.remedy}')
 
@@ -57,12 +63,16 @@ class ShapeFolder(ShapeDataset):
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
         """Return one record per file."""
+        if self.any_layout:
+            root = Path(self.data_root)
+            found = [(path.relative_to(root).parts, path) for path in self._files_in(root)]
+            records = [self._record(parts[0] if len(parts) > 1 else root.resolve().name, path) for parts, path in found]
+            return sorted({record['category'] for record in records}), records
         folders = class_folders(self.data_root)
         records, empty = [], []
         for folder in folders:
             place = folder / self.inside if self.inside else folder
-            files = sorted(path for path in place.rglob('*') if path.suffix.lower() in self.extensions
-                           and not path.name.startswith('.') and path.is_file())
+            files = self._files_in(place)
             if not files:
                 empty.append(str(place))
             records += [self._record(folder.name, path) for path in files]
@@ -70,6 +80,11 @@ class ShapeFolder(ShapeDataset):
             raise ValueError(f'these class folders have no file ({", ".join(self.extensions)}): '
                              f'{", ".join(empty[:5])}{", ..." * (len(empty) > 5)}. Fill or remove them.')
         return [folder.name for folder in folders], records
+
+    def _files_in(self, folder: Path) -> list[Path]:
+        return sorted(path for path in folder.rglob('*') if path.suffix.lower() in self.extensions
+                      and path.is_file()
+                      and not any(part.startswith('.') for part in path.relative_to(folder).parts))
 
     def _record(self, category: str, path: Path) -> dict:
         up_axis = self.up_axis or ('y' if path.suffix.lower() in ('.glb', '.gltf') else 'z')

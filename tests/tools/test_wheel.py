@@ -8,9 +8,11 @@ import tarfile
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from helpers.tool_modules import REPOSITORY
+from opendlign_mm.datasets.procedural import sample_shape
 
 PIP = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check', '--no-input']
 NAMES = """
@@ -107,9 +109,34 @@ def test_help_of_the_installed_command_imports_no_pytorch(built):
     assert 'opendlign_mm.command_line.main' in imported and not {'torch', 'mmengine', 'numpy'} & imported
 
 
-def test_the_installed_command_lists_the_packaged_model_as_available(built):
-    done = run(built, built.target / 'bin/opendlign', 'models', '--json')
+def test_the_installed_command_classifies_with_the_packaged_model_from_any_folder(built):
+    write_cloud(built, 'chair.xyz', 'chair')
+    write_cloud(built, 'table.xyz', 'table')
+    done = run(built, built.target / 'bin/opendlign', 'classify', 'chair.xyz', 'table.xyz', '--classes',
+               'chair,table,lamp', '--json', '--out', 'shapes')
     assert done.returncode == 0, done.stderr
-    models = {model['name']: model for model in json.loads(done.stdout)}
-    assert models['opendlign-tiny']['available'] and not models['opendlign-h14']['available']
-    assert models['opendlign-h14']['config'].startswith(str(built.target))
+    assert [prediction['labels'][0] for prediction in json.loads(done.stdout)] == ['chair', 'table']
+    assert 'model: opendlign-tiny' in done.stderr and (built.folder / 'elsewhere/shapes/index.html').is_file()
+
+
+def test_the_installed_command_detects_and_reports_a_broken_scan(built):
+    folder = built.folder / 'elsewhere'
+    rng = np.random.default_rng(0)
+    chair = sample_shape('chair', rng, 3000).points
+    chair = (chair - chair.min(axis=0)) / np.ptp(chair[:, 2])  # 1 m high, on the floor
+    floor = np.c_[rng.uniform(-1.5, 2.5, (6000, 2)), rng.normal(0, .002, 6000)]
+    np.save(folder / 'room.npy', np.r_[chair, floor].astype(np.float32))
+    (folder / 'broken.ply').write_text('ply')
+    done = run(built, '-m', 'opendlign_mm', 'detect', 'room.npy', 'broken.ply', '--classes', 'chair,bed', '--out',
+               'rooms', '--json')
+    assert done.returncode == 1, done.stderr
+    room, broken = json.loads(done.stdout)
+    middle = (chair.min(axis=0) + chair.max(axis=0)) / 2
+    assert min(np.abs(np.subtract(box['bbox_3d'][:3], middle)).max() for box in room['boxes']) < .25
+    assert 'broken.ply' in broken['error'] and 'failed: broken.ply' in done.stderr
+    assert json.loads((folder / 'rooms/boxes.json').read_text()) and list((folder / 'rooms').glob('room*.html'))
+
+
+def write_cloud(built, name, category):
+    points = sample_shape(category, np.random.default_rng(1), 3000).points
+    np.savetxt(built.folder / 'elsewhere' / name, points, fmt='%.4f')

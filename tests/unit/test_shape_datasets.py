@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 
 import opendlign_mm  # noqa: F401
 from helpers import shape_fixtures as fixtures
+from opendlign_mm.datasets.shape_folder import ShapeFolder
 
 LOAD = [dict(type='LoadShapePoints')]
 
@@ -371,3 +372,17 @@ def test_float_depth_maps_in_either_range(tmp_path, highest, low, fits):
         return
     views = load(dict(depth_path=tmp_path / 'a_dm.npy'))['depth_views']
     assert views.max() == 1 and views.min() == 0 and views[0, 2, 0] == pytest.approx(.25)
+
+
+def test_a_folder_of_any_layout_gives_all_its_files_and_the_folders_as_classes(tmp_path):
+    root = tmp_path / 'shapes'
+    for name in ('cup.xyz', 'chairs/a/one.xyz', 'chairs/two.ply', '.hidden/three.xyz', 'textures/wood.png'):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text('0 0 0\n')
+    dataset = ShapeFolder(str(root), any_layout=True, pipeline=[])
+    records = [dataset.get_data_info(index) for index in range(len(dataset))]
+    assert [(record['category'], record['sample_id']) for record in records] == [
+        ('chairs', 'shapes/chairs/a/one.xyz'), ('chairs', 'shapes/chairs/two.ply'), ('shapes', 'shapes/cup.xyz')]
+    assert dataset.metainfo['classes'] == ('chairs', 'shapes')
+    with pytest.raises(ValueError, match='textures has no file of a shape'):
+        ShapeFolder(str(root / 'textures'), any_layout=True, pipeline=[])
