@@ -30,7 +30,7 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.generation.feature_stage import encode_images, open_image_source
-        from opendlign_mm.generation.processes import finish, join_processes, on_first_process
+        from opendlign_mm.processes import finish, join_processes, on_first_process
         device = join_processes(args.launcher)
         images = on_first_process(lambda: open_image_source(args.images))
         problems = encode_images(init_model(args.config, None, device, args.cfg_options), images, args.out)

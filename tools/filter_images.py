@@ -28,7 +28,7 @@ def main() -> None:
     with user_errors(args.traceback):
         from opendlign_mm.datasets.store import ShapeStore
         from opendlign_mm.generation.filter_stage import contact_sheet, filter_store, summary
-        from opendlign_mm.generation.processes import join_processes, leave_processes, on_first_process, say
+        from opendlign_mm.processes import join_processes, leave_processes, on_first_process, say
         cfg = load_generation_config(args)
         if cfg.get('filter') is None:
             raise ValueError(f'{args.config} has no `filter`; configs/_base_/generation_defaults.py shows one')

@@ -11,7 +11,7 @@ import argparse
 
 from opendlign_mm.command_line.options import add_config_options, add_run_options, load_generation_config
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.generation.processes import finish
+from opendlign_mm.processes import finish
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.generation.image_stage import generate_images
-        from opendlign_mm.generation.processes import join_processes
+        from opendlign_mm.processes import join_processes
         cfg = load_generation_config(args)
         if args.layout:
             cfg.layout = args.layout

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 
 from opendlign_mm.command_line.options import add_run_options
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.generation.processes import finish
+from opendlign_mm.processes import finish
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,8 +43,8 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.generation.depth_stage import project_depth
-        from opendlign_mm.generation.processes import join_processes
         from opendlign_mm.generation.shape_sources import say_doubt_about_up_axis, shapes_to_project
+        from opendlign_mm.processes import join_processes
         init_default_scope('mmdet3d')
         join_processes(args.launcher)
         dataset = shapes_to_project(args.source, args.num_points, args.up_axis)

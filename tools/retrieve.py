@@ -3,11 +3,15 @@
 
     python tools/retrieve.py build CONFIG CHECKPOINT --data shapes/ --out index/
     python tools/retrieve.py query index/ --text "a chair with arms" --top 5 --save gallery.png
+    torchrun --nproc-per-node 4 tools/retrieve.py build CONFIG CHECKPOINT --data shapes/ --out index/
+    srun --ntasks 16 python tools/retrieve.py build CONFIG CHECKPOINT --data shapes/ --out index/ --launcher slurm
 
 --data is a folder with one sub-folder of shape files per class, or 'test' for the test set of the config. A query with
-both --text and --image searches for their normalized mean.
+both --text and --image searches for their normalized mean. A build that is stopped goes on where it was. From 500,000
+shapes on, the index is compressed.
 """
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -52,9 +56,12 @@ def parse_args() -> argparse.Namespace:
 def build(args: argparse.Namespace) -> None:
     """Embed the shapes and write the index."""
     from opendlign_mm.apis.extract_features import describe_skipped
-    from opendlign_mm.retrieval import build_index, shape_folder_dataset
+    from opendlign_mm.apis.sharded_run import joined_processes
+    from opendlign_mm.processes import on_first_process, say
+    from opendlign_mm.retrieval import shape_folder_dataset, write_index
     from opendlign_mm.retrieval.index_files import building_index, config_as_json
-    with building_index(args.out, args.overwrite):
+    with joined_processes(args.launcher) as device, ExitStack() as stack:
+        on_first_process(lambda: stack.enter_context(building_index(args.out, args.overwrite)))
         cfg = load_config(args)
         config_as_json(cfg)  # refuses a config that the index could not keep
         if args.data == 'test':
@@ -64,12 +71,11 @@ def build(args: argparse.Namespace) -> None:
             settings = shape_folder_dataset(cfg, args.data, args.num_points, args.up_axis)
         init_default_scope(cfg.get('default_scope', 'mmdet3d'))
         dataset = DATASETS.build(settings)  # before the model: what is wrong with it is told at once
-        model, skipped = init_model(cfg, args.checkpoint, args.device), {}
-        index = build_index(model, dataset, args.checkpoint, skipped=skipped, batch_size=args.batch_size,
-                            num_workers=args.num_workers)
-        index.save(args.out)
-    print(describe_skipped(skipped), end='\n' * bool(skipped))
-    print(f'{len(index)} shapes in {args.out}')
+        model = init_model(cfg, args.checkpoint, device if args.device == 'cuda' else args.device)
+        result = write_index(model, dataset, args.out, args.checkpoint, batch_size=args.batch_size,
+                             num_workers=args.num_workers, settings=dict(dataset_config=settings))
+        skipped = describe_skipped(dict(enumerate(problem for _, problem in result.failed)))
+        say('\n'.join([skipped] * bool(skipped) + [f'{result.num_inputs - len(result.failed)} shapes in {args.out}']))
 
 
 def query(args: argparse.Namespace) -> None:
@@ -79,6 +85,7 @@ def query(args: argparse.Namespace) -> None:
     if args.text is None and args.image is None:
         raise ValueError('give --text, --image or both')
     index = ShapeIndex.load(args.index)
+    print(index.describe())
     model = model_of_index(index, args.device)
     vector = embed_query(model, args.text, args.image, resolve_templates(args.templates))
     (cosines, ), (rows, ) = index.search(vector, args.top)

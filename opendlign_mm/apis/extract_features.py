@@ -54,7 +54,7 @@ def feature_batches(model: OpenDlign | TriModalAligner, dataset: dict | Dataset,
         batch_size: Number of objects in a batch.
         num_workers: Number of processes that read objects.
         skipped: Filled with index -> why the object could not be read.
-        title: Title of the progress bar.
+        title: Title of the progress bar; none is shown if it is empty.
         allow_none: Whether it is no error if none of the objects can be read.
 
     Raises:
@@ -70,7 +70,7 @@ def feature_batches(model: OpenDlign | TriModalAligner, dataset: dict | Dataset,
     loader = DataLoader(Subset(UnreadableRecords(objects), chosen), batch_size, num_workers=num_workers,
                         collate_fn=partial(collate_readable, collate=collate_shapes))
     remaining, num_readable = iter(chosen), 0
-    with tqdm(total=len(chosen), desc=title, unit='shape', leave=False) as progress:
+    with tqdm(total=len(chosen), desc=title, unit='shape', leave=False, disable=not title) as progress:
         for batch in loader:
             progress.update(batch['size'])
             indices_of_batch = list(islice(remaining, batch['size']))

@@ -19,8 +19,8 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from ..atomic_files import atomic_write
-from ..generation.processes import on_first_process
 from ..models.checkpoints import UnreadableCheckpointError, read_checkpoint
+from ..processes import on_first_process
 
 LOCK_NAME = '.training.lock'
 LAST_NAME = 'last_checkpoint'

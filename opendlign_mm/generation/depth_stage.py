@@ -16,17 +16,16 @@ from ..datasets.store.manifest import Row, problem_row
 from ..datasets.unreadable import Unreadable, UnreadableRecords
 from ..file_keys import readable_text
 from ..point_files.mesh_files import files_of_mesh
-from .depth_sources import file_state
-from .processes import (
-    missing_shards,
+from ..processes import (
     of_all_processes,
     on_first_process,
     only_run,
     own_share,
     progress,
     say,
-    say_known_problems,
 )
+from .depth_sources import file_state
+from .missing_shards import missing_shards, say_known_problems
 
 
 def view_angles(num_views: int) -> list[float]:

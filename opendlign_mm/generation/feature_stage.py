@@ -12,8 +12,8 @@ from ..datasets.released import read_aligned_images
 from ..datasets.store import ShapeStore
 from ..file_keys import readable_text
 from ..models import OpenDlign, TriModalAligner
+from ..processes import of_all_processes, on_first_process, only_run, own_share, progress, say
 from ..source_files import is_error_of_machine, required
-from .processes import of_all_processes, on_first_process, only_run, own_share, progress, say
 
 # Images that are encoded at a time, of one or several objects.
 BATCH_SIZE = 256

@@ -16,7 +16,8 @@ from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from ..datasets.store import PackedShape, ShapeStore
-from .processes import missing_shards, of_all_processes, only_run, own_share, progress, say
+from ..processes import of_all_processes, only_run, own_share, progress, say
+from .missing_shards import missing_shards
 
 
 class KeepRule(NamedTuple):

@@ -19,11 +19,7 @@ from ..datasets.store.manifest import problem_row
 from ..datasets.store.packed_shape import ImageFormat
 from ..datasets.unreadable import Unreadable
 from ..file_keys import readable_text
-from .depth_sources import DepthSource, check_same_texts, open_depth_source, texts_of
-from .diffusion import single_color
-from .image_prompts import PromptStyle
-from .processes import (
-    missing_shards,
+from ..processes import (
     of_all_processes,
     on_first_process,
     only_run,
@@ -31,8 +27,11 @@ from .processes import (
     process_name,
     progress,
     say,
-    say_known_problems,
 )
+from .depth_sources import DepthSource, check_same_texts, open_depth_source, texts_of
+from .diffusion import single_color
+from .image_prompts import PromptStyle
+from .missing_shards import missing_shards, say_known_problems
 from .throughput import Throughput, together
 
 

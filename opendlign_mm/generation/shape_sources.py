@@ -11,7 +11,7 @@ from ..datasets.shapenet import is_shapenet_core
 from ..datasets.store.description import DESCRIPTION
 from ..datasets.transforms.loading import LoadShapePoints, UpAxis
 from ..datasets.unreadable import READING_ERRORS
-from .processes import on_first_process, say
+from ..processes import on_first_process, say
 
 OBJECTS_LOOKED_AT = 24
 # How much better the objects must stand on the other axis; procedural objects of 14 of 16 kinds stand on their own.

@@ -1,6 +1,6 @@
 """Files of an index of shapes: their names, one build at a time, and reading without running code."""
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from ..atomic_files import exclusive_lock
 
 VECTORS, SHAPES, THUMBNAILS = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy'
+STORED = 'vectors.npy'  # of compressed indices
 ABOUT, CONFIG = 'index.json', 'config.json'
 _OLD_CONFIG = 'config.py'  # earlier versions ran it as code
 _CONFIG_KEYS = ('default_scope', 'model')
@@ -90,6 +91,9 @@ def read_about(path: Path) -> dict:
     about = json.loads(path.read_text())
     if not isinstance(about['num_shapes'], int) or not isinstance(about.get('clip', {}), dict):
         raise ValueError('it does not tell the number of shapes or the CLIP')
+    facts = dict(vectors_bytes=int, recall_sample=int, recall_at_10=float)
+    if any(key in about for key in facts) and not all(isinstance(about.get(key), kind) for key, kind in facts.items()):
+        raise ValueError(f'an index that is compressed needs {", ".join(facts)}')
     return about
 
 
@@ -103,10 +107,44 @@ def read_config(path: Path) -> Config:
 
 def read_shapes(path: Path) -> list[dict]:
     """Read the metadata of the shapes."""
-    shapes = [json.loads(line) for line in path.read_text().splitlines()]
-    if not all(isinstance(shape, dict) for shape in shapes):
+    return [_object(line) for line in path.read_bytes().splitlines()]
+
+
+class ShapeLines(Sequence):
+    """Metadata of the shapes of a large index, of which each line is read when it is asked for.
+
+    Millions of dicts would take more memory than the vectors.
+
+    Args:
+        path: File with a JSON object in each line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, ends, begin = path, [np.zeros(1, np.int64)], 0
+        with path.open('rb') as file:
+            while block := file.read(1 << 24):
+                ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord('\n')) + begin + 1)
+                begin += len(block)
+        self._begins = np.concatenate(ends)
+
+    def __len__(self) -> int:
+        return len(self._begins) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(len(self)))]
+        begin, end = self._begins[range(len(self))[row]:][:2]
+        with self._path.open('rb') as file:
+            file.seek(begin)
+            line = file.read(end - begin)
+        return read(self._path, lambda _: _object(line))
+
+
+def _object(line: bytes) -> dict:
+    shape = json.loads(line)
+    if not isinstance(shape, dict):
         raise ValueError('a line is not a JSON object')
-    return shapes
+    return shape
 
 
 def read_thumbnails(path: Path) -> np.ndarray:
@@ -115,15 +153,6 @@ def read_thumbnails(path: Path) -> np.ndarray:
     if thumbnails.ndim != 3 or thumbnails.dtype != np.uint8:
         raise ValueError(f'it must hold uint8 (N, h, w), got {thumbnails.dtype} {thumbnails.shape}')
     return thumbnails
-
-
-def read_vectors(path: Path) -> Any:
-    """Read the FAISS index of the embeddings."""
-    faiss = import_faiss()
-    vectors = faiss.read_index(str(path))
-    if not isinstance(vectors, faiss.IndexFlatIP):
-        raise ValueError(f'it is a {type(vectors).__name__} instead of an IndexFlatIP')
-    return vectors
 
 
 def config_as_json(config: Config) -> str:

@@ -1,7 +1,6 @@
 """Index of shape embeddings with metadata and thumbnails, searched by cosine."""
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +8,21 @@ from mmengine.config import Config
 
 from ..atomic_files import atomic_folder
 from . import index_files
-from .index_files import ABOUT, CONFIG, SHAPES, THUMBNAILS, VECTORS, import_faiss, read
+from .index_files import ABOUT, CONFIG, SHAPES, THUMBNAILS, VECTORS, ShapeLines, read
+from .vectors import exact_vectors, normalized_blocks, read_vectors, write_vectors
+
+# Facts in ``index.json`` about its files, which each saving finds anew.
+_OF_THE_FILES = ('num_shapes', 'dimension', 'search', 'recall_at_10', 'recall_sample', 'vectors_bytes')
 
 
 class ShapeIndex:
-    """Exact index of N shapes, searched by cosine.
+    """Index of N shapes, searched by cosine.
 
-    The folder of a saved index has ``vectors.faiss`` (embeddings), ``shapes.jsonl`` (a line of metadata per shape),
+    The search compares a query with all shapes. A folder of 500,000 shapes or more is compressed, and its
+    search finds nearly all of what the exact one finds; :meth:`describe` tells which and how many.
+
+    The folder of a saved index has ``vectors.faiss`` (embeddings; with ``vectors.npy`` if it is compressed),
+    ``shapes.jsonl`` (a line of metadata per shape),
     ``thumbnails.npy`` (a depth view of each shape, mapped into memory), ``config.json`` (config of the model) and
     ``index.json`` (checkpoint, identity of the CLIP, and how the embeddings were made). None of these files is run as
     code, so that an index of somebody else can be searched.
@@ -34,29 +41,24 @@ class ShapeIndex:
 
     def __init__(self, vectors: np.ndarray, shapes: list[dict], thumbnails: np.ndarray, about: dict,
                  config: Config) -> None:
-        faiss = import_faiss()
-        vectors = np.array(vectors, dtype=np.float32)
+        vectors = np.asarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or not vectors.size:
             raise ValueError(f'an index needs at least one vector, as an array (N, D), got {vectors.shape}')
         if not len(vectors) == len(shapes) == len(thumbnails):
             raise ValueError(f'{len(vectors)} vectors, but metadata of {len(shapes)} and thumbnails of '
                              f'{len(thumbnails)}')
-        lengths = np.linalg.norm(vectors, axis=1)
-        wrong = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-        if len(wrong):
-            raise ValueError(f'the vector of shape {shapes[wrong[0]]} is zero or not finite')
-        self._faiss = faiss.IndexFlatIP(vectors.shape[1])
-        self._faiss.add(vectors / lengths[:, None])
-        self.shapes, self.thumbnails, self.about, self.config = shapes, thumbnails, about, config
+        self._vectors = exact_vectors(normalized_blocks([vectors], shapes.__getitem__), vectors.shape[1])
+        self.shapes: Sequence[dict] = shapes
+        self.thumbnails, self.about, self.config = thumbnails, about, config
 
     def __len__(self) -> int:
         """Return N, the number of shapes."""
-        return self._faiss.ntotal
+        return self._vectors.count
 
     @property
     def dimension(self) -> int:
         """D, the number of dimensions of an embedding."""
-        return self._faiss.d
+        return self._vectors.dimension
 
     def search(self, queries: np.ndarray, top: int = 5) -> tuple[np.ndarray, np.ndarray]:
         """Find the shapes with the highest cosines.
@@ -79,9 +81,15 @@ class ShapeIndex:
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         if not (np.isfinite(lengths) & (lengths > 0)).all():
             raise ValueError('a query is zero or not finite')
-        # One thread scans 400 MB in 20 ms; several threads on a busy machine wait for each other much longer.
-        with _threads(1 if len(queries) < 8 else None):
-            return self._faiss.search(queries / lengths, min(top, len(self)))
+        return self._vectors.search(queries / lengths, min(top, len(self)))
+
+    def describe(self) -> str:
+        """Return one line about the kind of the search and, if it is not exact, its recall."""
+        if 'vectors_bytes' not in self.about:
+            return f'exact search among {len(self):,} shapes'
+        return (f'compressed search (IVF-PQ) among {len(self):,} shapes: finds {self.about["recall_at_10"]:.1%} of the '
+                f'10 nearest of the exact search (recall@10, measured with {self.about["recall_sample"]} of the shapes '
+                'as queries)')
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder, complete or not at all; an existing index is replaced.
@@ -89,17 +97,9 @@ class ShapeIndex:
         Raises:
             ValueError: ``folder`` exists and is not an index.
         """
-        faiss = import_faiss()
-        index_files.check_is_index_or_free(folder)
-        with atomic_folder(folder) as unfinished:
-            faiss.write_index(self._faiss, str(unfinished / VECTORS))
-            with (unfinished / SHAPES).open('w') as file:
-                file.writelines(json.dumps(shape) + '\n' for shape in self.shapes)
-            np.save(unfinished / THUMBNAILS, self.thumbnails)
-            (unfinished / CONFIG).write_text(index_files.config_as_json(self.config))
-            (unfinished / ABOUT).write_text(json.dumps(
-                dict(self.about, num_shapes=len(self), dimension=self.dimension), indent=1) + '\n')
-        return Path(folder)
+        about = {key: value for key, value in self.about.items() if key not in _OF_THE_FILES}
+        return write_folder(folder, self._vectors.blocks(), (len(self), self.dimension), self.shapes, self.thumbnails,
+                            about, self.config)
 
     @classmethod
     def load(cls, folder: str | Path) -> 'ShapeIndex':
@@ -112,25 +112,49 @@ class ShapeIndex:
         folder = Path(folder)
         index_files.check_complete(folder)
         index = cls.__new__(cls)
-        index.about = read(folder / ABOUT, index_files.read_about)
+        index.about = about = read(folder / ABOUT, index_files.read_about)
         index.config = read(folder / CONFIG, index_files.read_config)
-        index.shapes = read(folder / SHAPES, index_files.read_shapes)
+        compressed = 'vectors_bytes' in about
+        index.shapes = read(folder / SHAPES, ShapeLines if compressed else index_files.read_shapes)
         index.thumbnails = read(folder / THUMBNAILS, index_files.read_thumbnails)
-        index._faiss = read(folder / VECTORS, index_files.read_vectors)
+        index._vectors = read(folder / VECTORS, lambda _: read_vectors(folder, about.get('vectors_bytes')))
         for name, count in ((VECTORS, len(index)), (SHAPES, len(index.shapes)), (THUMBNAILS, len(index.thumbnails))):
-            if count != index.about['num_shapes']:
+            if count != about['num_shapes']:
                 raise ValueError(f'{folder / name} is damaged, build the index again: it has {count} shapes, '
-                                 f'{ABOUT} says {index.about["num_shapes"]}')
+                                 f'{ABOUT} says {about["num_shapes"]}')
         return index
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Limit FAISS to ``count`` threads inside the block; None changes nothing."""
-    faiss = import_faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+def write_folder(folder: str | Path, vectors: Iterable[np.ndarray], size: tuple[int, int], shapes: Iterable[dict],
+                 thumbnails: Iterable[np.ndarray], about: dict, config: Config) -> Path:
+    """Write the folder of an index, complete or not at all; an existing index is replaced.
+
+    Its parts are taken one after the other, so that an index may be larger than the memory.
+
+    Args:
+        folder: Folder of the index.
+        vectors: float32 (n, D) at a time, L2-normalized.
+        size: Number of shapes N, dimension of the vectors D.
+        shapes: Metadata of each shape.
+        thumbnails: uint8 (h, w) of each shape.
+        about: Facts about the model and the dataset.
+        config: Config of the model.
+
+    Raises:
+        ValueError: ``folder`` exists and is not an index.
+    """
+    index_files.check_is_index_or_free(folder)
+    with atomic_folder(folder) as unfinished:
+        of_the_files = write_vectors(unfinished, vectors, *size)
+        with (unfinished / SHAPES).open('w') as file:
+            file.writelines(json.dumps(shape) + '\n' for shape in shapes)
+        with (unfinished / THUMBNAILS).open('wb') as file:
+            for row, thumbnail in enumerate(thumbnails):
+                if not row:
+                    np.lib.format.write_array_header_1_0(file, dict(
+                        descr='|u1', fortran_order=False, shape=(size[0], *thumbnail.shape)))
+                file.write(np.asarray(thumbnail, dtype=np.uint8).tobytes())
+        (unfinished / CONFIG).write_text(index_files.config_as_json(config))
+        (unfinished / ABOUT).write_text(json.dumps(
+            dict(about, num_shapes=size[0], dimension=size[1], **of_the_files), indent=1) + '\n')
+    return Path(folder)

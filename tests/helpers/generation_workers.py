@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 
 from helpers import tiny_generation  # noqa: F401  # registers SlowStandIn
 from opendlign_mm.generation.image_stage import generate_images
-from opendlign_mm.generation.processes import join_processes, leave_processes
+from opendlign_mm.processes import join_processes, leave_processes
 
 if 'PRELOAD_FOR_WORKERS' in os.environ:  # what each process would import for seconds
     import diffusers

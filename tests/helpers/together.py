@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from helpers.generation_workers import forkserver_context, free_port
-from opendlign_mm.generation import processes
+from opendlign_mm import processes
 
 
 class Outcome(NamedTuple):

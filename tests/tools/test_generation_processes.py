@@ -7,9 +7,9 @@ from torch.utils.data import DataLoader
 from helpers.stored_shapes import noise_store
 from helpers.tiny_generation import VIEWS, generation_config
 from helpers.together import run_together
+from opendlign_mm import processes
 from opendlign_mm.datasets.generated import DepthAlignDataset
 from opendlign_mm.datasets.store import PackedShape, ShapeStore
-from opendlign_mm.generation import processes
 from opendlign_mm.generation.image_stage import generate_images
 
 STAND_IN = dict(type='SlowStandIn')

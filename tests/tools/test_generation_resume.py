@@ -19,7 +19,7 @@ from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.store import PackedShape, ShapeStore, encode_image
 from opendlign_mm.generation.depth_stage import project_depth
 from opendlign_mm.generation.image_stage import generate_images
-from opendlign_mm.generation.processes import only_run
+from opendlign_mm.processes import only_run
 
 STAND_IN = dict(type='SlowStandIn')
 # Runs of two workers that are killed at work, for each layout.
@@ -145,7 +145,7 @@ def test_a_worker_that_dies_is_reported_by_the_others(depth, tmp_path):
 
 def test_launchers_on_gpus(monkeypatch):
     """mmengine gets the right arguments (no GPU is needed)."""
-    from opendlign_mm.generation import processes
+    from opendlign_mm import processes
     started = {}
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)

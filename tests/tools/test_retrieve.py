@@ -1,6 +1,7 @@
 """Retrieval from end to end: building from a dataset and from a folder, queries by text, image and both."""
 import json
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ from PIL import Image
 from helpers.tiny_runs import tiny_config, tiny_model
 from helpers.tool_modules import load_tool
 from opendlign_mm.apis import init_model
+from opendlign_mm.apis.extract_features import feature_batches
 from opendlign_mm.models.contrastive_head import object_features
-from opendlign_mm.retrieval import ShapeIndex, build_index, embed_query, model_of_index
+from opendlign_mm.retrieval import ShapeIndex, build_index, embed_query, model_of_index, write_index
 from opendlign_mm.retrieval.index_files import building_index
 from opendlign_mm.retrieval.query import read_image
 from opendlign_mm.visualization.sheets import draw_gallery
+
+# the package has a function of that name
+build_index_module = import_module('opendlign_mm.retrieval.build_index')
 
 
 @pytest.fixture
@@ -81,6 +86,46 @@ def test_build_embeds_as_the_model_does(config, checkpoint):
     assert index.about['clip']['sha256'] == model.backbone.clip_identity().sha256
 
 
+def test_index_written_in_shards_is_that_of_memory(config, checkpoint, tmp_path):
+    model = init_model(str(config), str(checkpoint))
+    settings = model.cfg.test_dataloader.dataset
+    result = write_index(model, settings, tmp_path / 'shards', str(checkpoint), thumbnail_size=16, batch_size=3,
+                         shard_size=3)
+    assert (result.num_inputs, result.failed) == (8, [])
+    assert [path.name for path in tmp_path.iterdir() if 'shards' in path.name] == ['shards'], 'no embeddings left'
+    build_index(model, settings, str(checkpoint), thumbnail_size=16, batch_size=3).save(tmp_path / 'memory')
+    for path in (tmp_path / 'memory').iterdir():
+        assert path.read_bytes() == (tmp_path / 'shards' / path.name).read_bytes(), path.name
+
+
+def test_stopped_indexing_goes_on_unless_something_has_changed(config, tmp_path, monkeypatch):
+    model, calls = init_model(str(config)), []
+    settings = model.cfg.test_dataloader.dataset
+
+    def embed(model, dataset, indices, **options):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(indices)
+        return feature_batches(model, dataset, indices, **options)
+
+    monkeypatch.setattr(build_index_module, 'feature_batches', embed)
+    with pytest.raises(KeyboardInterrupt):
+        write_index(model, settings, tmp_path / 'index', shard_size=3)
+    assert calls == [[0, 1, 2], [3, 4, 5]] and not (tmp_path / 'index').exists()
+    calls[:] = [None]
+    write_index(model, settings, tmp_path / 'index', shard_size=3)
+    assert calls == [None, [6, 7]]
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        write_index(model, settings, tmp_path / 'index', shard_size=3)
+    with torch.no_grad():
+        next(value for value in model.backbone.tuned_blocks.parameters() if value.requires_grad).add_(1)
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        write_index(model, settings, tmp_path / 'index', shard_size=3)
+    assert calls == [[0, 1, 2], [3, 4, 5]], 'embeddings of other weights are made again'
+
+
 def test_queries(image_file):
     model = tiny_model().eval()
     text, image = embed_query(model, 'chair'), embed_query(model, image=image_file)
@@ -127,6 +172,7 @@ def test_tool_on_the_test_set(run, config, checkpoint, image_file, tmp_path):
                           ('both', dict(text='a lamp', image=image_file))):
         arguments = [part for key, value in options.items() for part in (f'--{key}', value)]
         printed = run('query', tmp_path / 'index', *arguments, '--top', '3', '--save', tmp_path / f'{name}.png')
+        assert printed.splitlines()[0] == 'exact search among 8 shapes'
         lines = [line.split() for line in printed.splitlines() if '-test-' in line]
         cosines, rows = index.search(embed_query(model, **options), 3)
         assert [line[-1] for line in lines] == [index.shapes[row]['sample_id'] for row in rows[0]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from opendlign_mm.retrieval import ShapeIndex
+from opendlign_mm.retrieval import ShapeIndex, vectors as vectors_module
 
 
 def random_index(count=200, dimension=16, seed=0):
@@ -151,3 +151,71 @@ def test_without_faiss(monkeypatch):
     monkeypatch.setitem(sys.modules, 'faiss', None)
     with pytest.raises(ImportError, match='retrieval needs FAISS: pip install faiss-cpu'):
         random_index(3)
+
+
+@pytest.fixture
+def compressed(tmp_path, monkeypatch):
+    """Return 6000 vectors around 30 centers and their index, compressed as those of half a million shapes are."""
+    monkeypatch.setattr(vectors_module, 'EXACT_BELOW', 6000)
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(30, 32))
+    vectors = (centers[rng.integers(30, size=6000)] + .3 * rng.normal(size=(6000, 32))).astype(np.float32)
+    shapes = [dict(sample_id=f'ä{row}') for row in range(6000)]
+    index = ShapeIndex(vectors, shapes, np.arange(6000 * 4).astype(np.uint8).reshape(6000, 2, 2), {}, Config())
+    index.save(tmp_path / 'index')
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), tmp_path / 'index'
+
+
+def test_large_indices_are_compressed_and_tell_their_recall(compressed):
+    vectors, folder = compressed
+    index = ShapeIndex.load(folder)
+    queries = vectors[:100] + .01
+    cosines, rows = index.search(queries, 10)
+    exact = queries @ vectors.T / np.linalg.norm(queries, axis=1, keepdims=True)
+    expected = np.argsort(-exact, axis=1)[:, :10]
+    recall = np.mean([len({*ours} & {*theirs}) / 10 for ours, theirs in zip(rows, expected)])
+    assert recall >= .95 and abs(recall - index.about['recall_at_10']) < .05
+    np.testing.assert_allclose(cosines, np.take_along_axis(exact, rows, axis=1), atol=1e-3)
+    assert (np.diff(cosines) <= 0).all()
+    assert index.describe().startswith('compressed search (IVF-PQ) among 6,000 shapes: finds ')
+    assert random_index()[1].describe() == 'exact search among 200 shapes'
+    assert index.shapes[5999] == dict(sample_id='ä5999') and index.shapes[-6000] == dict(sample_id='ä0')
+    assert [shape['sample_id'] for shape in index.shapes[7:9]] == ['ä7', 'ä8'] and len(index.shapes) == 6000
+    assert (index.thumbnails.reshape(-1) == np.arange(24_000).astype(np.uint8)).all()
+
+
+def test_recall_of_an_index_that_misses_neighbors_is_low(compressed, monkeypatch):
+    monkeypatch.setattr(vectors_module, '_COMPARED', 1)
+    index = ShapeIndex.load(compressed[1])
+    assert index._vectors.choose_cells(100) < .95
+
+
+def test_compressed_indices_give_as_many_shapes_as_asked_for(compressed):
+    vectors, folder = compressed
+    cosines, rows = ShapeIndex.load(folder).search(vectors[:2], 7000)
+    assert rows.shape == (2, 6000) and sorted(rows[0]) == list(range(6000)) and (np.diff(cosines) <= 0).all()
+
+
+def test_compressed_indices_are_saved_again_the_same(compressed, tmp_path):
+    ShapeIndex.load(compressed[1]).save(tmp_path / 'copy')
+    for name in ('vectors.faiss', 'vectors.npy', 'shapes.jsonl', 'thumbnails.npy', 'index.json'):
+        assert (tmp_path / 'copy' / name).read_bytes() == (compressed[1] / name).read_bytes(), name
+
+
+@pytest.mark.parametrize('name', ['vectors.faiss', 'vectors.npy', 'shapes.jsonl', 'thumbnails.npy'])
+def test_damaged_files_of_compressed_indices_are_named(compressed, name):
+    path = compressed[1] / name
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match='is damaged, build the index again'):
+        ShapeIndex.load(compressed[1])
+
+
+def test_facts_of_compressed_indices_are_checked(compressed):
+    path = compressed[1] / 'index.json'
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(about, recall_sample='many')))
+    with pytest.raises(ValueError, match='index.json is damaged.*needs vectors_bytes, recall_sample, recall_at_10'):
+        ShapeIndex.load(compressed[1])
+    path.write_text(json.dumps({key: about[key] for key in ('num_shapes', 'dimension')}))
+    with pytest.raises(ValueError, match='vectors.faiss is damaged.*IndexIVFPQ instead of an IndexFlatIP'):
+        ShapeIndex.load(compressed[1])

@@ -18,7 +18,7 @@ PACKAGE = 'opendlign_mm'
 FLOORS = (
     ('version', 'atomic_files', 'compiled', 'file_keys', 'json_files', 'structures', 'compat', 'config_options',
      'registry', 'source_files'),
-    ('projection', 'point_ops', 'box_ops'),
+    ('projection', 'point_ops', 'box_ops', 'processes'),
     ('point_files', ),
     ('visualization', 'datasets', 'models', 'point_encoders'),
     ('detection', ),

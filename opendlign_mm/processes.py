@@ -1,4 +1,4 @@
-"""Dividing the shards of a stage among processes: joining them, locking the output folder, reporting at the end."""
+"""Dividing work among processes: joining them, locking the output folder, sharing results, reporting at the end."""
 import datetime
 import fcntl
 import os
@@ -16,9 +16,7 @@ from mmengine import dist
 from mmengine.config import Config
 from tqdm import tqdm
 
-from ..compat import detected_launcher, prepare_cpu_distributed
-from ..datasets.store import ShapeStore
-from ..file_keys import readable_text
+from .compat import detected_launcher, prepare_cpu_distributed
 
 # Processes finish hours apart, and the first ones wait for the last.
 _PATIENCE = datetime.timedelta(days=60)
@@ -160,20 +158,6 @@ def _flock(stream, kind: int) -> bool:
     return True
 
 
-def missing_shards(store: ShapeStore, retry: Callable[[int], bool]) -> list[int]:
-    """Return the shards that this run has to make, the same list on all processes.
-
-    Args:
-        store: The store; leftovers of killed processes in it are removed.
-        retry: Tells whether a finished shard that lacks objects is worth another try.
-    """
-    def look() -> list[int]:
-        store.remove_unfinished()
-        return [shard for shard in range(store.num_shards) if not store.is_done(shard) or retry(shard)]
-
-    return on_first_process(look)
-
-
 def own_share(shards: list[int]) -> list[int]:
     """Return the shards of this process: every n-th missing one, which balances resumed runs as well."""
     return shards[dist.get_rank()::dist.get_world_size()]
@@ -188,16 +172,6 @@ def say(text: str) -> None:
     """Print a line on process 0."""
     if dist.get_rank() == 0:
         print(text, file=sys.stdout, flush=True)
-
-
-def say_known_problems(store: ShapeStore, problems: dict[str, str]) -> None:
-    """Print how many objects of earlier runs are still missing in a store, which are not among ``problems``."""
-    if dist.get_rank() == 0:
-        known = {row['sample_id'] for shard in range(store.num_shards) for row in store.rows(shard)
-                 if row['problem']} - set(map(readable_text, problems))
-        if known:
-            say(f'{len(known)} objects of {store.root} are still missing, for example {min(known)}: they could not be '
-                'read or made by an earlier run, and are tried again once their files have changed')
 
 
 def process_name() -> str:
