@@ -2,14 +2,19 @@
 from collections.abc import Callable
 
 from .contour_aware import ContourAwareProjection
+from .pointclip import PointCLIPProjection
 from .realistic import RealisticProjection
+from .rendered import RenderedDepthProjection
 from .views import view_axes
 
-__all__ = ['ContourAwareProjection', 'RealisticProjection', 'build_projection', 'view_axes']
+__all__ = ['ContourAwareProjection', 'PointCLIPProjection', 'RealisticProjection', 'RenderedDepthProjection',
+           'build_projection', 'view_axes']
 
 PROJECTIONS: dict[str, Callable] = {
     'ContourAwareProjection': ContourAwareProjection,
+    'PointCLIPProjection': PointCLIPProjection,
     'RealisticProjection': RealisticProjection,
+    'RenderedDepthProjection': RenderedDepthProjection,
 }
 
 
@@ -17,9 +22,10 @@ def build_projection(projection: dict | Callable | None = None) -> Callable:
     """Build the projection that a config describes.
 
     Args:
-        projection: Arguments of a projection, with its name under ``type`` (default ``'ContourAwareProjection'``; the
-            other is ``'RealisticProjection'``). None builds the default projection. A callable is returned as it is:
-            a projection of your own takes a list of B tensors (N_i, 3) and returns (B, V, H, W) in [0, 1].
+        projection: Arguments of a projection, with its name under ``type`` (default ``'ContourAwareProjection'``; those
+            of compared systems are ``'PointCLIPProjection'``, ``'RealisticProjection'`` of PointCLIP V2 and
+            ``'RenderedDepthProjection'`` of CLIP2Point). None builds the default projection. A callable is returned as
+            it is: a projection of your own takes a list of B tensors (N_i, 3) and returns (B, V, H, W) in [0, 1].
 
     Raises:
         ValueError: ``type`` is unknown.

@@ -40,6 +40,8 @@ class RealisticProjection:
             None for PointCLIP V2's own ten views.
         elevation: Height above the horizon, in degrees, of the cameras at ``view_angles``.
         output_resolution: Resize the maps bilinearly to this height and width; None leaves them as they are.
+        align_corners: Whether resizing keeps the centers of the corner pixels in place, as in the released code, or
+            the edges of the map.
 
     Raises:
         ValueError: An argument is outside its range; the message names it.
@@ -55,7 +57,8 @@ class RealisticProjection:
                  depth_bias: float = .2,
                  view_angles: Sequence[float] | None = None,
                  elevation: float = 20.,
-                 output_resolution: int | None = None) -> None:
+                 output_resolution: int | None = None,
+                 align_corners: bool = False) -> None:
         self.resolution = whole_number('resolution', resolution, 8)
         self.depth_bins = whole_number('depth_bins', depth_bins, 3)
         self.densify_kernel = odd_number('densify_kernel', densify_kernel)
@@ -68,6 +71,7 @@ class RealisticProjection:
         self.output_resolution = None
         if output_resolution is not None:
             self.output_resolution = whole_number('output_resolution', output_resolution, 1)
+        self.align_corners = bool(align_corners)
 
     @property
     def num_views(self) -> int:
@@ -94,7 +98,7 @@ class RealisticProjection:
             return torch.ones(0, self.num_views, *size, device=points.device if isinstance(points, Tensor) else None)
         depth_views = torch.stack([self._depth_maps(cloud) for cloud in clouds])
         if self.output_resolution is not None:
-            depth_views = F.interpolate(depth_views, size, mode='bilinear', align_corners=False)
+            depth_views = F.interpolate(depth_views, size, mode='bilinear', align_corners=self.align_corners)
         return depth_views
 
     def _axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -63,6 +63,22 @@ def normalized_if_needed(points: Tensor) -> Tensor:
     return ((points - middle) / (half_size or 1.)).float()
 
 
+def in_unit_ball(points: Tensor) -> Tensor:
+    """Return a cloud (N, 3), N >= 1, as float32 with its mean at the origin and its farthest point at distance 1.
+
+    The compared systems prepare their clouds so. It is computed in float64, so clouds may be far from the origin and of
+    any size. Points that all coincide are put at the origin.
+    """
+    points = points.double()
+    low, high = points.amin(0), points.amax(0)
+    points = points - (low / 2 + high / 2)  # first, as the sum of large numbers could overflow
+    size = points.abs().amax()
+    points = points / torch.where(size > 0, size, torch.ones_like(size))
+    points = points - points.mean(0)
+    reach = points.norm(dim=1).amax()
+    return (points / torch.where(reach > 0, reach, torch.ones_like(reach))).float()
+
+
 class PointsInViews(NamedTuple):
     """The points of one cloud along the axes of V views, and their extent.
 

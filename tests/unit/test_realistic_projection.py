@@ -59,7 +59,8 @@ def test_follows_the_definition(settings):
 def test_default_arguments():
     assert repr(RealisticProjection()) == (
         'RealisticProjection(resolution=110, depth_bins=8, densify_kernel=7, smooth_kernel=3, sigma=3.0, '
-        'object_ratio=0.8, depth_bias=0.2, view_angles=None, elevation=20.0, output_resolution=None)')
+        'object_ratio=0.8, depth_bias=0.2, view_angles=None, elevation=20.0, output_resolution=None, '
+        'align_corners=False)')
     RealisticProjection(resolution=8, depth_bins=3, object_ratio=1, depth_bias=0, elevation=-89.9, output_resolution=1)
 
 
@@ -83,6 +84,8 @@ def test_output_is_resized_bilinearly():
     project = RealisticProjection(resolution=8, view_angles=(0, 60))
     resized = RealisticProjection(resolution=8, view_angles=(0, 60), output_resolution=4)([cloud()])
     torch.testing.assert_close(resized, torch.nn.functional.avg_pool2d(project([cloud()]), 2))
+    corners = RealisticProjection(resolution=8, view_angles=(0, 60), output_resolution=15, align_corners=True)
+    torch.testing.assert_close(corners([cloud()])[:, :, ::2, ::2], project([cloud()]))
 
 
 def test_own_views_show_a_cloud_with_z_up_upright():
