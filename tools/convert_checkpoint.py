@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-r"""Convert checkpoints of OpenDlign, 3DETR, ULIP, OpenShape and TAMM from their releases, and back.
+r"""Convert checkpoints of OpenDlign, 3DETR and the compared systems from their releases, and back.
 
 Examples:
     python tools/convert_checkpoint.py opendlign released.pt opendlign_b32.pth --config configs/opendlign_b32.py
@@ -7,6 +7,8 @@ Examples:
     python tools/convert_checkpoint.py 3detr scannet_masked_ep1080.pth 3detr_m.pth --config configs/3detr_m_scannet.py
     python tools/convert_checkpoint.py openshape model.pt openshape.pth \
         --config configs/baselines/openshape_pointbert_g14.py
+    python tools/convert_checkpoint.py clip2point best_eval.pth clip2point.pth \
+        --config configs/baselines/clip2point_b32.py
     python tools/convert_checkpoint.py class_features cat_name_pt_feat.npy modelnet40_g14.npz
 """
 import argparse
@@ -20,6 +22,7 @@ from opendlign_mm.apis.convert_tri_modal import (
     tri_modal_from_release,
     tri_modal_to_release,
 )
+from opendlign_mm.apis.convert_view_systems import view_system_from_release, view_system_to_release
 from opendlign_mm.command_line.user_errors import user_errors
 
 
@@ -29,6 +32,9 @@ def parse_args() -> argparse.Namespace:
     kinds = parser.add_subparsers(dest='kind', required=True)
     for name, layout, example in (('opendlign', "OpenDlign's release: {'model_state_dict': ...}", 'opendlign_b32'),
                                   ('3detr', "3DETR's release: {'model': ...}", '3detr_m_scannet'),
+                                  ('pointclip', "PointCLIP's adapter", 'baselines/pointclip_rn101_few_shot'),
+                                  ('clip2point', "CLIP2Point's pre-training or few-shot classification",
+                                   'baselines/clip2point_b32'),
                                   ('ulip', "ULIP's release, with its CLIP", 'baselines/ulip_pointbert'),
                                   ('openshape', "OpenShape's release", 'baselines/openshape_pointbert_g14'),
                                   ('tamm', "TAMM's release: encoder and adapters", 'baselines/tamm_pointbert_g14')):
@@ -71,6 +77,8 @@ def main() -> None:
                 tri_modal_to_release(args.kind, *places)
             else:
                 tri_modal_from_release(args.kind, *places, image_adapter=getattr(args, 'image_adapter', None))
+        elif args.kind in ('pointclip', 'clip2point'):
+            (view_system_to_release if args.to_release else view_system_from_release)(args.kind, *places)
         elif args.kind == '3detr':
             convert_3detr(*places, to_release=args.to_release)
         elif args.to_release:

@@ -113,7 +113,7 @@ def _skip_weights_held_by(contents: dict, cfg: Config) -> bool:
 def _clip_backbones(node: Any) -> Iterator[dict]:
     """Yield the configs of CLIP backbones anywhere in a config."""
     if isinstance(node, dict):
-        if str(node.get('type', '')).endswith('CLIPDepthBackbone'):
+        if str(node.get('type', '')).endswith(('CLIPDepthBackbone', 'CLIPTwinBackbone')):
             yield node
         node = node.values()
     if not isinstance(node, (str, bytes)) and hasattr(node, '__iter__'):

@@ -65,7 +65,8 @@ def _weights_to_download(node) -> list[str]:
     if not isinstance(node, dict):
         return []
     clip, tag = node.get('clip'), node.get('pretrained')
-    if node.get('type') == 'CLIPDepthBackbone' and isinstance(tag, str) and not Path(tag).expanduser().is_file():
+    is_clip = node.get('type') in ('CLIPDepthBackbone', 'CLIPTwinBackbone')
+    if is_clip and isinstance(tag, str) and not Path(tag).expanduser().is_file():
         hub = (open_clip.get_pretrained_cfg(clip, tag) or {}).get('hf_hub')
         if hub and not _in_hub_cache(hub):
             from huggingface_hub import constants

@@ -298,9 +298,11 @@ def _name_of_scene(sample: Det3DDataSample | None, index: int) -> str:
 
 def _take_entries_of_classifier(detector: OpenVocabDetector3D, state_dict: dict, prefix: str, *_) -> None:
     """Rename the entries of a checkpoint of the classifier alone to those of the detector."""
-    parts = tuple(f'{prefix}{name}.' for name in ('backbone', 'alignment_head', 'zero_shot_head'))
+    parts = tuple(f'{prefix}{name}.' for name in ('backbone', 'alignment_head', 'zero_shot_head', 'adapter'))
     for key in [key for key in state_dict if key.startswith(parts)]:
         state_dict[f'{prefix}classifier.{key[len(prefix):]}'] = state_dict.pop(key)
+    if f'{prefix}depth_weight' in state_dict:  # of CLIP2Point's pre-training
+        state_dict[f'{prefix}classifier.depth_weight'] = state_dict.pop(f'{prefix}depth_weight')
     # The alignment head is used in training only.
     if detector.classifier.alignment_head is None:
         for key in [key for key in state_dict if key.startswith(f'{prefix}classifier.alignment_head.')]:

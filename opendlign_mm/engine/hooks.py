@@ -196,6 +196,8 @@ class DrawPredictionsHook(Hook):
 class VocabularyFromDatasetHook(Hook):
     """Hook that sets the model's vocabulary to the classes of the dataset before validation and test.
 
+    A model that is trained on labels (``trains_on_classes``) gets the classes of the training set before each epoch.
+
     Labels then mean the same to the model, the annotations and the metrics for any dataset. A model without
     ``set_vocabulary``, whose classes are fixed, is told the names of the classes that it was trained on, if it has the
     attribute ``class_names``; metrics then match its labels with those of the dataset by name. The hook does nothing
@@ -215,6 +217,12 @@ class VocabularyFromDatasetHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Tell a model with fixed classes their names, from the dataset that it is trained on."""
         self._name_fixed_classes(runner, getattr(runner.train_dataloader.dataset, 'metainfo', None))
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the vocabulary for a model that is trained on labels, such as the adapter of PointCLIP."""
+        model, classes = runner_model(runner), getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('classes')
+        if classes and getattr(model, 'trains_on_classes', False):
+            model.set_vocabulary(vocabulary_of(classes, self.wording))
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Set the vocabulary for validation."""

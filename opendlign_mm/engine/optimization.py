@@ -6,12 +6,16 @@ from contextlib import contextmanager
 import torch
 from mmdet3d.registry import OPTIM_WRAPPERS
 from mmengine.config import Config
-from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim import OPTIMIZERS, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 from mmengine.runner import Runner
+from timm.optim import Lamb
 from torch import nn
+
+if 'Lamb' not in OPTIMIZERS:  # CLIP2Point's optimizer
+    OPTIMIZERS.register_module(name='Lamb', module=Lamb)
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -6,8 +6,13 @@ from .opendlign import OpenDlign
 from .pixels import PointDataPreprocessor, ViewDataPreprocessor
 from .tri_modal import TriModalAligner
 from .tri_modal_head import TriModalContrastiveHead
+from .twin_backbone import CLIPTwinBackbone
+from .view_adapters import DualPathAdapter, InterViewAdapter
+from .view_systems import CLIP2Point, PointCLIP
+from .weighted_view_head import WeightedViewHead
 from .zero_shot_head import ZeroShotHead
 
-__all__ = ['AlignmentAdapter', 'CLIPDepthBackbone', 'CLIPImageAdapter', 'DepthImageContrastiveHead',
-           'ImageAdapterAligner', 'OpenDlign', 'PointDataPreprocessor', 'TriModalAligner', 'TriModalContrastiveHead',
-           'ViewDataPreprocessor', 'ZeroShotHead']
+__all__ = ['AlignmentAdapter', 'CLIP2Point', 'CLIPDepthBackbone', 'CLIPImageAdapter', 'CLIPTwinBackbone',
+           'DepthImageContrastiveHead', 'DualPathAdapter', 'ImageAdapterAligner', 'InterViewAdapter', 'OpenDlign',
+           'PointCLIP', 'PointDataPreprocessor', 'TriModalAligner', 'TriModalContrastiveHead', 'ViewDataPreprocessor',
+           'WeightedViewHead', 'ZeroShotHead']

@@ -173,6 +173,14 @@ class OpenDlign(BaseModel):
     def _encode(self, views: torch.Tensor, branch: Any) -> Any:
         """Embed views that have been checked."""
         branches = (branch, ) if isinstance(branch, str) else tuple(branch)
+        features = {}
+        for name, embeddings in self._embed(views, branches).items():
+            with full_precision(views):
+                features[name] = F.normalize(embeddings.float(), dim=-1)
+        return features[branch] if isinstance(branch, str) else features
+
+    def _embed(self, views: torch.Tensor, branches: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Embed checked views: branch -> (B, V, D), not normalized."""
         objects, num_views = views.shape[:2]
         views = views.flatten(0, 1)
         if views.ndim == 3:  # a view of the gray values, not a copy
@@ -180,12 +188,8 @@ class OpenDlign(BaseModel):
         # With a graph, the backbone itself divides the blocks that keep none.
         chunks = [views] if torch.is_grad_enabled() else views.split(self.encode_batch_size)
         encoded = [self.backbone(chunk, branches, self.encode_batch_size) for chunk in chunks]
-        features = {}
-        for name in branches:
-            with full_precision(views):
-                features[name] = F.normalize(torch.cat([chunk[name] for chunk in encoded]).float(), dim=-1)
-            features[name] = features[name].unflatten(0, (objects, num_views))
-        return features[branch] if isinstance(branch, str) else features
+        return {name: torch.cat([chunk[name] for chunk in encoded]).unflatten(0, (objects, num_views))
+                for name in branches}
 
     def encode_inputs(self, inputs: dict[str, torch.Tensor], branches: Sequence[str] | None = None
                       ) -> dict[str, torch.Tensor]:

@@ -103,20 +103,23 @@ class ZeroShotHead(BaseModule):
         names, templates = self.class_names, self.templates
         features = self._remembered.pop((names, templates), None)
         if features is None:
-
-            def compute() -> torch.Tensor:
-                return encode_class_names(encode_text, names, templates)
-
             encoder = None if self.text_cache_dir is None else encoder_key()
             if self.text_cache_dir is None or encoder is None:
-                features = compute()
+                features = self._encode_vocabulary(encode_text, names)
             else:
-                features = cached_class_features(self.text_cache_dir, text_cache_key(encoder, names, templates),
-                                                 compute)
+                features = cached_class_features(self.text_cache_dir, self._cache_key(encoder, names),
+                                                 lambda: self._encode_vocabulary(encode_text, names))
         self._remembered[names, templates] = features = features if device is None else features.to(device)
         while len(self._remembered) > REMEMBERED_VOCABULARIES:
             self._remembered.popitem(last=False)
         return features
+
+    def _encode_vocabulary(self, encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str]
+                           ) -> torch.Tensor:
+        return encode_class_names(encode_text, names, self.templates)
+
+    def _cache_key(self, encoder: str, names: Sequence[str]) -> str:
+        return text_cache_key(encoder, names, self.templates)
 
     def forget_vocabulary_features(self) -> None:
         """Forget the features of all vocabularies: to be called when the text encoder changes."""
@@ -168,7 +171,7 @@ class ZeroShotHead(BaseModule):
         if self.aggregation == 'sum':
             return cosines.sum(dim=1)
         with full_precision(cosines):
-            return (self._factor(clip_logit_scale) * cosines).softmax(dim=-1).sum(dim=1)
+            return (self.factor(clip_logit_scale) * cosines).softmax(dim=-1).sum(dim=1)
 
     def class_logits(self,
                      class_features: torch.Tensor,
@@ -193,10 +196,15 @@ class ZeroShotHead(BaseModule):
         if self.aggregation == 'sum':
             return cosines.mean(dim=1)
         with full_precision(cosines):
-            logarithms = (self._factor(clip_logit_scale) * cosines).log_softmax(dim=-1)
+            logarithms = (self.factor(clip_logit_scale) * cosines).log_softmax(dim=-1)
             return logarithms.logsumexp(dim=1) - math.log(cosines.shape[1])
 
-    def _factor(self, clip_logit_scale: torch.Tensor | float | None) -> float:
+    def factor(self, clip_logit_scale: torch.Tensor | float | None) -> float:
+        """Return the factor of the cosines that ``logit_scale`` stands for.
+
+        Raises:
+            ValueError: It is the CLIP's, which was not passed.
+        """
         if self.logit_scale is None:
             return 1.
         if self.logit_scale != 'clip':

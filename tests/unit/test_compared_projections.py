@@ -38,9 +38,9 @@ def test_contract_of_projections(config):
 
 
 def test_pointclip_takes_the_harmonic_mean_of_depths_in_a_pixel():
-    """Seen from below the axis of view 0: z up, camera on the +y side, image mirrored."""
-    points = torch.tensor([[0., .4, 0.], [0., -.2, 0.], [.5, 0., 0.], [0., 0., .6]])
-    view = PointCLIPProjection(normalize=False, output_resolution=None)([points])[0, 0] * 3.2
+    """View 0 looks along -y with z up, mirrored; what is behind its camera is not drawn."""
+    points = torch.tensor([[0., .4, 0.], [0., -.2, 0.], [.5, 0., 0.], [0., 0., .6], [.1, 1.7, .1]])
+    view = PointCLIPProjection(normalize=False, output_resolution=None)([points])[0, 0] * 4
     found = {tuple(pixel): view[tuple(pixel)].item() for pixel in view.nonzero().tolist()}
     right, up = 64 + .5 / 1.6 * 64, 64 - .6 / 1.6 * 64
     assert found == {(64, 64): pytest.approx(2 / (1 / 1.2 + 1 / 1.8), rel=1e-5), (64, int(right)): pytest.approx(1.6),
@@ -66,7 +66,7 @@ def test_rendered_discs_by_hand():
     filled = np.isfinite(expected)
     smallest, largest = min(expected.min(), 1), expected[filled].max()
     np.testing.assert_allclose(view, np.where(filled, (expected - smallest) / largest * RANGE, 1), atol=1e-6)
-    assert 60 < filled.sum() < 100
+    assert 40 < filled.sum() < 60
 
 
 def test_rendered_backends_agree_and_one_view_is_that_of_all():
@@ -93,6 +93,7 @@ def test_cameras_are_orthonormal_and_turn_with_the_object():
 
 @pytest.mark.parametrize('kind, arguments, message', [
     (PointCLIPProjection, dict(views='ten'), 'views must'), (PointCLIPProjection, dict(distance=1.), 'distance must'),
+    (PointCLIPProjection, dict(max_depth=2.5), 'max_depth must'),
     (PointCLIPProjection, dict(resolution=1), 'resolution must'),
     (PointCLIPProjection, dict(output_resolution=0), 'output_resolution must'),
     (RenderedDepthProjection, dict(views='ten'), 'views must'), (RenderedDepthProjection, dict(views=()), 'views must'),
@@ -106,7 +107,7 @@ def test_arguments_are_checked(kind, arguments, message):
 
 
 def test_what_the_projections_cannot_draw_is_refused():
-    with pytest.raises(ValueError, match='normalize=True'):
-        PointCLIPProjection(normalize=False)([torch.tensor([[2., 0, 0]])])
+    with pytest.raises(ValueError, match='cloud 1 has points at depth 4.6.*normalize=True'):
+        PointCLIPProjection(normalize=False)([cloud(), torch.tensor([[3., 0, 0]])])
     with pytest.raises(ValueError, match='view must be one of 0 to 5'):
         RenderedDepthProjection()([cloud()], view=6)

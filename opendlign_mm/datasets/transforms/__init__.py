@@ -1,4 +1,5 @@
 """Pipeline transforms: files to points and views, points to depth views, and packing for the models."""
+from .compared import RandomAxisScaleShift, RenderDepthPair, SelectPoints
 from .disk_cache import DiskCache
 from .formatting import PackShapeInputs, SampleViews, SelectViews
 from .generate_images import GenerateImages
@@ -12,4 +13,4 @@ from .ulip import DrawTextAndRendering
 __all__ = ['ArrangePoints', 'AugmentPoints', 'CheckScenePoints', 'DepthViewToImage', 'DiskCache',
            'DrawTextAndRendering', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages', 'LoadDepthViews',
            'LoadOpenShapeObject', 'LoadShapePoints', 'PackPointInputs', 'PackShapeInputs', 'ProjectPointsToDepth',
-           'RandomCuboid', 'SampleViews', 'SelectViews']
+           'RandomAxisScaleShift', 'RandomCuboid', 'RenderDepthPair', 'SampleViews', 'SelectPoints', 'SelectViews']

@@ -1,0 +1,35 @@
+"""PointCLIP on the demonstration CLIP and the built-in objects, zero-shot. No download, nothing to train.
+
+    python tools/test.py configs/baselines/pointclip_tiny.py
+    python tools/search_prompts.py configs/baselines/pointclip_tiny.py --val split=val --out search.json
+    python tools/test.py configs/baselines/pointclip_tiny.py \
+        --cfg-options model.zero_shot_head.view_weights=search.json
+
+PointCLIP V2's views: --cfg-options projection._delete_=True projection.type=RealisticProjection \
+        projection.output_resolution=112 projection.align_corners=True
+"""
+_base_ = ['../_base_/default_runtime.py', '../_base_/tiny_clip.py']
+
+model = dict(
+    type='PointCLIP',
+    # Pixels as this CLIP was trained with them: it has seen white backgrounds and knows little of sparse depth maps.
+    backbone=dict(_base_.clip_backbone, num_blocks=0),
+    zero_shot_head=dict(type='WeightedViewHead', templates=_base_.templates))
+projection = dict(type='PointCLIPProjection', resolution=64, output_resolution=112)
+test_dataloader = dict(
+    batch_size=64,
+    num_workers=2,
+    persistent_workers=False,
+    collate_fn=dict(type='collate_shapes'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='BuiltInShapes',
+        split='test',
+        num_per_category=100,
+        num_points=1024,
+        pipeline=[
+            dict(type='LoadBuiltInShape'),
+            dict(type='ProjectPointsToDepth', projection=projection),
+            dict(type='PackShapeInputs')]))
+test_cfg = dict(type='ReportingTestLoop')
+test_evaluator = dict(type='ZeroShotAccuracy')

@@ -1,0 +1,269 @@
+"""PointCLIP, PointCLIP V2 and CLIP2Point: CLIP on depth views, with adapters that learn from a few labeled objects."""
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from torch import nn
+
+from ..structures import ShapeDataSample
+from .clip_backbone import BRANCHES
+from .components import Component, build_component, full_precision
+from .contrastive_head import gather_with_gradient, retrieval_accuracies
+from .opendlign import OpenDlign
+from .pixels import checked_views
+from .twin_backbone import CLIPTwinBackbone
+from .weighted_view_head import WeightedViewHead
+from .zero_shot_head import ViewBranches
+
+# Entries of encoded views besides the branches: the embeddings of a branch before normalization.
+RAW = 'raw_'
+
+
+class ViewSystem(OpenDlign):
+    """Base of the compared systems: an ``OpenDlign`` whose adapter, if it has one, classifies in its head's place.
+
+    Mode ``'loss'`` trains the adapter with the labels of the data samples, everything else is frozen; the vocabulary
+    has to be the classes that the labels index, which ``VocabularyFromDatasetHook`` cares for.
+
+    Args:
+        backbone: A CLIP backbone or its config.
+        zero_shot_head: A head or its config.
+        adapter: An adapter or its config; its ``channels`` are those of the backbone by default.
+        label_smoothing: Share of the target that the other classes have together, in [0, 1).
+        kwargs: ``data_preprocessor``, ``encode_batch_size``, ``compare_pretrained``, ``return_embeddings`` and
+            ``init_cfg`` of :class:`OpenDlign`. With an adapter ``compare_pretrained`` compares with the scores without
+            it.
+    """
+
+    def __init__(self, backbone: Component, zero_shot_head: Component | None = None, adapter: Component | None = None,
+                 label_smoothing: float = 0., **kwargs) -> None:
+        super().__init__(backbone, None, zero_shot_head, **kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f'label_smoothing must lie in [0, 1), got {label_smoothing}')
+        self.label_smoothing = label_smoothing
+        if isinstance(adapter, dict):
+            adapter = dict({'channels': self.backbone.embed_dim}, **adapter)
+        self.adapter: Any = None if adapter is None else build_component(adapter)
+
+    @property
+    def trains_on_classes(self) -> bool:
+        """Whether mode ``'loss'`` needs labels and the vocabulary of the training set."""
+        return self.adapter is not None
+
+    def forward(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None,
+                mode: str = 'tensor') -> dict[str, torch.Tensor] | list[ShapeDataSample]:
+        """Run the model on a batch of the data preprocessor; see :meth:`OpenDlign.forward`."""
+        if mode == 'loss' and 'depth_views' in inputs:
+            return self.loss(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
+             ) -> dict[str, torch.Tensor]:
+        """Compute the cross-entropy of the adapter's scores.
+
+        Args:
+            inputs: ``depth_views`` float (B, V, H, W) in [0, 1].
+            data_samples: B samples with ``gt_label``.
+
+        Returns:
+            ``loss_classification`` and ``accuracy`` in [0, 1], float32 scalars.
+
+        Raises:
+            RuntimeError: The model has no adapter, or no vocabulary.
+            ValueError: A sample has no label, or one outside the vocabulary.
+        """
+        if self.adapter is None:
+            raise RuntimeError(f"{type(self).__name__} without an adapter has nothing to train: give adapter=dict(type="
+                               f"...) in the config, or test it with tools/test.py")
+        views = checked_views(dict(depth_views=inputs['depth_views']))['depth_views']
+        with torch.no_grad():
+            features = self._raw_features(views)
+        logits = self._adapted_scores(features)
+        labels = self._labels(data_samples, logits.shape[1]).to(logits.device)
+        if len(labels) != len(logits):
+            raise ValueError(f'there are {len(logits)} objects, but {len(labels)} data samples')
+        # PyTorch shares the smoothed part among all classes, the released code among the other ones.
+        classes = logits.shape[1]
+        smoothing = self.label_smoothing * classes / (classes - 1) if classes > 1 else 0.
+        return dict(loss_classification=F.cross_entropy(logits, labels, label_smoothing=min(smoothing, 1.)),
+                    accuracy=(logits.detach().argmax(1) == labels).float().mean())
+
+    @staticmethod
+    def _labels(data_samples: Sequence[ShapeDataSample] | None, num_classes: int) -> torch.Tensor:
+        if not data_samples or any('gt_label' not in sample for sample in data_samples):
+            raise ValueError('the adapter learns from labels, which the training samples do not have; take a dataset '
+                             'with classes')
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        if int(labels.max()) >= num_classes:
+            raise ValueError(f'a sample has label {int(labels.max())}, but the vocabulary has {num_classes} classes; '
+                             'set it to the classes of the training set')
+        return labels
+
+    # --- scores -------------------------------------------------------------------------------------------------------
+
+    adapted_branches: tuple[str, ...] = BRANCHES[:1]
+
+    def _raw_features(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the embeddings (B, V, D) that the adapter takes, without normalization, in float32."""
+        embeddings = self._embed(views, self.adapted_branches)
+        return {RAW + name: values.float() for name, values in embeddings.items()}
+
+    def _adapted_scores(self, features: dict[str, torch.Tensor], scaled: bool = True) -> torch.Tensor:
+        """Score the result of :meth:`_raw_features` with the adapter: (B, C); without the logit scale if not scaled."""
+        raise NotImplementedError
+
+    def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+        if self.adapter is None:
+            return super()._features_for_scores(views, also)
+        features = self._raw_features(views)
+        with full_precision(views):
+            normalized = {name.removeprefix(RAW): F.normalize(values, dim=-1) for name, values in features.items()}
+        return dict(features, **normalized)
+
+    def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
+        is_raw = any(name.startswith(RAW) for name in features)
+        if self.adapter is not None and is_raw and branches is None:
+            return self._adapted_scores(features)
+        normalized = {name: values for name, values in features.items() if not name.startswith(RAW)}
+        return super()._scores(normalized, branches)
+
+    @torch.no_grad()
+    def class_logits(self, views: torch.Tensor) -> torch.Tensor:
+        """Compute logits of the classes, those of the adapter if there is one; see :meth:`OpenDlign.class_logits`."""
+        if self.adapter is None:
+            return super().class_logits(views)
+        return self._adapted_scores(self._raw_features(checked_views(dict(views=views))['views']), scaled=False)
+
+
+@MODELS.register_module()
+class PointCLIP(ViewSystem):
+    """PointCLIP and PointCLIP V2: weighted views of CLIP's image tower, and PointCLIP's inter-view adapter.
+
+    PointCLIP V2 is the same model on the views of ``RealisticProjection``, with its view weights and sentences.
+
+    Args:
+        backbone: A ``CLIPDepthBackbone(num_blocks=0)`` or its config. The released code gives CLIP its pixels without
+            CLIP's mean and standard deviation, see :class:`PointCLIPProjection`.
+        zero_shot_head: A ``WeightedViewHead`` or its config.
+        adapter: An ``InterViewAdapter`` or its config, for few-shot classification.
+        label_smoothing: 0.2 in the released code.
+        kwargs: Further arguments of :class:`ViewSystem`.
+    """
+
+    def __init__(self, backbone: Component, zero_shot_head: Component | None = None, adapter: Component | None = None,
+                 label_smoothing: float = .2, **kwargs) -> None:
+        super().__init__(backbone, zero_shot_head or WeightedViewHead(), adapter, label_smoothing, **kwargs)
+        if not isinstance(self.zero_shot_head, WeightedViewHead):
+            raise ValueError(f'PointCLIP weighs its views: zero_shot_head must be a WeightedViewHead, got a '
+                             f'{type(self.zero_shot_head).__name__}')
+
+    def _adapted_scores(self, features: dict[str, torch.Tensor], scaled: bool = True) -> torch.Tensor:
+        adapted = self.adapter(features[f'{RAW}pretrained'])
+        with full_precision(adapted):
+            adapted = F.normalize(adapted.float().flatten(1), dim=-1).view_as(adapted)
+            scores = self.zero_shot_head.weigh_views(adapted @ self.class_features().t())
+            return scores * self.zero_shot_head.factor(self.backbone.logit_scale.float().exp()) if scaled else scores
+
+
+@MODELS.register_module()
+class CLIP2Point(ViewSystem):
+    """CLIP2Point: a copy of CLIP's image tower that learns depth maps, and a dual-path adapter.
+
+    Without an adapter mode ``'loss'`` is the pre-training of the depth tower: ``inputs`` have two ``depth_views`` of
+    each object, rendered from one side at two distances (``RenderDepthPair``), and ``images`` of the same side, of
+    which the first is used. The image loss compares the mean of both depth features with the image feature, the depth
+    loss both depth features; its weight 1 / w^2 is learned. Negatives are the objects of all processes, where the
+    released code has those of one GPU.
+
+    With an adapter both towers are frozen, and the adapter is trained.
+
+    Args:
+        backbone: A ``CLIPTwinBackbone`` or its config.
+        zero_shot_head: A ``ZeroShotHead`` or its config; ``aggregation='sum'`` and ``branches='tuned'`` are the
+            released ones.
+        adapter: A ``DualPathAdapter`` or its config, for few-shot classification; scores are cosines without a scale.
+        temperature: Divisor of the cosines of pre-training.
+        kwargs: Further arguments of :class:`ViewSystem`.
+    """
+
+    adapted_branches = BRANCHES
+
+    def __init__(self, backbone: Component, zero_shot_head: Component | None = None, adapter: Component | None = None,
+                 temperature: float = .07, **kwargs) -> None:
+        super().__init__(backbone, zero_shot_head, adapter, **kwargs)
+        if not isinstance(self.backbone, CLIPTwinBackbone):
+            raise ValueError('CLIP2Point trains a copy of the image tower: backbone must be a CLIPTwinBackbone, got a '
+                             f'{type(self.backbone).__name__}')
+        if not temperature > 0:
+            raise ValueError(f'temperature must be > 0, got {temperature}')
+        self.temperature = temperature
+        self.depth_weight = nn.Parameter(torch.ones(()))
+        if self.adapter is not None:
+            self.backbone.freeze()
+            self.depth_weight.requires_grad_(False)
+
+    def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
+             ) -> dict[str, torch.Tensor]:
+        """Compute the loss of the adapter, see :meth:`ViewSystem.loss`, or without one that of the pre-training.
+
+        Returns:
+            Pre-training: ``loss_image``, ``loss_depth``, ``loss_weight`` and ``depth_to_image_accuracy`` in [0, 1].
+
+        Raises:
+            ValueError: There are not two depth views of each object, or neither images nor their features.
+        """
+        if self.adapter is not None:
+            return super().loss(inputs, data_samples)
+        if not {'images', 'image_features'} & set(inputs):
+            raise ValueError("pre-training needs 'images' in addition to 'depth_views': the pipeline has to make or "
+                             'load them')
+        given = {name: inputs[name][:, :1] if name == 'images' else inputs[name]
+                 for name in ('depth_views', 'images') if name in inputs}
+        views = checked_views(given)
+        if views['depth_views'].shape[1] != 2:
+            raise ValueError('pre-training needs two depth views of each object, from one side at two distances, got '
+                             f"{views['depth_views'].shape[1]}; put RenderDepthPair in the pipeline")
+        first, second = self._embed(views['depth_views'], ('tuned', ))['tuned'].unbind(1)
+        with torch.no_grad():
+            image = (self._embed(views['images'], ('pretrained', ))['pretrained'][:, 0] if 'images' in views
+                     else inputs['image_features'][:, 0])
+        return self.contrast(first, second, image)
+
+    def contrast(self, first: torch.Tensor, second: torch.Tensor, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute the losses of pre-training.
+
+        Args:
+            first: Features (B, D) of depth maps at one distance; B equal on all processes.
+            second: Features (B, D) at the other distance.
+            image: Features (B, D) of the images.
+        """
+        with full_precision(first):
+            first, second, image = (gather_with_gradient(features.float()) for features in (first, second, image))
+            both = (first + second) / 2
+            weight = self.depth_weight.float()
+            losses = dict(loss_image=nt_xent(both, image, self.temperature),
+                          loss_depth=nt_xent(first, second, self.temperature) / weight.square(),
+                          loss_weight=torch.log(weight + 1))
+            cosines = F.normalize(both.detach(), dim=-1) @ F.normalize(image, dim=-1).t()
+        return dict(losses, depth_to_image_accuracy=retrieval_accuracies(cosines)[0])
+
+    def _adapted_scores(self, features: dict[str, torch.Tensor], scaled: bool = True) -> torch.Tensor:
+        adapted = self.adapter(features[f'{RAW}tuned'], features[f'{RAW}pretrained'])
+        with full_precision(adapted):
+            return F.normalize(adapted.float(), dim=-1) @ self.class_features().t()
+
+
+def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Compute the normalized, temperature-scaled cross-entropy of pairs (SimCLR), a scalar.
+
+    Args:
+        first: Features (B, D); row i of both belong together, all other 2B - 2 features are negatives.
+        second: Features (B, D).
+        temperature: Divisor of the cosines.
+    """
+    features = F.normalize(torch.cat((first, second)), dim=-1)
+    logits = features @ features.t() / temperature
+    logits = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool, device=logits.device), float('-inf'))
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device).roll(len(first)))
