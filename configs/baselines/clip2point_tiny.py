@@ -11,8 +11,8 @@ model = dict(
     zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='sum', branches='tuned'),
     compare_pretrained=True)
 cache_dir = 'work_dirs/cache'
-projection = dict(type='RenderedDepthProjection', resolution=112)
-train_projection = dict(projection, views='few_shot')
+view_projection = dict(type='RenderedDepthProjection', resolution=112)
+train_projection = dict(view_projection, views='few_shot')
 train_pipeline = [
     dict(
         type='DiskCache',
@@ -47,7 +47,7 @@ test_dataloader = dict(
         num_points=1024,
         pipeline=[
             dict(type='LoadBuiltInShape'),
-            dict(type='ProjectPointsToDepth', projection=projection),
+            dict(type='ProjectPointsToDepth', projection=view_projection),
             dict(type='PackShapeInputs')]))
 test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -5,8 +5,8 @@
     python tools/test.py configs/baselines/pointclip_tiny.py \
         --cfg-options model.zero_shot_head.view_weights=search.json
 
-PointCLIP V2's views: --cfg-options projection._delete_=True projection.type=RealisticProjection \
-        projection.output_resolution=112 projection.align_corners=True
+PointCLIP V2's views: --cfg-options view_projection._delete_=True \
+        view_projection.type=RealisticProjection view_projection.output_resolution=112
 """
 _base_ = ['../_base_/default_runtime.py', '../_base_/tiny_clip.py']
 
@@ -15,7 +15,7 @@ model = dict(
     # Pixels as this CLIP was trained with them: it has seen white backgrounds and knows little of sparse depth maps.
     backbone=dict(_base_.clip_backbone, num_blocks=0),
     zero_shot_head=dict(type='WeightedViewHead', templates=_base_.templates))
-projection = dict(type='PointCLIPProjection', resolution=64, output_resolution=112)
+view_projection = dict(type='PointCLIPProjection', resolution=64, output_resolution=112)
 test_dataloader = dict(
     batch_size=64,
     num_workers=2,
@@ -29,7 +29,7 @@ test_dataloader = dict(
         num_points=1024,
         pipeline=[
             dict(type='LoadBuiltInShape'),
-            dict(type='ProjectPointsToDepth', projection=projection),
+            dict(type='ProjectPointsToDepth', projection=view_projection),
             dict(type='PackShapeInputs')]))
 test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

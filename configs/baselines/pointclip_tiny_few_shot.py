@@ -6,9 +6,8 @@
 _base_ = ['pointclip_tiny.py']
 
 model = dict(adapter=dict(type='InterViewAdapter', num_views=10), label_smoothing=0.2, compare_pretrained=True)
-projection = dict(views='few_shot', resolution=112)
-pack = [
-    dict(type='ProjectPointsToDepth', projection=dict(_base_.projection, **projection)), dict(type='PackShapeInputs')]
+view_projection = dict(type='PointCLIPProjection', views='few_shot', resolution=112, output_resolution=112)
+pack = [dict(type='ProjectPointsToDepth', projection=view_projection), dict(type='PackShapeInputs')]
 train_dataloader = dict(
     batch_size=32,
     num_workers=2,

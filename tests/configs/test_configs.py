@@ -27,9 +27,9 @@ TRAINED = dict(opendlign_b32=2_362_368, opendlign_b16=2_362_368, opendlign_l14=4
 
 
 def backbones(node) -> list:
-    """Return all configs of a CLIPDepthBackbone inside ``node``."""
+    """Return all configs of a CLIP backbone inside ``node``."""
     if isinstance(node, dict):
-        own = [node] if node.get('type') == 'CLIPDepthBackbone' else []
+        own = [node] if node.get('type') in ('CLIPDepthBackbone', 'CLIPTwinBackbone') else []
         return own + [found for value in node.values() for found in backbones(value)]
     if isinstance(node, (list, tuple)):
         return [found for value in node for found in backbones(value)]

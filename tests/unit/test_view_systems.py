@@ -16,7 +16,6 @@ from opendlign_mm.models import (
     CLIP2Point,
     CLIPDepthBackbone,
     CLIPTwinBackbone,
-    DualPathAdapter,
     InterViewAdapter,
     PointCLIP,
     WeightedViewHead,
@@ -189,18 +188,13 @@ def test_twin_backbone_keeps_its_copy_and_refuses_options_without_meaning():
 
 @pytest.mark.parametrize('make, message', [
     (lambda: pointclip(label_smoothing=1.), 'label_smoothing'), (lambda: clip2point(temperature=0.), 'temperature'),
-    (lambda: PointCLIP(CLIPDepthBackbone('tiny', model_config=TINY_CLIP, num_blocks=0), ZeroShotHead(NAMES)),
-     'WeightedViewHead'),
+    (lambda: PointCLIP(CLIPDepthBackbone('tiny', model_config=TINY_CLIP, num_blocks=0),
+                       ZeroShotHead(NAMES, branches='pretrained')), 'WeightedViewHead'),
     (lambda: CLIP2Point(CLIPDepthBackbone('tiny', model_config=TINY_CLIP)), 'CLIPTwinBackbone'),
     (lambda: InterViewAdapter(share=2), 'share must')])
 def test_parts_that_do_not_fit_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_adapter_of_one_object_in_training_needs_a_batch():
-    adapter = DualPathAdapter(2, 4).eval()
-    assert adapter(random(1, 2, 4), random(1, 2, 4)).shape == (1, 4)
 
 
 # --- searches ---------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ clip2point = dict(
         type='CLIPTwinBackbone',
         clip='ViT-B-32-quickgelu',
         pretrained='openai',
-        pixel_mean='clip',
-        pixel_std='clip'),
+        # CLIP's own.
+        pixel_mean=(0.48145466, 0.4578275, 0.40821073),
+        pixel_std=(0.26862954, 0.26130258, 0.27577711)),
     zero_shot_head=dict(
         type='ZeroShotHead',
         templates=['image of a {}'],
