@@ -2,7 +2,8 @@
 from .formats import FORMATS
 from .inputs import is_address, list_inputs
 from .point_cloud import PointCloud, read_points
+from .rgbd_frames import RGBDFrame
 from .scene_frame import OrientedBoxes, SceneFrame, find_frame
 
-__all__ = ['FORMATS', 'OrientedBoxes', 'PointCloud', 'SceneFrame', 'find_frame', 'is_address', 'list_inputs',
-           'read_points']
+__all__ = ['FORMATS', 'OrientedBoxes', 'PointCloud', 'RGBDFrame', 'SceneFrame', 'find_frame', 'is_address',
+           'list_inputs', 'read_points']

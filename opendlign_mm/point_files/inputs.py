@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .formats import FORMATS
+from .frame_folders import is_frame_folder
 from .mesh_files import files_of_mesh
 
 
@@ -16,10 +17,10 @@ def list_inputs(inputs: Any) -> list[Any]:
     """Return the single inputs that ``inputs`` stands for, each of which :func:`read_points` takes.
 
     Args:
-        inputs: One input of :func:`read_points`; a folder, for all files of known formats in it and below, in
-            alphabetical order, hidden ones left out; a pattern with ``*``, ``?``, ``[`` or ``**``; or a list of any of
-            these. A list of rows of numbers is one input. Files that do not exist stay in the list, so that the others
-            can go on.
+        inputs: One input of :func:`read_points`; a folder, for all files of known formats and folders of RGB-D frames
+            in it and below, in alphabetical order, hidden ones left out; a pattern with ``*``, ``?``, ``[`` or ``**``;
+            or a list of any of these. A list of rows of numbers is one input. Files that do not exist stay in the list,
+            so that the others can go on.
 
     Raises:
         FileNotFoundError: A pattern matches nothing.
@@ -48,13 +49,24 @@ def is_address(source: Any) -> bool:
 
 
 def _files_of_folder(folder: Path) -> Sequence[Path]:
-    """Return the files of known formats in a folder and below; buffers of its .gltf files are no inputs."""
-    files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in FORMATS and path.is_file()
-                   and not any(part.startswith('.') for part in path.relative_to(folder).parts))
+    """Return the files of known formats and the folders of frames in a folder and below.
+
+    Buffers of .gltf files and what is in a folder of frames are no inputs of their own.
+    """
+    files = []
+    for place, folders, names in os.walk(folder):
+        if is_frame_folder(Path(place)):
+            files.append(Path(place))
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        paths = [Path(place) / name for name in names if not name.startswith('.')]
+        files += [path for path in paths if path.suffix.lower() in FORMATS and path.is_file()]
+    files.sort()
     buffers = {buffer.resolve() for path in files for buffer in files_of_mesh(path)[1:]}
     files = [path for path in files if path.resolve() not in buffers]
     if not files:
-        raise ValueError(f'{folder} has no file of a known format ({", ".join(FORMATS)})')
+        raise ValueError(f'{folder} has no file of a known format ({", ".join(FORMATS)}) and no depth images')
     return files
 
 

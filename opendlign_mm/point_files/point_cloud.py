@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,9 @@ import numpy as np
 from .array_files import MAX_POINTS, RawCloud, colors_as_bytes
 from .cloud_files import split_columns
 from .formats import FORMATS, Format, naming, read_cloud
+from .frame_folders import read_frames
 from .mesh_files import POINTS_OF_A_MESH, surface_points
+from .rgbd_frames import RGBDFrame
 
 MAX_BYTES = 4 * 2**30
 
@@ -50,9 +52,10 @@ def read_points(source: Any, *, dims: int | None = None, max_points: int | None 
     measured nothing.
 
     Args:
-        source: Path of a file of one of :data:`FORMATS`; array or tensor (N, >=3), x, y, z first, then perhaps colors
-            (see :func:`split_columns`); PointCloud or TriangleMesh of Open3D; Trimesh, PointCloud or Scene of trimesh;
-            or a :class:`PointCloud`, which is returned as it is.
+        source: Path of a file of one of :data:`FORMATS`, or of a folder of RGB-D frames, see :func:`read_frames`; array
+            or tensor (N, >=3), x, y, z first, then perhaps colors (see :func:`split_columns`); PointCloud or
+            TriangleMesh of Open3D; Trimesh, PointCloud or Scene of trimesh; an :class:`RGBDFrame`; or a
+            :class:`PointCloud`, which is returned as it is.
         dims: Number of float32 values of a point; .bin files need it.
         max_points: Largest number of points that are taken; inputs with more are refused. Default 20 million.
         mesh_points: Number of points on the surface of a mesh. 10,000 suit a shape; a room needs some 200,000.
@@ -68,6 +71,12 @@ def read_points(source: Any, *, dims: int | None = None, max_points: int | None 
     if mesh_points < 1:
         raise ValueError(f'mesh_points must be at least 1, got {mesh_points}')
     random = np.random.default_rng(seed)
+    if isinstance(source, RGBDFrame):
+        return _frame_cloud(naming('the RGB-D frame', source.points), 'frame', source.pose is not None, (), max_points)
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+        folder = Path(source)
+        raw, has_poses, notes = read_frames(folder)
+        return _frame_cloud(raw, folder.resolve().name, has_poses, notes, max_points, str(folder))
     if isinstance(source, (str, os.PathLike)):
         path = checked_path(source)
         raw = read_cloud(path, mesh_points, random, dims)
@@ -76,8 +85,16 @@ def read_points(source: Any, *, dims: int | None = None, max_points: int | None 
     return as_point_cloud(naming(f'the {name}', read), name, Format(), max_points)
 
 
+def _frame_cloud(raw: RawCloud, name: str, has_poses: bool, notes: Sequence[str], max_points: int | None,
+                 title: str | None = None) -> PointCloud:
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    cloud = as_point_cloud(raw, name, Format(None, 'm'), max_points, title)
+    return replace(cloud, kind='rgbd', up=None if has_poses else '-y', notes=(*notes, *cloud.notes))
+
+
 def as_point_cloud(raw: RawCloud, name: str, standard: Format = Format(), max_points: int | None = None,  # noqa: B008
-                   title: str | None = None, kind: Literal['cloud', 'mesh', 'rgbd'] | None = None) -> PointCloud:
+                   title: str | None = None) -> PointCloud:
     """Check the points of a reader and make them a :class:`PointCloud`.
 
     Args:
@@ -86,7 +103,6 @@ def as_point_cloud(raw: RawCloud, name: str, standard: Format = Format(), max_po
         standard: What the standard of its format says.
         max_points: Largest number of points.
         title: How messages call it, by default ``name``.
-        kind: Its kind; None for 'mesh' or 'cloud', as ``raw`` says.
 
     Raises:
         ValueError: See :func:`read_points`.
@@ -115,7 +131,7 @@ def as_point_cloud(raw: RawCloud, name: str, standard: Format = Format(), max_po
     for note in notes:
         warnings.warn(note, stacklevel=3)
     shares = None if colors is None else np.asarray(colors, dtype=np.float32) / np.float32(255)
-    return PointCloud(points, shares, name, kind or ('mesh' if raw.is_mesh else 'cloud'), standard.up, standard.units,
+    return PointCloud(points, shares, name, 'mesh' if raw.is_mesh else 'cloud', standard.up, standard.units,
                       tuple(notes))
 
 
