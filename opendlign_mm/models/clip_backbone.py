@@ -62,7 +62,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
 
     Raises:
         ValueError: A name or an option does not exist, or ``num_blocks`` > 0 on an image tower that is not a plain
-            ViT (ResNet, ConvNeXt, Swin, EVA).
+            ViT, an EVA or a ResNet with attention pool (ConvNeXt, Swin, FastViT).
         FileNotFoundError: There is no such configuration, or no such weights.
     """
 
@@ -105,6 +105,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             if num_blocks > 0 or output == 'feature_map':
                 raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}; use num_blocks=0 "
                                  "and output='embedding' for its pretrained branch") from None
+        if output == 'feature_map' and self.tower and not self.tower.has_feature_map:
+            raise ValueError(f"CLIP '{clip}' has no feature map after its last block: use output='embedding'")
         available = len(self.tower.blocks) if self.tower else 0
         if not 0 <= num_blocks <= available:
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
@@ -194,7 +196,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
             if branch == 'tuned':
                 tuned = trunk
                 for block in self.tuned_blocks:
-                    tuned = block(tuned)
+                    tuned = self.tower.run(block, tuned)
                 tokens[branch] = 0.5 * pretrained + 0.5 * tuned if self.combine == 'residual' else tuned
         return tokens
 
@@ -204,11 +206,11 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         split = len(blocks) - (min(self.num_blocks, 1) if self.stacked else self.num_blocks)
         trunk = self.tower.embed(self._normalized(views))
         for block in blocks[:split]:
-            trunk = block(trunk)
+            trunk = self.tower.run(block, trunk)
         pretrained = trunk
         if 'pretrained' in branches or self.combine == 'residual':
             for block in blocks[split:]:
-                pretrained = block(pretrained)
+                pretrained = self.tower.run(block, pretrained)
         return trunk, pretrained
 
     def _pool(self, tokens: torch.Tensor, branch: str) -> torch.Tensor:

@@ -1,12 +1,15 @@
-"""Image towers of CLIP as separate steps (embed, transformer blocks, pool), and trainable copies of their blocks."""
+"""Image towers of CLIP as separate steps (embed, blocks, pool), and trainable copies of their blocks."""
 import copy
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import nn
 
 CopyInit = Literal['pretrained', 'random', 'random_block']
@@ -16,11 +19,14 @@ Trainable = Literal['attention', 'all']
 class TransformerTower:
     """Steps of open_clip's ``VisionTransformer``.
 
-    It holds a reference to the tower and no parameters of its own. Tokens are in the order that the blocks expect:
+    It holds a reference to the tower and no parameters of its own. ``has_feature_map`` tells whether
+    :meth:`feature_map` exists. Tokens are in the order that the blocks expect:
     (N, L, width), or (L, N, width) where the transformer is not batch first; the class token is the first of L.
     """
 
-    def __init__(self, visual: VisionTransformer) -> None:
+    has_feature_map = True
+
+    def __init__(self, visual: Any) -> None:
         self.visual = visual
 
     @property
@@ -44,6 +50,10 @@ class TransformerTower:
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Turn normalized images (N, 3, H, W) into the tokens before the first block."""
         return self._swap_if_needed(self.visual._embeds(images))
+
+    def run(self, block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+        """Apply a block of the tower, or a copy of one, to tokens."""
+        return block(tokens)
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """Turn tokens after the last block into embeddings (N, D): final norm, pooling, projection."""
@@ -95,34 +105,110 @@ class TimmTransformerTower(TransformerTower):
         return _as_map(tokens, self.trunk.patch_embed.grid_size)
 
 
+class EvaTower(TimmTransformerTower):
+    """Steps of a timm ``Eva``, whose blocks rotate queries and keys by their positions: EVA01, EVA02 and PE-Core."""
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn normalized images (N, 3, H, W) into the tokens before the first block."""
+        tokens, _ = self.trunk._pos_embed(self.trunk.patch_embed(images))
+        return self.trunk.norm_pre(tokens)
+
+    def run(self, block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+        """Apply a block of the tower, or a copy of one, to tokens."""
+        rope = self.trunk.rope
+        if rope is None:
+            return block(tokens)
+        has_shape = hasattr(rope, 'feat_shape')
+        return block(tokens, rope=rope.get_embed() if has_shape else rope.get_embed(self.trunk.patch_embed.grid_size))
+
+
+class RelativePositionTower(TimmTransformerTower):
+    """Steps of a timm ``VisionTransformerRelPos``, whose attention has a bias for the offset of two tokens."""
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn normalized images (N, 3, H, W) into the tokens before the first block."""
+        tokens = self.trunk.patch_embed(images)
+        if self.trunk.cls_token is None:
+            return tokens
+        return torch.cat([self.trunk.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+
+    def run(self, block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+        """Apply a block of the tower, or a copy of one, to tokens."""
+        shared = self.trunk.shared_rel_pos
+        return block(tokens, shared_rel_pos=None if shared is None else shared.get_bias())
+
+
+class ResNetTower(TransformerTower):
+    """Steps of open_clip's ``ModifiedResNet``: the one block is its attention pool, the tokens before it a map.
+
+    After the block there are embeddings (N, D), which need no further step.
+    """
+
+    has_feature_map = False
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The attention pool."""
+        return [self.visual.attnpool]
+
+    @property
+    def width(self) -> int:
+        """Number of channels of the map."""
+        return self.visual.attnpool.k_proj.in_features
+
+    @property
+    def batch_dim(self) -> int:
+        """Dimension of the images in maps and embeddings."""
+        return 0
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn normalized images (N, 3, H, W) into the map (N, width, h, w) before the attention pool."""
+        visual = self.visual
+        return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(images)))))
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (N, D)."""
+        return tokens
+
+
 def _as_map(tokens: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
     return tokens.transpose(1, 2).unflatten(2, tuple(grid_size))
+
+
+TIMM_TOWERS: dict[type, type[TimmTransformerTower]] = {
+    TimmVisionTransformer: TimmTransformerTower, Eva: EvaTower, VisionTransformerRelPos: RelativePositionTower}
 
 
 def transformer_tower(visual: nn.Module) -> TransformerTower:
     """Return the steps of an image tower.
 
     Raises:
-        ValueError: The tower is not a plain vision transformer that ends in one embedding; the message has the reason.
+        ValueError: The tower does not end in attention, or not in one embedding; the message has the reason.
     """
     if isinstance(visual, VisionTransformer):
         if visual.pool_type == 'none' and visual.attn_pool is None:
             raise ValueError("its image tower returns tokens, not one embedding (pool_type='none')")
         return TransformerTower(visual)
+    if isinstance(visual, ModifiedResNet):
+        return ResNetTower(visual)
     trunk = getattr(visual, 'trunk', visual)
-    # Subclasses of timm's class change what happens between the blocks.
-    if isinstance(visual, TimmModel) and type(trunk) is TimmVisionTransformer:
-        return TimmTransformerTower(visual)
-    raise ValueError(f"its image tower is a {type(trunk).__name__}, not a plain vision transformer (open_clip's or "
-                     "timm's VisionTransformer), so its last blocks cannot be copied")
+    # Subclasses of timm's classes change what happens between the blocks.
+    if isinstance(visual, TimmModel) and type(trunk) in TIMM_TOWERS and not getattr(trunk, 'rope_mixed', False):
+        return TIMM_TOWERS[type(trunk)](visual)
+    raise ValueError(f"its image tower is a {type(trunk).__name__}, neither a vision transformer (open_clip's or "
+                     "timm's VisionTransformer, Eva or VisionTransformerRelPos) nor a ResNet with an attention pool: "
+                     'it has no last block with attention to copy')
 
 
 # --- trainable copies -------------------------------------------------------------------------------------------------
 
 def attention_projections(block: nn.Module) -> list[nn.Parameter]:
     """Return the weights and biases of the in- and out-projection of a block's attention, which OpenDlign trains."""
-    # in_proj, out_proj in PyTorch and open_clip; qkv, proj in timm.
-    names = ('attn.in_proj', 'attn.out_proj', 'attn.qkv.', 'attn.proj.')
+    # in_proj, out_proj in PyTorch and open_clip; qkv or q_proj, k_proj, v_proj, and proj, in timm. The last names are
+    # those of the attention pool of a ResNet.
+    names = ('attn.in_proj', 'attn.out_proj', 'attn.qkv.', 'attn.proj.', 'attn.q_proj.', 'attn.k_proj.', 'attn.v_proj.',
+             'attn.q_bias', 'attn.k_bias', 'attn.v_bias',
+             'q_proj.', 'k_proj.', 'v_proj.', 'c_proj.')
     return [parameter for name, parameter in block.named_parameters() if name.startswith(names)]
 
 

@@ -249,11 +249,44 @@ def test_context_length_of_the_configuration(tiny_clip_config):
     assert small(tiny_clip_config).encode_text(['a chair ' * 40]).shape == (1, 48)
 
 
-# ---------------------------------------------------------------- towers that are not ViTs
+# ---------------------------------------------------------------- other towers
+EVA = dict(image_size=224, timm_model_name='eva02_tiny_patch14_224', timm_pool='token', timm_proj='linear')
+RELATIVE = dict(image_size=224, timm_model_name='vit_relpos_small_patch16_224', timm_pool='avg', timm_proj='linear')
+RESNET = dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=8, patch_size=None)
+
+
+@pytest.mark.parametrize('vision, trained', [
+    (EVA, 4 * 192 * 192 + 3 * 192),  # keys have no bias
+    (RELATIVE, 4 * 384 * 384 + 384),  # only the output has one
+    (RESNET, 3 * (256 * 256 + 256) + 48 * 256 + 48)], ids=['rotary', 'relative', 'attention pool'])
+def test_other_attention_has_a_tuned_branch(tiny_clip_config, vision, trained):
+    tiny_clip_config['vision_cfg'] = vision
+    backbone = small(tiny_clip_config, pixel_mean=None)
+    views = torch.rand(2, 3, vision['image_size'], vision['image_size'])
+    both = backbone(views)
+    torch.testing.assert_close(both['pretrained'], backbone.clip.encode_image(views), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(both['tuned'], both['pretrained'], atol=1e-5, rtol=1e-4)
+    parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    assert sum(parameter.numel() for parameter in parameters) == trained
+    both['tuned'].square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in parameters)
+    perturb(backbone)
+    assert (backbone(views)['tuned'] - both['pretrained']).abs().max() > 1e-3
+    other = small(tiny_clip_config, pixel_mean=None)
+    other.load_state_dict(backbone.state_dict())
+    torch.testing.assert_close(other(views)['tuned'], backbone(views)['tuned'])
+    random = small(tiny_clip_config, copy_init='random')
+    assert (random(views)['tuned'] - random(views)['pretrained']).abs().max() > 1e-3
+
+
+def test_an_attention_pool_has_no_feature_map(tiny_clip_config):
+    tiny_clip_config['vision_cfg'] = RESNET
+    with pytest.raises(ValueError, match='no feature map after its last block'):
+        small(tiny_clip_config, output='feature_map')
+
+
 @pytest.mark.parametrize('vision, name', [
-    (dict(image_size=32, layers=[1, 1, 1, 1], width=8, head_width=8, patch_size=None), 'ModifiedResNet'),
     (dict(image_size=32, timm_model_name='convnext_atto', timm_pool='avg', timm_proj='linear'), 'ConvNeXt'),
-    (dict(image_size=224, timm_model_name='eva02_tiny_patch14_224', timm_pool='token', timm_proj='linear'), 'Eva'),
 ])
 def test_other_towers_have_the_pretrained_branch_only(tiny_clip_config, vision, name):
     views = torch.rand(3, 3, vision['image_size'], vision['image_size'])
