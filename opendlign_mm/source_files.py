@@ -1,6 +1,7 @@
-"""Files that a dataset consists of: found and read, or named in one error that says how to get them."""
+"""Files that a dataset consists of: found and read, or named in one error that says how to get them; the cache."""
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,9 @@ def read_json(path: PathLike, remedy: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not a JSON file ({error}); it may be truncated. {remedy}') from error
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads and conversions: ``$OPENDLIGN_CACHE``, by default ``~/.cache/opendlign_mm``."""
+    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'opendlign_mm'
+    return Path(os.environ.get('OPENDLIGN_CACHE') or default).expanduser()

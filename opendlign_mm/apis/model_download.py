@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .model_entry import ModelEntry, cache_folder
+from ..source_files import cache_folder
+from .model_entry import ModelEntry
 
 _SHA256 = re.compile(r'[0-9a-f]{64}')
 

@@ -2,13 +2,14 @@
 
 A checkout has these files in ``configs/``, an installed package in ``opendlign_mm/.mim``.
 """
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import yaml
+
+from ..source_files import cache_folder
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE / 'assets'
@@ -54,12 +55,6 @@ class ModelEntry:
     def checkpoint(self) -> Path:
         """Path of the checkpoint in this project's format, which need not exist yet."""
         return ASSETS / self.file if self.layout == 'packaged' else cache_folder() / f'{self.name}.safetensors'
-
-
-def cache_folder() -> Path:
-    """Return the folder of converted checkpoints: ``$OPENDLIGN_CACHE``, by default ``~/.cache/opendlign_mm``."""
-    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'opendlign_mm'
-    return Path(os.environ.get('OPENDLIGN_CACHE') or default).expanduser()
 
 
 def packaged_folder(name: Literal['configs', 'tools']) -> Path:

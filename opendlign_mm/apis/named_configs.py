@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..config_options import apply_options, read_config
-from .model_entry import cache_folder
+from ..source_files import cache_folder
 from .model_index import resolve_model
 
 # A small CLIP is overconfident: a softer softmax than CLIP's 0.01. Chosen on the rooms of make_rooms.py --seed 1.

@@ -8,6 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from .addresses import is_address
 from .formats import FORMATS
 from .frame_folders import is_frame_folder
 from .mesh_files import files_of_mesh
@@ -32,20 +33,15 @@ def list_inputs(inputs: Any) -> list[Any]:
         return [single for given in inputs for single in list_inputs(given)]
     if not isinstance(inputs, (str, os.PathLike)) or is_address(inputs):
         return [inputs]
-    path = Path(inputs)
+    path = Path(inputs).expanduser()
     if path.is_dir():
         return list(_files_of_folder(path))
-    if path.exists() or not glob.has_magic(str(inputs)):
+    if path.exists() or not glob.has_magic(str(path)):
         return [path]
-    found = sorted(Path(match) for match in glob.glob(str(inputs), recursive=True))
+    found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
     if not found:
         raise FileNotFoundError(f'no file matches {inputs}')
     return [single for match in found for single in list_inputs(match)]
-
-
-def is_address(source: Any) -> bool:
-    """Return whether an input is an address (http, https, hf) and not a path."""
-    return isinstance(source, str) and source.lower().startswith(('http://', 'https://', 'hf://'))
 
 
 def _files_of_folder(folder: Path) -> Sequence[Path]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .addresses import fetch, is_address
 from .array_files import MAX_POINTS, RawCloud, colors_as_bytes
 from .cloud_files import split_columns
 from .formats import FORMATS, Format, naming, read_cloud
@@ -52,9 +53,9 @@ def read_points(source: Any, *, dims: int | None = None, max_points: int | None 
     measured nothing.
 
     Args:
-        source: Path of a file of one of :data:`FORMATS`, or of a folder of RGB-D frames, see :func:`read_frames`; array
-            or tensor (N, >=3), x, y, z first, then perhaps colors (see :func:`split_columns`); PointCloud or
-            TriangleMesh of Open3D; Trimesh, PointCloud or Scene of trimesh; an :class:`RGBDFrame`; or a
+        source: Path of a file of one of :data:`FORMATS`, or its address, see :func:`fetch`; folder of RGB-D frames, see
+            :func:`read_frames`; array or tensor (N, >=3), x, y, z first, then perhaps colors (:func:`split_columns`);
+            PointCloud or TriangleMesh of Open3D; Trimesh, PointCloud or Scene of trimesh; an :class:`RGBDFrame`; or a
             :class:`PointCloud`, which is returned as it is.
         dims: Number of float32 values of a point; .bin files need it.
         max_points: Largest number of points that are taken; inputs with more are refused. Default 20 million.
@@ -73,8 +74,10 @@ def read_points(source: Any, *, dims: int | None = None, max_points: int | None 
     random = np.random.default_rng(seed)
     if isinstance(source, RGBDFrame):
         return _frame_cloud(naming('the RGB-D frame', source.points), 'frame', source.pose is not None, (), max_points)
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        folder = Path(source)
+    if is_address(source):
+        source = fetch(source)
+    if isinstance(source, (str, os.PathLike)) and Path(source).expanduser().is_dir():
+        folder = Path(source).expanduser()
         raw, has_poses, notes = read_frames(folder)
         return _frame_cloud(raw, folder.resolve().name, has_poses, notes, max_points, str(folder))
     if isinstance(source, (str, os.PathLike)):
@@ -142,7 +145,7 @@ def checked_path(source: str | os.PathLike) -> Path:
         FileNotFoundError: There is no such file.
         ValueError: It is of no known format, empty, too large, or not a file; the message names it.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist')
     if not path.is_file():
