@@ -6,11 +6,12 @@ from .convert_checkpoint import load_foreign_checkpoint
 from .init_model import init_model, skip_weights_held_by
 from .model_index import get_model, list_models, resolve_model
 
-__all__ = ['SceneInferencer', 'ShapeInferencer', 'get_model', 'init_model', 'list_models', 'load_foreign_checkpoint',
-           'read_vocabulary', 'resolve_model', 'skip_weights_held_by']
+__all__ = ['FeatureExtractor', 'SceneInferencer', 'ShapeInferencer', 'get_model', 'init_model', 'list_models',
+           'load_foreign_checkpoint', 'read_vocabulary', 'resolve_model', 'skip_weights_held_by']
 
 # Imported when they are first used.
-_LAZY = dict(SceneInferencer='scene_inferencer', ShapeInferencer='shape_inferencer', read_vocabulary='vocabulary')
+_LAZY = dict(FeatureExtractor='feature_extractor', SceneInferencer='scene_inferencer',
+             ShapeInferencer='shape_inferencer', read_vocabulary='vocabulary')
 
 
 def __getattr__(name: str) -> Any:

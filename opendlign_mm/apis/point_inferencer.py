@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..atomic_files import atomic_write
 from ..file_keys import file_key, readable_text
+from ..point_files import list_inputs
 from ..source_files import is_error_of_machine
 from .init_model import init_model
 
@@ -103,6 +104,7 @@ class PointInferencer(BaseInferencer):
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         for_preprocess, for_forward, for_visualize, for_postprocess = self._dispatch_kwargs(**kwargs)
+        self._check_options(**for_preprocess)
         check_out_files(for_visualize.get('out_dir'), for_postprocess.get('pred_out_file'))
         predictions: list[dict] = []
         visualization: list[np.ndarray | None] = []
@@ -113,6 +115,9 @@ class PointInferencer(BaseInferencer):
             predictions += [self._public(prediction) for prediction in found]
         self._end(**for_visualize)
         return self.postprocess(predictions, visualization, **for_postprocess)
+
+    def _check_options(self, **kwargs) -> None:
+        """Refuse values of the options of :meth:`preprocess`, which would be an error of each input."""
 
     def _begin(self, **kwargs) -> None:
         """Prepare what :meth:`visualize` writes for all inputs together."""
@@ -125,11 +130,12 @@ class PointInferencer(BaseInferencer):
         return {key: value for key, value in prediction.items() if not key.startswith('_')}
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        from .point_inputs import list_inputs
         return list_inputs(inputs)
 
     def preprocess(self, inputs: Sequence, batch_size: int = 1, **kwargs) -> Iterator[list[LoadedInput]]:
         """Read the inputs, with a progress bar; yield them in lists of ``batch_size``."""
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         named = list(zip(inputs, input_names(inputs), output_keys(inputs), strict=True))
         progress = tqdm(named, desc=self.title, unit='input', disable=not self.show_progress or len(named) < 2)
         yield from self._get_chunk_data(map(partial(self._read, **kwargs), progress), batch_size)

@@ -13,10 +13,10 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..models.prompts import UnknownWordsWarning
+from ..point_files import read_points
 from ..structures import SceneDetections
 from .named_configs import classifier_of, detector_config, keep_text_features, read_model_config
 from .point_inferencer import INPUT_ERRORS, LoadedInput, PointInferencer, reason_of, show_image
-from .point_inputs import read_points
 from .scene_features import load_scene_features, save_scene_features, settings_of
 from .vocabulary import default_vocabulary, read_vocabulary, warn_of_unknown_names
 
@@ -95,8 +95,8 @@ class SceneInferencer(PointInferencer):
         """Detect objects in scenes, one after the other.
 
         Args:
-            inputs: Paths, folders, patterns, arrays or tensors (N, >=3), or a list of any of these. Columns 4 to 6 of
-                arrays are colors.
+            inputs: Paths, folders, patterns, arrays or tensors (N, >=3), objects of Open3D or trimesh, or a list of any
+                of these; see :func:`.point_files.read_points`. Columns 4 to 6 of arrays are colors.
             classes: Names, a text file, or the name of a vocabulary, see :func:`.vocabulary.read_vocabulary`. Default:
                 ScanNet's 18 classes, of a small CLIP those that it was trained on.
             score_thr: Lowest score of a box.
@@ -125,7 +125,7 @@ class SceneInferencer(PointInferencer):
 
     def _load(self, source: Any, up: str = 'auto', units: str = 'auto', dims: int | None = None) -> LoadedScene:
         from ..point_ops.coordinates import scene_offset, to_local
-        cloud = read_points(source, dims=dims)
+        cloud = read_points(source, dims=dims, mesh_points=SCENE_MESH_POINTS)
         level = torch.from_numpy(cloud.points)
         offset = scene_offset(level)
         local = to_local(level, offset)

@@ -2,7 +2,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -10,12 +10,13 @@ from mmengine.config import Config
 
 from ..datasets.collate import collate_shapes
 from ..models import OpenDlign
+from ..models.contrastive_head import object_features
 from ..models.prompts import UnknownWordsWarning
+from ..point_files import PointCloud, read_points
 from ..projection import build_projection
 from ..structures import ShapeDataSample
 from .named_configs import classifier_of, keep_text_features, projection_of, read_model_config, temperature_of
 from .point_inferencer import LoadedInput, PointInferencer, show_image
-from .point_inputs import PointCloud, read_points, sampled
 from .vocabulary import default_vocabulary, read_vocabulary, warn_of_unknown_names
 
 DEFAULT_CLASSES = 'modelnet40'
@@ -73,7 +74,8 @@ class ShapeInferencer(PointInferencer):
         """Classify shapes.
 
         Args:
-            inputs: Paths, folders, patterns, arrays or tensors (N, >=3), or a list of any of these.
+            inputs: Paths, folders, patterns, arrays or tensors (N, >=3), objects of Open3D or trimesh, or a list of any
+                of these; see :func:`.point_files.read_points`.
             classes: Names, a text file, or the name of a vocabulary, see :func:`.vocabulary.read_vocabulary`. Default:
                 ModelNet40's classes, of a small CLIP those that it was trained on.
             batch_size: Number of shapes at a time.
@@ -96,9 +98,13 @@ class ShapeInferencer(PointInferencer):
             classes = default_vocabulary(DEFAULT_CLASSES, self.model.backbone)
         return super().__call__(inputs, batch_size, classes=read_vocabulary(classes), top_k=top_k, **kwargs)
 
+    def _check_options(self, up: Up = 'auto', **kwargs) -> None:
+        if up not in get_args(Up):
+            raise ValueError(f"up must be one of {', '.join(get_args(Up))}, got {up!r}")
+
     def _load(self, source: Any, up: Up = 'auto', dims: int | None = None) -> dict:
         """Return the packed depth views of one shape."""
-        cloud = read_points(source, dims=dims, max_points=self.num_points)
+        cloud = read_points(source, dims=dims, mesh_points=self.num_points)
         points = shape_points(cloud, self.num_points, up)
         return dict(inputs=dict(depth_views=self.projection([torch.from_numpy(points)])[0]),
                     data_samples=ShapeDataSample())
@@ -130,13 +136,13 @@ class ShapeInferencer(PointInferencer):
         names = self.model.zero_shot_head.class_names
         best = probabilities.topk(min(top_k, len(names)), dim=-1)
         bytes_ = (views * 255).round().byte().cpu().numpy()
+        embeddings = object_features(features).tolist()
         predictions = []
         for index, (scores, labels) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
             prediction = dict(labels=[names[label] for label in labels], scores=scores, _views=bytes_[index],
                               _key=inputs[index].key)
             if embed:
-                embedding = torch.nn.functional.normalize(features[index].mean(dim=0), dim=-1)
-                prediction['embedding'] = embedding.cpu().tolist()
+                prediction['embedding'] = embeddings[index]
             if return_views:
                 prediction['views'] = bytes_[index]
             predictions.append(prediction)
@@ -168,14 +174,10 @@ class ShapeInferencer(PointInferencer):
 
 
 def shape_points(cloud: PointCloud, num_points: int, up: Up = 'auto') -> np.ndarray:
-    """Return the points of a shape, float64 (N, 3), z up, at most ``num_points``.
-
-    Raises:
-        ValueError: ``up`` has another value.
-    """
-    if up not in ('auto', 'z', 'y'):
-        raise ValueError(f"up must be 'auto', 'z' or 'y', got {up!r}")
-    points = np.asarray(sampled(cloud, num_points)[0])
+    """Return the points of a shape, float64 (N, 3), z up, at most ``num_points``."""
+    points = cloud.points
+    if len(points) > num_points:  # always the same points, whatever else is read
+        points = points[np.sort(np.random.default_rng(0).choice(len(points), num_points, replace=False))]
     if (cloud.up or 'z') == 'y' if up == 'auto' else up == 'y':
         points = np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)  # a rotation, not a mirror
     return points
