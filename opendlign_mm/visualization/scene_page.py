@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from ..structures import SceneDetections
 from .boxes import draw_scene_from_above, visible_points
 from .sheets import depth_contact_sheet
 
-if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import, plotly half a second
+if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
     from mmdet3d.structures import BaseInstance3DBoxes
-    from plotly.graph_objects import Figure, Scatter3d
 
 SCRIPT = 'plotly.min.js'
 PREDICTED, TRUTH = '#d62728', '#2ca02c'
@@ -83,6 +82,7 @@ def write_scene_page(scene: SceneDetections, path: str | Path, self_contained: b
     Returns:
         Path of the page.
     """
+    from plotly.io import to_html
     from plotly.offline import get_plotlyjs
     path = Path(path)
     loading = f'<script>{get_plotlyjs()}</script>' if self_contained else f'<script src="{SCRIPT}"></script>'
@@ -90,8 +90,9 @@ def write_scene_page(scene: SceneDetections, path: str | Path, self_contained: b
     if not self_contained and not script.is_file():
         with atomic_write(script) as unfinished:
             unfinished.write_text(get_plotlyjs(), encoding='utf-8')
-    plot = _scene_figure(scene).to_html(full_html=False, include_plotlyjs=False, default_height='100%',
-                                        config=dict(displaylogo=False, responsive=True))
+    # Validation of the color of each point would take longer than all else.
+    plot = to_html(scene_figure(scene), full_html=False, include_plotlyjs=False, default_height='100%', validate=False,
+                   config=dict(displaylogo=False, responsive=True))
     title = f'{html.escape(scene.name)}: {len(scene.boxes)} predicted boxes'
     if scene.gt_boxes is not None:
         title += f', {len(scene.gt_boxes)} ground-truth boxes'
@@ -105,47 +106,46 @@ def write_scene_page(scene: SceneDetections, path: str | Path, self_contained: b
     return path
 
 
-def _scene_figure(scene: SceneDetections) -> Figure:
-    """Create the 3D figure of the points and boxes."""
-    import plotly.graph_objects as go
+def scene_figure(scene: SceneDetections) -> dict:
+    """Return the 3D figure of the points and boxes of a scene, as plotly's JSON has it: ``data`` and ``layout``."""
     xyz, values = visible_points(scene.points)
-    colors: np.ndarray | list[str] = values  # heights, or r, g, b
+    colors: list[Any] = values.tolist()  # heights, or r, g, b
     if values.ndim == 2:
-        colors = [f'rgb({red},{green},{blue})' for red, green, blue in (values * 255).round().astype(int)]
-    figure = go.Figure(go.Scatter3d(
-        x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], mode='markers', name='points', hoverinfo='skip',
-        marker=dict(size=1.6, color=colors, colorscale='Viridis')))
-    figure.add_trace(_outlines(scene.boxes, PREDICTED, 'predicted boxes'))
-    figure.add_trace(_labels(scene.boxes, _numbered(scene.labels), scene.matches, PREDICTED, 'predicted classes'))
+        colors = ['rgb({},{},{})'.format(*row) for row in (values * 255).round().astype(int).tolist()]
+    x, y, z = np.round(xyz[:, :3].astype(np.float64), 4).T.tolist() if len(xyz) else ([], [], [])
+    traces = [
+        dict(type='scatter3d', x=x, y=y, z=z, mode='markers', name='points', hoverinfo='skip',
+             marker=dict(size=1.6, color=colors, colorscale='Viridis')),
+        _outlines(scene.boxes, PREDICTED, 'predicted boxes'),
+        _labels(scene.boxes, _numbered(scene.labels), scene.matches, PREDICTED, 'predicted classes')]
     if scene.gt_boxes is not None:
-        figure.add_trace(_outlines(scene.gt_boxes, TRUTH, 'ground-truth boxes'))
+        traces.append(_outlines(scene.gt_boxes, TRUTH, 'ground-truth boxes'))
         labels = _labels(scene.gt_boxes, scene.gt_labels, [''] * len(scene.gt_labels), TRUTH, 'ground-truth classes')
-        figure.add_trace(labels.update(visible='legendonly'))
-    figure.update_layout(
+        traces.append(dict(labels, visible='legendonly'))
+    layout = dict(
         margin=dict(l=0, r=0, t=0, b=0), legend=dict(x=0, y=1, itemsizing='constant'), uirevision='keep',
         # From above the near corner, far enough that a room fits into the frame.
-        scene=dict(aspectmode='data', xaxis_title='x in m', yaxis_title='y in m', zaxis_title='z in m',
+        scene=dict(aspectmode='data', xaxis=dict(title='x in m'), yaxis=dict(title='y in m'),
+                   zaxis=dict(title='z in m'),
                    camera=dict(eye=dict(x=1., y=-1.1, z=1.4), center=dict(x=0, y=0, z=-.15))))
-    return figure
+    return dict(data=traces, layout=layout)
 
 
-def _outlines(boxes: BaseInstance3DBoxes, color: str, name: str) -> Scatter3d:
-    """Create the trace of the edges of boxes."""
-    import plotly.graph_objects as go
+def _outlines(boxes: BaseInstance3DBoxes, color: str, name: str) -> dict:
+    """Return the trace of the edges of boxes."""
     x, y, z = ([None if corner is None else float(box[corner, axis]) for box in _corners(boxes) for corner in EDGES]
                for axis in range(3))
-    return go.Scatter3d(x=x, y=y, z=z, mode='lines', line=dict(color=color, width=4), hoverinfo='skip', name=name)
+    return dict(type='scatter3d', x=x, y=y, z=z, mode='lines', line=dict(color=color, width=4), hoverinfo='skip',
+                name=name)
 
 
-def _labels(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence[str], color: str,
-            name: str) -> Scatter3d:
-    """Create the trace of markers and labels on top of boxes; ``details`` appear under the pointer."""
-    import plotly.graph_objects as go
+def _labels(boxes: BaseInstance3DBoxes, labels: Sequence[str], details: Sequence[str], color: str, name: str) -> dict:
+    """Return the trace of markers and labels on top of boxes; ``details`` appear under the pointer."""
     corners = _corners(boxes)
     hover = [f'{html.escape(label)}<br>{html.escape(detail)}' for label, detail in zip(labels, details, strict=True)]
-    return go.Scatter3d(
-        x=corners[..., 0].mean(axis=1), y=corners[..., 1].mean(axis=1), z=corners[..., 2].max(axis=1),
-        mode='markers+text', marker=dict(color=color, size=4, symbol='diamond'),
+    return dict(
+        type='scatter3d', x=corners[..., 0].mean(axis=1).tolist(), y=corners[..., 1].mean(axis=1).tolist(),
+        z=corners[..., 2].max(axis=1).tolist(), mode='markers+text', marker=dict(color=color, size=4, symbol='diamond'),
         text=[f'<b>{html.escape(label)}</b>' for label in labels], textposition='top center', hoverinfo='text',
         hovertext=hover, textfont=dict(color=color, size=12), name=name)
 
@@ -181,5 +181,5 @@ def _views_png(depth_views: Tensor) -> str:
     """Encode views (V, H, W) in [0, 1], side by side, as a base64 PNG."""
     row = torch.cat(list(torch.nn.functional.pad(depth_views.detach().float().cpu(), (0, 2), value=.85)), dim=1)
     contents = io.BytesIO()
-    Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()).save(contents, 'PNG')
+    Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()).save(contents, 'PNG', compress_level=2)
     return base64.b64encode(contents.getvalue()).decode('ascii')

@@ -221,3 +221,14 @@ def test_proposal_recall():
         ProposalRecall().process({}, [dict(eval_ann_info=dict(gt_bboxes_3d=truth))])
     with pytest.raises(ValueError, match='iou_thr'):
         ProposalRecall(iou_thr=(1.5, ))
+
+
+def test_separate_parts_are_joined_as_scikit_learn_joins_them(recwarn):
+    rng = np.random.default_rng(0)
+    xyz = np.concatenate([rng.normal(0, .1, (120, 3)) + place for place in ((0, 0, 0), (3, 0, 0), (0, 5, 1))])
+    found = cluster_tree_boxes(xyz, xyz, num_neighbors=8, max_edge=.5, min_points=30)
+    assert not any('connected components' in str(warning.message) for warning in recwarn)
+    # One cluster of all, and one of the two parts that are closest to each other.
+    assert sorted(found.num_points)[-5:] == [120, 120, 120, 240, 360]
+    pair, = np.flatnonzero(found.num_points == 240)
+    assert np.allclose(found.lower[pair], xyz[:240].min(axis=0)) and np.allclose(found.upper[pair], xyz[:240].max(axis=0))

@@ -1,5 +1,4 @@
 """Class-agnostic boxes from geometry alone: clusters of the points that are not floor, ceiling or walls."""
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -204,11 +203,8 @@ def cluster_tree_boxes(xyz: np.ndarray,
     num = len(xyz)
     if num == 0:
         return ClusterBoxes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
-    with warnings.catch_warnings():
-        # scikit-learn warns about separate parts of the scene, which it merges at the top of the tree.
-        warnings.filterwarnings('ignore', message='the number of connected components')
-        tree = AgglomerativeClustering(
-            n_clusters=1, linkage='ward', compute_full_tree=True, connectivity=graph).fit(features)
+    tree = AgglomerativeClustering(
+        n_clusters=1, linkage='ward', compute_full_tree=True, connectivity=_connected(graph, features)).fit(features)
 
     lower = np.concatenate([xyz, np.empty((num - 1, 3))])
     upper = lower.copy()
@@ -219,6 +215,28 @@ def cluster_tree_boxes(xyz: np.ndarray,
         num_points[node] = num_points[first] + num_points[second]
     large = num_points >= min_points
     return ClusterBoxes(lower[large], upper[large], num_points[large])
+
+
+def _connected(graph: csr_matrix, features: np.ndarray) -> csr_matrix:
+    """Return the graph with an edge between the closest points of each two parts, so that the tree has one top.
+
+    scikit-learn adds the same edges, but by all distances: gigabytes, and a third of the time of the clustering.
+    """
+    num_parts, part = connected_components(graph, directed=False)
+    members = [np.flatnonzero(part == number) for number in range(num_parts)]
+    trees = [cKDTree(features[member]) for member in members]
+    ends = []
+    for first in range(num_parts):
+        for second in range(first):
+            small, large = sorted((first, second), key=lambda number: len(members[number]))
+            distances, nearest = trees[large].query(features[members[small]])
+            closest = distances.argmin()
+            ends.append((members[small][closest], members[large][nearest[closest]]))
+    if not ends:
+        return graph
+    rows, columns = np.array(ends).T
+    edges = csr_matrix((np.ones(len(ends)), (rows, columns)), shape=graph.shape)
+    return graph.maximum(edges).maximum(edges.T)
 
 
 def _neighbor_graph(xyz: np.ndarray, num_neighbors: int, max_edge: float) -> csr_matrix:
