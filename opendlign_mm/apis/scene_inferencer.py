@@ -13,7 +13,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..models.prompts import UnknownWordsWarning
-from ..point_files import read_points
+from ..point_files import SceneFrame, find_frame, read_points
 from ..structures import SceneDetections
 from .named_configs import classifier_of, detector_config, keep_text_features, read_model_config
 from .point_inferencer import INPUT_ERRORS, LoadedInput, PointInferencer, reason_of, show_image
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 DEFAULT_CLASSES = 'scannet18'
 SCENE_MESH_POINTS = 200_000
 NUM_CLASSES_SHOWN = 5
+UP, UNITS = ('auto', 'z', 'y', '-y'), ('auto', 'm', 'cm', 'mm')
 
 
 @dataclass
@@ -38,10 +39,12 @@ class LoadedScene:
         points: float32 (N, 3), or (N, 6) with colors in [0, 1]; level, in meters, near the origin.
         offset: float64 (3,), what to add to get the level frame.
         frame: How the level frame lies in that of the file.
+        notes: What was left out or assumed.
     """
     points: Tensor
     offset: Tensor
-    frame: Any
+    frame: SceneFrame
+    notes: tuple[str, ...] = ()
 
 
 class SceneInferencer(PointInferencer):
@@ -101,16 +104,19 @@ class SceneInferencer(PointInferencer):
                 ScanNet's 18 classes, of a small CLIP those that it was trained on.
             score_thr: Lowest score of a box.
             kwargs: ``max_boxes``: largest number of boxes of a scene, best first. ``return_views``: add the depth
-                ``views`` of each box, uint8 (V, H, W). ``up``: ``'auto'``, ``'z'`` or ``'y'``. ``units``: ``'auto'``,
-                ``'m'``, ``'cm'`` or ``'mm'``. ``dims``: values of a point in .bin files. ``save_features``: folder for
-                the boxes and view features of each scene. ``load_features``: such a folder; another vocabulary then
-                costs a matrix product. ``return_vis``: return images. ``show``: show them. ``out_dir``: folder of a
-                page and pictures of each scene. ``pred_out_file``: JSON file of the predictions.
+                ``views`` of each box, uint8 (V, H, W). ``up``: ``'auto'`` (finds the floor), ``'z'``, ``'y'`` or
+                ``'-y'``. ``units``: ``'auto'``, ``'m'``, ``'cm'`` or ``'mm'``. ``dims``: values of a point in .bin
+                files. ``save_features``: folder for the boxes and view features of each scene. ``load_features``: such
+                a folder; another vocabulary then costs a matrix product. ``return_vis``: return images. ``show``: show
+                them. ``out_dir``: folder of a page and pictures of each scene. ``pred_out_file``: JSON file of the
+                predictions.
 
         Returns:
-            ``predictions``: for each input ``dict(input, boxes, frame)``; ``dict(input, error)`` of one that cannot be
-            used. A box: ``bbox_3d``, center, sizes and yaw in the frame and unit of the input, ``label``, ``score`` in
-            [0, 1] and ``num_points``, best first. ``visualization``: images, uint8 (H, W, 3).
+            ``predictions``: for each input ``dict(input, boxes, frame)``, and ``notes`` where points were left out;
+            ``dict(input, error)`` of one that cannot be used. A box: ``bbox_3d``, center, sizes and yaw in the frame
+            and unit of the input, ``label``, ``score`` in [0, 1] and ``num_points``, best first. Where the scene had to
+            be turned level, also ``rotation`` (3, 3), whose columns are the axes of the box in the frame of the input;
+            yaw is then that of the level frame. ``visualization``: images, uint8 (H, W, 3).
 
         Raises:
             ValueError: The classes or an option cannot be used, or no input is found.
@@ -123,15 +129,23 @@ class SceneInferencer(PointInferencer):
             classes = default_vocabulary(DEFAULT_CLASSES, self.model.classifier.backbone)
         return super().__call__(inputs, 1, classes=read_vocabulary(classes), score_thr=score_thr, **kwargs)
 
+    def _check_options(self, up: str = 'auto', units: str = 'auto', **kwargs) -> None:
+        for name, value, known in (('up', up, UP), ('units', units, UNITS)):
+            if value not in known:
+                raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
+
     def _load(self, source: Any, up: str = 'auto', units: str = 'auto', dims: int | None = None) -> LoadedScene:
         from ..point_ops.coordinates import scene_offset, to_local
         cloud = read_points(source, dims=dims, mesh_points=SCENE_MESH_POINTS)
-        level = torch.from_numpy(cloud.points)
+        frame = find_frame(cloud, up, units)
+        if frame.is_doubtful:
+            warnings.warn(f'{cloud.name}: {frame.description}', stacklevel=2)
+        level = torch.from_numpy(frame.to_level(cloud.points))
         offset = scene_offset(level)
         local = to_local(level, offset)
         if cloud.colors is not None:
             local = torch.cat([local, torch.from_numpy(cloud.colors)], dim=1)
-        return LoadedScene(local.to(self._device), offset, None)
+        return LoadedScene(local.to(self._device), offset, frame, cloud.notes)
 
     @property
     def _device(self) -> torch.device:
@@ -191,15 +205,20 @@ class SceneInferencer(PointInferencer):
         if return_views:
             for box, views in zip(boxes, self._views(scene.data, proposals, indices), strict=True):
                 box['views'] = (views * 255).round().byte().cpu().numpy()
-        return dict(boxes=boxes, frame='as given', _found=found, _proposals=proposals, _probabilities=probabilities,
-                    _scene=scene)
+        notes = dict(notes=list(scene.data.notes)) if scene.data.notes else {}
+        return dict(boxes=boxes, frame=scene.data.frame.description, **notes, _found=found, _proposals=proposals,
+                    _probabilities=probabilities, _scene=scene)
 
     @staticmethod
     def _in_file(boxes: Tensor, scene: LoadedScene) -> list[dict]:
-        """Return boxes (K, 7) in the frame of the input."""
-        moved = boxes.double().cpu()
-        moved[:, :3] += scene.offset
-        return [dict(bbox_3d=row) for row in moved.tolist()]
+        """Return boxes (K, 7) of the level frame in that of the input."""
+        level = boxes.double().cpu()
+        level[:, :3] += scene.offset
+        oriented = scene.frame.boxes_to_file(level.numpy())
+        rows = np.concatenate([oriented.centers, oriented.sizes, level[:, 6:].numpy()], axis=1).tolist()
+        if oriented.yaws is not None:
+            return [dict(bbox_3d=row) for row in rows]
+        return [dict(bbox_3d=row, rotation=turn) for row, turn in zip(rows, oriented.rotations.tolist(), strict=True)]
 
     def _views(self, scene: LoadedScene, proposals: InstanceData, indices: Tensor) -> Tensor:
         """Return the depth views (D, V, H, W) of some proposals, made again where they were not kept."""

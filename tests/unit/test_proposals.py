@@ -231,4 +231,5 @@ def test_separate_parts_are_joined_as_scikit_learn_joins_them(recwarn):
     # One cluster of all, and one of the two parts that are closest to each other.
     assert sorted(found.num_points)[-5:] == [120, 120, 120, 240, 360]
     pair, = np.flatnonzero(found.num_points == 240)
-    assert np.allclose(found.lower[pair], xyz[:240].min(axis=0)) and np.allclose(found.upper[pair], xyz[:240].max(axis=0))
+    assert np.allclose(found.lower[pair], xyz[:240].min(axis=0))
+    assert np.allclose(found.upper[pair], xyz[:240].max(axis=0))

@@ -106,8 +106,30 @@ def test_a_classifiers_config_becomes_a_detector(detect):
     assert inferencer(room(), CLASSES)['predictions'] == detect(room(), CLASSES)['predictions']
 
 
+def test_a_turned_scene_in_millimeters_gets_the_same_boxes(detect):
+    points = room().astype(np.float64)
+    expected = detect(points, CLASSES)['predictions'][0]['boxes']
+    angle = np.radians(37)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    points[:, :3] = points[:, :3] @ turn.T * 1000
+    prediction = detect(points, CLASSES)['predictions'][0]
+    found = prediction['boxes']
+    assert 'tilted by 37 degrees' in prediction['frame'] and 'millimeters' in prediction['frame']
+    near = 0
+    for box in found[:4]:
+        level = np.array(box['bbox_3d'][:3]) @ turn / 1000  # the room may be turned about z, not moved
+        gaps = [np.linalg.norm(level - other['bbox_3d'][:3]) for other in expected]
+        same = expected[int(np.argmin(gaps))]
+        near += min(gaps) < .05 and np.allclose(sorted(np.array(box['bbox_3d'][3:6]) / 1000),
+                                                sorted(same['bbox_3d'][3:6]), atol=.05)
+        assert np.allclose(np.array(box['rotation']).T @ np.array(box['rotation']), np.eye(3), atol=1e-9)
+        assert np.allclose(np.array(box['rotation'])[:, 2] @ turn, (0, 0, 1), atol=.02)
+    assert near >= 3
+
+
 @pytest.mark.parametrize('options, words', [
-    (dict(score_thr=2.), 'score_thr'), (dict(save_features='a', load_features='b'), 'either'),
+    (dict(score_thr=2.), 'score_thr'), (dict(up='x'), "'x'"), (dict(units='km'), "'km'"),
+    (dict(save_features='a', load_features='b'), 'either'),
     (dict(out_dir=__file__), 'is a file')])
 def test_options_that_make_no_sense_are_refused(detect, options, words):
     with pytest.raises(ValueError, match=words):
