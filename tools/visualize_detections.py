@@ -5,6 +5,7 @@ Files for each scene of the test set:
   SCENE.html       colored points, predicted and ground-truth boxes to rotate and zoom in a browser, works offline;
                    below, each predicted box with its most probable classes and its depth views
   SCENE_boxes.png  the scene from above with ground-truth and predicted boxes
+  SCENE_angle.png  the scene seen at an angle with predicted boxes
   SCENE_views.png  the depth views of the points in each predicted box with the most probable classes
 With --ground-truth the points in the ground-truth boxes are classified.
 """

@@ -64,7 +64,7 @@ def draw_scene_from_above(points: Tensor,
         labels.append(_draw_boxes(axis, boxes, names, color) if boxes is not None and count else [])
     figure.draw_without_rendering()  # labels have no position and size before
     for panel_labels in labels:
-        _spread(panel_labels, 72 / figure.dpi)
+        spread_labels(panel_labels, 72 / figure.dpi)
     return save_figure(figure, path)
 
 
@@ -105,7 +105,7 @@ def _draw_boxes(axis: Axes, boxes: BaseInstance3DBoxes, names: Sequence[str], co
     ]
 
 
-def _spread(labels: Sequence[Annotation], points_per_pixel: float) -> None:
+def spread_labels(labels: Sequence[Annotation], points_per_pixel: float) -> None:
     """Move labels up or down by whole lines where they would cover earlier ones; a line leads back to the box."""
     placed: list[BboxBase] = []
     for label in labels:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..atomic_files import atomic_write
 from ..structures import SceneDetections
 from .boxes import draw_scene_from_above, visible_points
+from .oblique import draw_scene_at_an_angle
 from .sheets import depth_contact_sheet
 
 if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
@@ -43,13 +44,15 @@ def draw_scene(scene: SceneDetections, out_dir: str | Path, self_contained: bool
         self_contained: See :func:`write_scene_page`.
 
     Returns:
-        Paths of ``SCENE.html``, ``SCENE_boxes.png`` and, if anything was detected, ``SCENE_views.png``.
+        Paths of ``SCENE.html``, ``SCENE_boxes.png``, ``SCENE_angle.png`` and, if anything was detected,
+        ``SCENE_views.png``.
     """
     out_dir = Path(out_dir)
     paths = [
         write_scene_page(scene, out_dir / f'{scene.name}.html', self_contained),
         draw_scene_from_above(scene.points, out_dir / f'{scene.name}_boxes.png', scene.boxes, _numbered(scene.labels),
-                              scene.gt_boxes, scene.gt_labels, scene.name)
+                              scene.gt_boxes, scene.gt_labels, scene.name),
+        draw_scene_at_an_angle(scene.points, out_dir / f'{scene.name}_angle.png', scene.boxes, scene.labels, scene.name)
     ]
     if scene.depth_views is None:
         return paths

@@ -179,7 +179,8 @@ def test_tool_draws_boxes_and_views(tmp_path):
         'model.projection.resolution=32', 'model.projection.depth_bins=8')
     assert result.returncode == 0, result.stderr[-3000:]
     names = sorted(path.name for path in (tmp_path / 'figures').iterdir())
-    assert names == ['plotly.min.js', 'room_val_0000.html', 'room_val_0000_boxes.png', 'room_val_0000_views.png']
+    assert names == ['plotly.min.js', 'room_val_0000.html', 'room_val_0000_angle.png', 'room_val_0000_boxes.png',
+                     'room_val_0000_views.png']
     for path in (tmp_path / 'figures').glob('*.png'):
         assert read(path).std() > 5
     page = (tmp_path / 'figures/room_val_0000.html').read_text()

@@ -93,7 +93,8 @@ def test_a_broken_scene_is_reported_in_its_place(detect, tmp_path):
     assert json.loads((tmp_path / 'found.json').read_text())['predictions'] == found['predictions']
     assert [image is None for image in found['visualization']] == [False, True, True, False]
     names = {path.name for path in (tmp_path / 'out').iterdir()}
-    assert names == {f'input_{number}{ending}' for number in (1, 4) for ending in ('.html', '_boxes.png', '_views.png')}
+    endings = ('.html', '_angle.png', '_boxes.png', '_views.png')
+    assert names == {f'input_{number}{ending}' for number in (1, 4) for ending in endings}
     page = (tmp_path / 'out/input_1.html').read_text()
     assert '<script src' not in page and first['boxes'][0]['label'] in page
 
