@@ -54,7 +54,10 @@ class ShapeInferencer(PointInferencer):
         self.num_points = num_points
         self.temperature = temperature_of(self.cfg)
         projection = projection_of(self.cfg)
-        projection.setdefault('resolution', self.model.backbone.image_size[0])
+        if projection.get('type', 'ContourAwareProjection') == 'ContourAwareProjection':
+            projection.setdefault('resolution', self.model.backbone.image_size[0])
+        elif 'normalize' in projection:  # the files of a benchmark are of one size, any others not
+            projection['normalize'] = True
         self.projection = build_projection(projection)
 
     def _read_config(self, model: str | Path | Config, weights: str | Path | None, options: dict

@@ -1,12 +1,13 @@
 """Checkpoints in the layouts of PointCLIP's and CLIP2Point's releases: their entries under our names, and back."""
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..projection.rendered import VIEWS
 from .view_adapters import InterViewAdapter
-from .view_systems import CLIP2Point
+from .view_systems import CLIP2Point, PointCLIP
 
 StateDict = dict[str, Tensor]
 
@@ -57,6 +58,7 @@ def from_released_clip2point(released: Mapping[str, Tensor], model: CLIP2Point) 
         ValueError: The checkpoint is of another kind than the model, entries are missing or have another shape, its
             frozen tower is another CLIP, or its adapter was trained on other views.
     """
+    tower: Any = model.backbone.clip.visual
     released = {key.removeprefix('module.'): value for key, value in released.items()}
     with_adapter = any(key.startswith('pre_model.') for key in released)
     tuned, frozen = ('pre_model.', 'ori_model.') if with_adapter else ('point_model.', 'image_model.')
@@ -70,7 +72,7 @@ def from_released_clip2point(released: Mapping[str, Tensor], model: CLIP2Point) 
     _check_views(released)
     state = {f'backbone.tuned_visual.{key}': value for key, value in _tower(released, tuned, model).items()}
     if any(key.startswith(frozen) for key in released):
-        own = model.backbone.clip.visual.state_dict()
+        own = tower.state_dict()
         for key, value in _tower(released, frozen, model).items():
             if not torch.equal(value.float().cpu(), own[key].float().cpu()):
                 raise ValueError('the frozen tower of the checkpoint is another CLIP than '
@@ -90,8 +92,8 @@ def from_released_clip2point(released: Mapping[str, Tensor], model: CLIP2Point) 
 
 def to_released_clip2point(model: CLIP2Point) -> StateDict:
     """Return the entries of a model under CLIP2Point's names: of pre-training, or with an adapter of few-shot."""
-    tuned = model.backbone.tuned_visual.state_dict()
-    frozen = model.backbone.clip.visual.state_dict()
+    backbone: Any = model.backbone
+    tuned, frozen = backbone.tuned_visual.state_dict(), backbone.clip.visual.state_dict()
     azimuth, elevation = torch.tensor(VIEWS['few_shot'], dtype=torch.float32).T
     views = {f'{_SELECTOR}azim': azimuth, f'{_SELECTOR}elev': elevation, f'{_SELECTOR}dist': torch.ones(len(azimuth))}
     if model.adapter is None:
@@ -138,22 +140,22 @@ def _tower(released: Mapping[str, Tensor], prefix: str, model: CLIP2Point) -> St
 
 def _check_views(released: Mapping[str, Tensor]) -> None:
     """Refuse a checkpoint whose views are not those of the projection."""
-    found = [released.get(f'{_SELECTOR}{name}') for name in ('azim', 'elev')]
-    if found[0] is None or found[1] is None:
+    found = [released[key].flatten().tolist() for key in (f'{_SELECTOR}azim', f'{_SELECTOR}elev') if key in released]
+    if len(found) < 2:
         return
-    pairs = tuple(zip(*(value.flatten().tolist() for value in found), strict=True))
+    pairs = tuple(zip(*found, strict=True))
     if pairs not in {tuple((float(a), float(e)) for a, e in views) for views in VIEWS.values()}:
         raise ValueError(f'the checkpoint was trained on views of azimuth and elevation {pairs}, which are not those '
                          'of RenderedDepthProjection')
 
 
-def adapter_fits(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def adapter_fits(model: PointCLIP, state: Mapping[str, Tensor]) -> None:
     """Check that an adapter of PointCLIP has the shapes of a model's.
 
     Raises:
         ValueError: It does not, or the model has no adapter.
     """
-    if not isinstance(getattr(model, 'adapter', None), InterViewAdapter):
+    if not isinstance(model.adapter, InterViewAdapter):
         raise ValueError('the config has no adapter=dict(type="InterViewAdapter"); give one of few-shot '
                          'classification')
     own = model.adapter.state_dict()

@@ -80,7 +80,7 @@ class ViewSystem(OpenDlign):
         views = checked_views(dict(depth_views=inputs['depth_views']))['depth_views']
         with torch.no_grad():
             features = self._raw_features(views)
-        logits = self._adapted_scores(features)
+        logits = self._adapted_logits(self._adapted(features)) * self._adapted_scale()
         labels = self._labels(data_samples, logits.shape[1]).to(logits.device)
         if len(labels) != len(logits):
             raise ValueError(f'there are {len(logits)} objects, but {len(labels)} data samples')
@@ -110,9 +110,17 @@ class ViewSystem(OpenDlign):
         embeddings = self._embed(views, self.adapted_branches)
         return {RAW + name: values.float() for name, values in embeddings.items()}
 
-    def _adapted_scores(self, features: dict[str, torch.Tensor], scaled: bool = True) -> torch.Tensor:
-        """Score the result of :meth:`_raw_features` with the adapter: (B, C); without the logit scale if not scaled."""
+    def _adapted(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Adapt the result of :meth:`_raw_features`: float32 (B, V, D), or (B, 1, D) where views are fused."""
         raise NotImplementedError
+
+    def _adapted_logits(self, adapted: torch.Tensor) -> torch.Tensor:
+        """Compute logits (B, C) without the logit scale from the result of :meth:`_adapted`."""
+        raise NotImplementedError
+
+    def _adapted_scale(self) -> torch.Tensor | float:
+        """Return the factor of the logits."""
+        return 1.
 
     def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
         if self.adapter is None:
@@ -125,16 +133,23 @@ class ViewSystem(OpenDlign):
     def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
         is_raw = any(name.startswith(RAW) for name in features)
         if self.adapter is not None and is_raw and branches is None:
-            return self._adapted_scores(features)
+            return self._adapted_logits(self._adapted(features)) * self._adapted_scale()
         normalized = {name: values for name, values in features.items() if not name.startswith(RAW)}
         return super()._scores(normalized, branches)
 
     @torch.no_grad()
-    def class_logits(self, views: torch.Tensor) -> torch.Tensor:
-        """Compute logits of the classes, those of the adapter if there is one; see :meth:`OpenDlign.class_logits`."""
+    def encode_for_classes(self, views: torch.Tensor) -> torch.Tensor:
+        """Encode views as :meth:`class_logits_of` takes them, with the adapter if there is one."""
         if self.adapter is None:
-            return super().class_logits(views)
-        return self._adapted_scores(self._raw_features(checked_views(dict(views=views))['views']), scaled=False)
+            return super().encode_for_classes(views)
+        return self._adapted(self._raw_features(checked_views(dict(views=views))['views']))
+
+    @torch.no_grad()
+    def class_logits_of(self, view_features: torch.Tensor) -> torch.Tensor:
+        """Compute logits (B, C) of the classes from the result of :meth:`encode_for_classes`."""
+        if self.adapter is None:
+            return super().class_logits_of(view_features)
+        return self._adapted_logits(view_features)
 
 
 @MODELS.register_module()
@@ -152,6 +167,8 @@ class PointCLIP(ViewSystem):
         kwargs: Further arguments of :class:`ViewSystem`.
     """
 
+    zero_shot_head: WeightedViewHead
+
     def __init__(self, backbone: Component, zero_shot_head: Component | None = None, adapter: Component | None = None,
                  label_smoothing: float = .2, **kwargs) -> None:
         super().__init__(backbone, zero_shot_head or WeightedViewHead(), adapter, label_smoothing, **kwargs)
@@ -159,12 +176,17 @@ class PointCLIP(ViewSystem):
             raise ValueError(f'PointCLIP weighs its views: zero_shot_head must be a WeightedViewHead, got a '
                              f'{type(self.zero_shot_head).__name__}')
 
-    def _adapted_scores(self, features: dict[str, torch.Tensor], scaled: bool = True) -> torch.Tensor:
+    def _adapted(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         adapted = self.adapter(features[f'{RAW}pretrained'])
+        with full_precision(adapted):  # all views of an object have one norm
+            return F.normalize(adapted.float().flatten(1), dim=-1).view_as(adapted)
+
+    def _adapted_logits(self, adapted: torch.Tensor) -> torch.Tensor:
         with full_precision(adapted):
-            adapted = F.normalize(adapted.float().flatten(1), dim=-1).view_as(adapted)
-            scores = self.zero_shot_head.weigh_views(adapted @ self.class_features().t())
-            return scores * self.zero_shot_head.factor(self.backbone.logit_scale.float().exp()) if scaled else scores
+            return self.zero_shot_head.weigh_views(adapted @ self.class_features().t())
+
+    def _adapted_scale(self) -> torch.Tensor | float:
+        return self.zero_shot_head.factor(self.backbone.logit_scale.float().exp())
 
 
 @MODELS.register_module()
@@ -219,8 +241,9 @@ class CLIP2Point(ViewSystem):
         if not {'images', 'image_features'} & set(inputs):
             raise ValueError("pre-training needs 'images' in addition to 'depth_views': the pipeline has to make or "
                              'load them')
-        given = {name: inputs[name][:, :1] if name == 'images' else inputs[name]
-                 for name in ('depth_views', 'images') if name in inputs}
+        given = dict(depth_views=inputs['depth_views'])
+        if 'images' in inputs:
+            given['images'] = inputs['images'][:, :1]
         views = checked_views(given)
         if views['depth_views'].shape[1] != 2:
             raise ValueError('pre-training needs two depth views of each object, from one side at two distances, got '
@@ -249,10 +272,14 @@ class CLIP2Point(ViewSystem):
             cosines = F.normalize(both.detach(), dim=-1) @ F.normalize(image, dim=-1).t()
         return dict(losses, depth_to_image_accuracy=retrieval_accuracies(cosines)[0])
 
-    def _adapted_scores(self, features: dict[str, torch.Tensor], scaled: bool = True) -> torch.Tensor:
+    def _adapted(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         adapted = self.adapter(features[f'{RAW}tuned'], features[f'{RAW}pretrained'])
         with full_precision(adapted):
-            return F.normalize(adapted.float(), dim=-1) @ self.class_features().t()
+            return F.normalize(adapted.float(), dim=-1)[:, None]
+
+    def _adapted_logits(self, adapted: torch.Tensor) -> torch.Tensor:
+        with full_precision(adapted):
+            return adapted[:, 0] @ self.class_features().t()
 
 
 def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:

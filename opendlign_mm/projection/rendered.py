@@ -110,10 +110,10 @@ def _checked_views(views) -> tuple[tuple[float, float], ...]:
         if views not in VIEWS:
             raise ValueError(f'views must be one of {tuple(VIEWS)} or pairs of azimuth and elevation, got {views!r}')
         return VIEWS[views]
-    pairs = tuple(tuple(float(angle) for angle in pair) for pair in views)
+    pairs = [tuple(float(angle) for angle in pair) for pair in views]
     if not pairs or any(len(pair) != 2 or not all(map(math.isfinite, pair)) for pair in pairs):
         raise ValueError(f'views must be at least one pair of azimuth and elevation in degrees, got {views!r}')
-    return pairs
+    return tuple((azimuth, elevation) for azimuth, elevation in pairs)
 
 
 def camera_axes(views: Sequence[tuple[float, float]], yaw: float = 0., device: torch.device | str | None = None

@@ -213,3 +213,21 @@ def test_detector_takes_the_checkpoint_of_an_adapter(tmp_path):
     incompatible = detector.load_state_dict(classifier.state_dict(), strict=False)
     assert not incompatible.missing_keys and not incompatible.unexpected_keys
     assert torch.equal(detector.classifier.adapter.tuned[1].weight, classifier.adapter.tuned[1].weight)
+
+
+# --- inferencer -------------------------------------------------------------------------------------------------------
+
+def test_shape_inferencer_projects_as_the_config_does():
+    """With the resolution of its views, and objects of any size in the unit ball."""
+    from opendlign_mm.apis import ShapeInferencer
+    config = Config.fromfile(REPOSITORY / 'configs/baselines/pointclip_rn50.py')
+    config.model.backbone.update(clip='tiny', model_config=TINY_CLIP, pretrained=None, resize=True)
+    config.model.zero_shot_head.text_cache_dir = None
+    inferencer = ShapeInferencer(config, device='cpu', show_progress=False)
+    assert (inferencer.projection.resolution, inferencer.projection.normalize) == (128, True)
+    points = np.random.default_rng(0).random((300, 3)) * 40
+    prediction, = inferencer(points, classes=CLASSES, up='z')['predictions']
+    views = inferencer.projection([torch.from_numpy(points)])
+    scores = inferencer.model.class_logits(views)[0] / .01
+    assert prediction['labels'][0] == CLASSES[int(scores.argmax())]
+    assert prediction['scores'] == pytest.approx(scores.softmax(0).sort(descending=True).values.tolist(), abs=1e-4)

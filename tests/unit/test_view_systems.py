@@ -112,6 +112,7 @@ def test_adapters_classify_in_the_place_of_the_head():
         torch.testing.assert_close(compared, plain.zero_shot(views))  # the copy of the tower is still CLIP's
         scale = float(adapted.backbone.logit_scale.exp()) if make is pointclip else 1
         torch.testing.assert_close(adapted.class_logits(views) * scale, scores)
+        torch.testing.assert_close(adapted.class_logits_of(adapted.encode_for_classes(views)) * scale, scores)
         features = adapted.encode_inputs(dict(depth_views=views))
         torch.testing.assert_close(adapted.scores_of_features(features), plain.zero_shot(views))
         with pytest.raises(ValueError, match='takes 3 views, got 2'):
