@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare the backends of the contour-aware projection in one run: time, and the difference of their depth views.
+"""Compare the backends of the contour-aware projection, and then the projections of all systems, in one run.
 
     python tools/analysis_tools/benchmark_projection.py --points 3000 10000
 """
@@ -11,7 +11,11 @@ import numpy as np
 import torch
 
 from opendlign_mm.datasets.procedural import sample_shape
-from opendlign_mm.projection import ContourAwareProjection
+from opendlign_mm.projection import ContourAwareProjection, build_projection
+
+# Projections of the compared systems, with their own views.
+SYSTEMS = (dict(type='ContourAwareProjection'), dict(type='PointCLIPProjection'),
+           dict(type='RealisticProjection', output_resolution=224), dict(type='RenderedDepthProjection'))
 
 
 def best_of(repeats: int, call: Callable, cuda: bool) -> float:
@@ -35,6 +39,19 @@ def compare(points: torch.Tensor, settings: dict, fast: str, cuda: bool) -> tupl
             difference)
 
 
+def time_of_systems(counts: list[int], clouds: list[torch.Tensor], cuda: bool) -> None:
+    """Print the time of each system's views of one object."""
+    print('\n| system | views | ' + ' | '.join(f'{count:,} points (s)' for count in counts) + ' |\n'
+          + '|---' * (2 + len(counts)) + '|')
+    for settings in SYSTEMS:
+        project = build_projection(settings)
+        seconds = []
+        for points in clouds:
+            project(points)
+            seconds.append(best_of(5, lambda project=project, points=points: project(points), cuda))
+        print(f'| {settings["type"]} | {project.num_views} | ' + ' | '.join(f'{each:.4f}' for each in seconds) + ' |')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--points', type=int, nargs='+', default=[3000, 10000])
@@ -48,12 +65,13 @@ def main() -> None:
     print(f'{settings}, 10 views, {args.category}, {args.device}, {torch.get_num_threads()} CPU threads')
     print('| points | dense (s) | ' + fast +
           ' (s) | ratio | max difference | mean difference |\n|---|---|---|---|---|---|')
-    for count in args.points:
-        shape = sample_shape(args.category, np.random.default_rng(0), count)
-        points = torch.from_numpy(shape.points)[None].to(args.device)
+    shapes = (sample_shape(args.category, np.random.default_rng(0), count) for count in args.points)
+    clouds = [torch.from_numpy(shape.points)[None].to(args.device) for shape in shapes]
+    for count, points in zip(args.points, clouds, strict=True):
         slow_time, fast_time, difference = compare(points, settings, fast, cuda)
         print(f'| {count:,} | {slow_time:.3f} | {fast_time:.4f} | {slow_time / fast_time:.0f} x | '
               f'{difference.max():.1e} | {difference.mean():.1e} |')
+    time_of_systems(args.points, clouds, cuda)
 
 
 if __name__ == '__main__':
