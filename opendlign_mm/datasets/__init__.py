@@ -1,6 +1,7 @@
 """Datasets of objects and rooms."""
 from .collate import collate_shapes
 from .generated import DepthAlignDataset
+from .hard_negatives import NeighborGroups, collate_groups
 from .modelnet40 import ModelNet40H5, ModelNet40Meshes, ModelNet40Resampled
 from .omniobject3d import OmniObject3D
 from .openshape import ObjaverseLVIS, OpenShapeModelNet40, OpenShapeTriplets
@@ -13,6 +14,6 @@ from .shapenet import ShapeNet55, ShapeNetCore
 from .unreadable import collate_readable
 
 __all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
-           'ModelNet40Resampled', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40', 'OpenShapeTriplets',
-           'ReleasedDepthMaps', 'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55', 'ShapeNetCore',
-           'collate_readable', 'collate_shapes']
+           'ModelNet40Resampled', 'NeighborGroups', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40',
+           'OpenShapeTriplets', 'ReleasedDepthMaps', 'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55',
+           'ShapeNetCore', 'collate_groups', 'collate_readable', 'collate_shapes']

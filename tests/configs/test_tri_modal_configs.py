@@ -14,6 +14,7 @@ from PIL import Image
 from helpers import shape_fixtures as fixtures
 from helpers.tool_modules import REPOSITORY
 from helpers.tri_modal import tri_modal_config
+from opendlign_mm.datasets import NeighborGroups, collate_groups
 from opendlign_mm.datasets.image_features import ImageFeatures
 
 CONFIGS = sorted(path for pattern in ('ulip', 'openshape', 'tamm')
@@ -137,6 +138,27 @@ def test_dlign_replaces_renderings_where_there_are_aligned_images(tmp_path):
     features.write(0, {'other/02691156-abc': np.full((10, D), -1.)}, 'images')
     with pytest.raises(ValueError, match='set aligned_name'):
         triplets(tmp_path, aligned_features=str(tmp_path / 'aligned'))
+
+
+def test_groups_of_neighbors(tmp_path):
+    entries = write_triplets(tmp_path)
+    names = [entry['id'] for entry in entries]
+    # The third shape has no neighbor in the file but itself.
+    np.save(tmp_path / 'knn.npy', dict(name=names, index={
+        names[0]: np.array([0, 2, 1]), names[1]: np.array([1, 0, 2]), names[2]: np.array([2])}))
+    pipeline = [dict(type='LoadOpenShapeObject'), dict(type='PackPointInputs')]
+    groups = NeighborGroups(triplets(tmp_path, pipeline=pipeline), tmp_path / 'knn.npy', 2, num_neighbors=1)
+    np.random.seed(0)
+    found = set()
+    for _ in range(20):
+        batch = collate_groups([groups[0], groups[0]])
+        ids = [sample.sample_id.partition('/')[2] for sample in batch['data_samples']]
+        found |= {tuple(ids[:2]), tuple(ids[2:])}
+        assert batch['inputs']['points'].shape == (4, 200, 3)
+    assert found == {(names[0], names[2]), (names[1], names[0])} and len(groups) == 1
+    np.save(tmp_path / 'other.npy', np.zeros(3))
+    with pytest.raises(ValueError, match="other.npy is not a dict of 'name' and 'index'"):
+        NeighborGroups(groups.dataset, tmp_path / 'other.npy')
 
 
 def test_ulip_draws_a_synonym_and_a_rendering(tmp_path):

@@ -67,6 +67,10 @@ def test_packing():
     more = PackPointInputs(num_points=80)(dict(points=points, sample_id='b'))['inputs']
     assert more['points'].shape == (80, 3) and (more['colors'] == 102).all()
     assert 'colors' not in PackPointInputs(use_colors=False)(dict(points=points))['inputs']
+    gray = PackPointInputs(images='depth_views', text='a {} of clay')(dict(
+        points=points, category='night_stand', depth_views=np.full((3, 4, 4), .4, np.float32)))
+    assert gray['inputs']['images'].shape == (3, 3, 4, 4) and (gray['inputs']['images'] == 102).all()
+    assert gray['data_samples'].text == 'a night stand of clay'
     with pytest.raises(ValueError, match="c: 'points' must be a tensor"):
         PackPointInputs()(dict(sample_id='c'))
     with pytest.raises(ValueError, match="a: 'colors' must be uint8"):

@@ -142,16 +142,24 @@ class PackPointInputs(BaseTransform):
             all. Which ones depends on ``sample_id`` alone.
         use_colors: Whether to pack colors. Objects without colors get gray 0.4, as in OpenShape.
         num_images: Number of images or image features, a random choice in each epoch; None takes all.
+        text: Template with ``{}`` of the text of an object without one, filled with its ``category``. None: no text.
+        images: Key of the images; with ``'depth_views'``, float (P, H, W) in [0, 1], gray renderings take their place.
 
     Raises:
         ValueError: An input is absent or has another shape; the message names the object.
     """
 
-    def __init__(self, num_points: int | None = None, use_colors: bool = True, num_images: int | None = None) -> None:
+    def __init__(self, num_points: int | None = None, use_colors: bool = True, num_images: int | None = None,
+                 text: str | None = None, images: Literal['images', 'depth_views'] = 'images') -> None:
         for name, value in (('num_points', num_points), ('num_images', num_images)):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be >= 1 or None, got {value}')
+        if text is not None and '{}' not in text:
+            raise ValueError(f"the text {text!r} has no '{{}}' for the category")
+        if images not in ('images', 'depth_views'):
+            raise ValueError(f"images must be 'images' or 'depth_views', got {images!r}")
         self.num_points, self.use_colors, self.num_images = num_points, use_colors, num_images
+        self.text, self.images = text, images
 
     def transform(self, results: dict) -> dict:
         """Pack ``results``."""
@@ -176,6 +184,8 @@ class PackPointInputs(BaseTransform):
             inputs['text_features'] = (torch.zeros(inputs['image_features'].shape[1]) if text is None
                                        else torch.as_tensor(np.asarray(text, dtype=np.float32).reshape(-1)))
         about = {key: results[key] for key in ('sample_id', 'category', 'text') if results.get(key) is not None}
+        if self.text is not None and 'category' in about:
+            about.setdefault('text', self.text.replace('{}', about['category'].replace('_', ' ')))
         sample = ShapeDataSample(metainfo=about)
         if 'gt_label' in results:
             sample.set_gt_label(results['gt_label'])
@@ -189,9 +199,12 @@ class PackPointInputs(BaseTransform):
 
     def _add_images(self, inputs: dict, results: dict, name: str) -> None:
         for key, ndim in (('images', 4), ('image_features', 2)):
-            if key not in results:
+            source = self.images if key == 'images' else key
+            if source not in results:
                 continue
-            values = np.asarray(results[key])
+            values = np.asarray(results[source])
+            if source == 'depth_views':
+                values = np.repeat(np.rint(values * 255).astype(np.uint8)[..., None], 3, axis=-1)
             if values.ndim != ndim or not len(values):
                 raise ValueError(f"{name}: '{key}' must have {ndim} dimensions, got {_shape(values)}")
             if self.num_images is not None:
@@ -201,7 +214,7 @@ class PackPointInputs(BaseTransform):
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_points={self.num_points}, use_colors={self.use_colors}, '
-                f'num_images={self.num_images})')
+                f'num_images={self.num_images}, text={self.text!r}, images={self.images!r})')
 
 
 def _shape(value: Any) -> str:
