@@ -78,7 +78,7 @@ def read_index() -> tuple[ModelEntry, ...]:
         root, index = PACKAGE.parent, packaged_folder('configs') / 'model-index.yml'
     models = [model for path in yaml.safe_load(index.read_text())['Import']
               for model in yaml.safe_load((root / path).read_text())['Models']]
-    return tuple(_entry(model) for model in models)
+    return tuple(_entry(model) for model in models if 'Source' in model)  # others are further configs of these
 
 
 def _entry(model: dict) -> ModelEntry:

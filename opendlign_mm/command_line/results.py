@@ -74,9 +74,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
 
 def report_failures(predictions: Sequence[dict]) -> int:
     """List the inputs that failed; return the exit code, 1 if there is one."""
-    failed = [prediction for prediction in predictions if 'error' in prediction]
-    for prediction in failed:
-        note(f'failed: {prediction["input"]}: {prediction["error"]}')
+    return report_failed_inputs([(prediction['input'], prediction['error']) for prediction in predictions
+                                 if 'error' in prediction], len(predictions))
+
+
+def report_failed_inputs(failed: Sequence[tuple[str, str]], num_inputs: int) -> int:
+    """List (input, reason) of each input that failed; return the exit code, 1 if there is one."""
+    for name, reason in failed:
+        note(f'failed: {name}: {reason}')
     if failed:
-        note(f'{len(failed)} of {len(predictions)} inputs failed')
+        note(f'{len(failed)} of {num_inputs} inputs failed')
     return 1 if failed else 0

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.hub import get_config, get_model as get_model_of_mmengine
 from open_clip import CLIP
@@ -118,6 +119,14 @@ def test_results_of_the_index_are_those_of_the_papers_tables(shared_dir):
         lvis, = (row for row in tables['table7_objaverse_lvis']['rows'] if row['method'] == method)
         for dataset, metrics in find_model(name).results:
             assert list(metrics.values()) == (lvis['values'] if dataset == 'Objaverse-LVIS' else row[dataset])
+
+
+def test_every_metafile_names_configs_that_exist_and_is_in_the_index():
+    index = yaml.safe_load((REPOSITORY / 'configs/model-index.yml').read_text())['Import']
+    assert {REPOSITORY / path for path in index} == set((REPOSITORY / 'configs').glob('*/metafile.yml'))
+    models = [model for path in index for model in yaml.safe_load((REPOSITORY / path).read_text())['Models']]
+    assert len(models) == 7 + 16 and len({model['Name'] for model in models}) == 23
+    assert all((REPOSITORY / model['Config']).is_file() for model in models)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -236,7 +245,8 @@ def installed(tmp_path, monkeypatch):
 def test_mmengine_finds_configs_and_weights_by_name(installed):
     cfg = get_config('opendlign_mm::opendlign/opendlign_h14.py', pretrained=True)
     assert cfg.model.backbone.clip == 'ViT-H-14-quickgelu' and cfg.model_path == find_model('opendlign-h14').url
-    assert get_config('opendlign_mm::benchmarks/opendlign_b16_modelnet40.py').model.backbone.clip == 'ViT-B-16'
+    cfg = get_config('opendlign_mm::benchmarks/opendlign_b16_modelnet40.py', pretrained=True)
+    assert cfg.model.backbone.clip == 'ViT-B-16' and cfg.model_path == find_model('opendlign-b16').url
 
 
 def test_mmengine_builds_a_model_with_its_weights(installed):
