@@ -13,6 +13,7 @@ from ..models import OpenDlign
 from ..models.contrastive_head import object_features
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import PointCloud, read_points
+from ..point_files.shape_pose import UpAxisCheck, z_up
 from ..projection import build_projection
 from ..structures import ShapeDataSample
 from .named_configs import classifier_of, keep_text_features, projection_of, read_model_config, temperature_of
@@ -51,7 +52,7 @@ class ShapeInferencer(PointInferencer):
         if num_points < 1:
             raise ValueError(f'num_points must be at least 1, got {num_points}')
         super().__init__(model, weights, device, cfg_options, show_progress)
-        self.num_points = num_points
+        self.num_points, self.up_axes = num_points, UpAxisCheck()
         self.temperature = temperature_of(self.cfg)
         projection = projection_of(self.cfg)
         if projection.get('type', 'ContourAwareProjection') == 'ContourAwareProjection':
@@ -84,9 +85,10 @@ class ShapeInferencer(PointInferencer):
             batch_size: Number of shapes at a time.
             top_k: Number of classes of each prediction, best first.
             kwargs: ``embed``: add the ``embedding``. ``return_views``: add the depth ``views``, uint8 (V, H, W).
-                ``up``: ``'z'``, ``'y'`` or ``'auto'``, by the standard of the format. ``dims``: values of a point in
-                .bin files. ``return_vis``: return images. ``show``: show them. ``out_dir``: folder of a picture of each
-                shape and ``index.html`` with all. ``pred_out_file``: JSON file of the predictions.
+                ``up``: ``'z'``, ``'y'`` or ``'auto'``, by the format's standard, otherwise z, with a warning if the
+                shapes seem to lie. ``dims``: values of a point in .bin files. ``return_vis``: return images. ``show``:
+                show them. ``out_dir``: folder of a picture of each shape and ``index.html`` with all.
+                ``pred_out_file``: JSON file of the predictions.
 
         Returns:
             ``predictions``: for each input ``dict(input, labels, scores)``, scores in [0, 1], the softmax over
@@ -109,6 +111,8 @@ class ShapeInferencer(PointInferencer):
         """Return the packed depth views of one shape."""
         cloud = read_points(source, dims=dims, mesh_points=self.num_points)
         points = shape_points(cloud, self.num_points, up)
+        if up == 'auto':
+            self.up_axes.add(cloud, points)
         return dict(inputs=dict(depth_views=self.projection([torch.from_numpy(points)])[0]),
                     data_samples=ShapeDataSample())
 
@@ -153,9 +157,13 @@ class ShapeInferencer(PointInferencer):
 
     def _begin(self, out_dir: str | Path = '', **kwargs) -> None:
         from ..visualization.shape_page import ShapePage
+        self.up_axes = UpAxisCheck()
         self.page = ShapePage(Path(out_dir).expanduser()) if out_dir else None
 
     def _end(self, **kwargs) -> None:
+        doubt = self.up_axes.doubt()
+        if doubt:
+            warnings.warn(doubt, stacklevel=3)
         if self.page is not None:
             self.page.write()
 
@@ -181,6 +189,4 @@ def shape_points(cloud: PointCloud, num_points: int, up: Up = 'auto') -> np.ndar
     points = cloud.points
     if len(points) > num_points:  # always the same points, whatever else is read
         points = points[np.sort(np.random.default_rng(0).choice(len(points), num_points, replace=False))]
-    if (cloud.up or 'z') == 'y' if up == 'auto' else up == 'y':
-        points = np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)  # a rotation, not a mirror
-    return points
+    return z_up(points, 'y' if (cloud.up or 'z') == 'y' and up == 'auto' or up == 'y' else 'z')

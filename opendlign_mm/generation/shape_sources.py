@@ -11,11 +11,10 @@ from ..datasets.shapenet import is_shapenet_core
 from ..datasets.store.description import DESCRIPTION
 from ..datasets.transforms.loading import LoadShapePoints, UpAxis
 from ..datasets.unreadable import READING_ERRORS
+from ..point_files.shape_pose import DOUBT, lies_by
 from ..processes import on_first_process, say
 
 OBJECTS_LOOKED_AT = 24
-# How much better the objects must stand on the other axis; procedural objects of 14 of 16 kinds stand on their own.
-DOUBT = .15
 
 
 def shapes_to_project(source: str, num_points: int = 10000, up_axis: UpAxis | None = None) -> dict:
@@ -73,8 +72,7 @@ def say_doubt_about_up_axis(dataset: dict, out_dir: str | Path) -> None:
 def doubt_about_up_axis(shapes: BaseDataset) -> str | None:
     """Return a warning if the up axis of a folder is a guess and its objects seem to lie.
 
-    Objects stand on a wide base and differ between top and bottom more than between front and back. Some objects of the
-    folder are read; single kinds, such as windows, may look as if they lay.
+    Some objects of the folder are read; see :func:`.point_files.shape_pose.lies_by`.
 
     Args:
         shapes: Dataset that is to be projected.
@@ -90,19 +88,9 @@ def doubt_about_up_axis(shapes: BaseDataset) -> str | None:
             points = LoadShapePoints(2000, up_axis='z')(dict(records[index]))['points'].numpy()
         except READING_ERRORS:
             continue
-        differences.append(_stands_on(points, 1) - _stands_on(points, 2))
+        differences.append(lies_by(points))
     if not differences or np.mean(differences) < DOUBT:
         return None
     return (f'{shapes.data_root}: the up axis of these files is a guess (z), but of {len(differences)} objects that '
             'were looked at most seem to lie on their back. Look at the depth views; if they do, remove them and set '
             '--up-axis y. With --up-axis z this is not checked.')
-
-
-def _stands_on(points: np.ndarray, axis: int) -> float:
-    """Return how well an object stands if an axis points up: width of its base plus difference of top and bottom."""
-    height = points[:, axis] - points[:, axis].min()
-    ground = np.delete(points, axis, axis=1)
-    base = ground[height <= .03 * height.max()]
-    width = np.prod(np.ptp(base, axis=0)) / max(np.prod(np.ptp(ground, axis=0)), 1e-12)
-    shares = np.histogram(height / max(height.max(), 1e-12), bins=20, range=(0, 1))[0] / len(points)
-    return float(width + np.abs(shares - shares[::-1]).sum() / 2)
