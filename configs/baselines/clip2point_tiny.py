@@ -46,8 +46,12 @@ test_dataloader = dict(
         num_per_category=100,
         num_points=1024,
         pipeline=[
-            dict(type='LoadBuiltInShape'),
-            dict(type='ProjectPointsToDepth', projection=view_projection),
+            dict(
+                type='DiskCache',
+                transforms=[
+                    dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=view_projection)],
+                keys=['depth_views'],
+                cache_dir=cache_dir),
             dict(type='PackShapeInputs')]))
 test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -8,8 +8,12 @@ _base_ = ['clip2point_tiny.py']
 
 model = dict(adapter=dict(type='DualPathAdapter', num_views=10))
 few_shot_pipeline = [
-    dict(type='LoadBuiltInShape'),
-    dict(type='ProjectPointsToDepth', projection=_base_.train_projection),
+    dict(
+        type='DiskCache',
+        transforms=[
+            dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=_base_.train_projection)],
+        keys=['depth_views'],
+        cache_dir=_base_.cache_dir),
     dict(type='PackShapeInputs')]
 train_dataloader = dict(
     batch_size=32,

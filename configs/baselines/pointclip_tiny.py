@@ -15,6 +15,7 @@ model = dict(
     # Pixels as this CLIP was trained with them: it has seen white backgrounds and knows little of sparse depth maps.
     backbone=dict(_base_.clip_backbone, num_blocks=0),
     zero_shot_head=dict(type='WeightedViewHead', templates=_base_.templates))
+cache_dir = 'work_dirs/cache'
 view_projection = dict(type='PointCLIPProjection', resolution=64, output_resolution=112)
 test_dataloader = dict(
     batch_size=64,
@@ -28,8 +29,12 @@ test_dataloader = dict(
         num_per_category=100,
         num_points=1024,
         pipeline=[
-            dict(type='LoadBuiltInShape'),
-            dict(type='ProjectPointsToDepth', projection=view_projection),
+            dict(
+                type='DiskCache',
+                transforms=[
+                    dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=view_projection)],
+                keys=['depth_views'],
+                cache_dir=cache_dir),
             dict(type='PackShapeInputs')]))
 test_cfg = dict(type='ReportingTestLoop')
 test_evaluator = dict(type='ZeroShotAccuracy')

@@ -84,10 +84,11 @@ class ViewSystem(OpenDlign):
         labels = self._labels(data_samples, logits.shape[1]).to(logits.device)
         if len(labels) != len(logits):
             raise ValueError(f'there are {len(logits)} objects, but {len(labels)} data samples')
-        # PyTorch shares the smoothed part among all classes, the released code among the other ones.
-        classes = logits.shape[1]
-        smoothing = self.label_smoothing * classes / (classes - 1) if classes > 1 else 0.
-        return dict(loss_classification=F.cross_entropy(logits, labels, label_smoothing=min(smoothing, 1.)),
+        # PyTorch would share the smoothed part among all classes; the released code does among the other ones.
+        smoothing = self.label_smoothing if logits.shape[1] > 1 else 0.
+        target = torch.full_like(logits, smoothing / max(logits.shape[1] - 1, 1), requires_grad=False)
+        target.scatter_(1, labels[:, None], 1 - smoothing)
+        return dict(loss_classification=F.cross_entropy(logits, target),
                     accuracy=(logits.detach().argmax(1) == labels).float().mean())
 
     @staticmethod
@@ -225,6 +226,11 @@ class CLIP2Point(ViewSystem):
         if self.adapter is not None:
             self.backbone.freeze()
             self.depth_weight.requires_grad_(False)
+
+    @property
+    def embedding_branches(self) -> ViewBranches:
+        """The branch that shapes are embedded by: that of the zero-shot head, without one the depth tower."""
+        return 'tuned' if self.zero_shot_head is None else self.zero_shot_head.branches
 
     def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
              ) -> dict[str, torch.Tensor]:

@@ -9,6 +9,9 @@ from mmengine.runner import Runner
 from helpers.tiny_clip import TINY_CLIP
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model
+from opendlign_mm.models import CLIPDepthBackbone
+from opendlign_mm.models.pixels import clip_pixel_statistics
+from opendlign_mm.projection import build_projection
 
 SHAPES = dict(type='BuiltInShapes', num_per_category=2, categories=['chair', 'lamp', 'cup'], num_points=600)
 
@@ -42,6 +45,20 @@ def with_small_views(step):
     if projection is not None and projection.get('type') != 'RealisticProjection':
         projection['resolution'] = 48
     return step
+
+
+def test_clip_gets_the_pixels_of_the_released_code():
+    """PointCLIP: depths, which the projection divides; V2: its maps as they are; CLIP2Point: CLIP's normalization."""
+    for name in ('pointclip_rn50', 'pointclip_rn101_few_shot'):
+        config = Config.fromfile(REPOSITORY / f'configs/baselines/{name}.py')
+        project = build_projection(config.test_dataloader.dataset.pipeline[2].projection)
+        backbone, views = dict(small(name, 'unused').model.backbone), torch.rand(2, 3, 32, 32)
+        backbone.pop('type')
+        torch.testing.assert_close(CLIPDepthBackbone(**backbone)._normalized(views), views * project.max_depth)
+        assert not project.normalize and project.num_views == (6 if name == 'pointclip_rn50' else 10)
+    assert Config.fromfile(REPOSITORY / 'configs/baselines/pointclip_v2_b16.py').model.backbone.pixel_mean is None
+    backbone = Config.fromfile(REPOSITORY / 'configs/baselines/clip2point_b32.py').model.backbone
+    assert clip_pixel_statistics(backbone.clip, backbone.pretrained, {}) == (backbone.pixel_mean, backbone.pixel_std)
 
 
 @pytest.mark.parametrize('name', [

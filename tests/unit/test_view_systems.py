@@ -166,6 +166,16 @@ def test_nt_xent_by_hand():
     assert float(nt_xent(first, second, .1)) == pytest.approx(expected)
 
 
+def test_shapes_are_embedded_by_the_depth_tower():
+    model = clip2point()
+    with torch.no_grad():
+        model.backbone.tuned_visual.proj.add_(.1)
+    views = random(2, 3, 32, 32)
+    expected = F.normalize(model.encode_views(views, 'tuned').mean(1), dim=-1)
+    torch.testing.assert_close(model.embed_shapes(views), expected)
+    torch.testing.assert_close(CLIP2Point(model.backbone).embed_shapes(views), expected)
+
+
 def test_twin_backbone_keeps_its_copy_and_refuses_options_without_meaning():
     backbone = CLIPTwinBackbone('tiny', model_config=TINY_CLIP)
     with torch.no_grad():
