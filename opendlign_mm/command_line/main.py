@@ -9,10 +9,11 @@ from importlib import import_module
 
 from ..version import __version__
 
-COMMANDS = ('classify', 'detect', 'models', 'download', 'convert', 'doctor', 'demo')
+COMMANDS = ('classify', 'detect', 'embed', 'index', 'search', 'models', 'download', 'convert', 'doctor', 'demo')
 EXAMPLES = """examples:
   opendlign classify chair.obj --classes "chair,table,lamp"
   opendlign detect scan.ply --out result          # labeled boxes, as a table and as a page
+  opendlign search my_index "a chair with arms"   # after: opendlign index my_shapes --out my_index
   opendlign COMMAND --help
 """
 

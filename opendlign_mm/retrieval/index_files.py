@@ -16,7 +16,7 @@ VECTORS, SHAPES, THUMBNAILS = 'vectors.faiss', 'shapes.jsonl', 'thumbnails.npy'
 STORED = 'vectors.npy'  # of compressed indices
 ABOUT, CONFIG = 'index.json', 'config.json'
 _OLD_CONFIG = 'config.py'  # earlier versions ran it as code
-_CONFIG_KEYS = ('default_scope', 'model')
+_CONFIG_KEYS = ('default_scope', 'model', 'projection')
 
 
 def import_faiss() -> Any:

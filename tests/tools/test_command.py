@@ -4,9 +4,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
+from opendlign_mm.apis import ShapeInferencer
 from opendlign_mm.command_line import results
 from opendlign_mm.command_line.main import COMMANDS, main
+from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.models.checkpoints import read_checkpoint
 
 
@@ -112,3 +115,75 @@ def test_doctor_reports_versions_and_a_missing_package_fails_it(capsys, monkeypa
     monkeypatch.setattr('opendlign_mm.command_line.commands.doctor.REQUIRED', ('no-such-package', ))
     assert main(['doctor', '--no-test']) == 1
     assert 'no-such-package\tnot installed\tFAILED' in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- vectors and search
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    """A folder of three shapes and a broken one, its vectors and its index."""
+    pytest.importorskip('faiss')
+    folder = tmp_path_factory.mktemp('shapes')
+    for name in ('chairs/chair', 'lamp', 'table'):
+        path = folder / f'shapes/{name}.xyz'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        points = sample_shape(path.stem, np.random.default_rng(1), 3000).points
+        np.savetxt(path, points, fmt='%.4f')
+    (folder / 'shapes/bad.ply').write_text('x')
+    assert main(['embed', str(folder / 'shapes'), '--out', str(folder / 'vectors.npy')]) == 1
+    assert main(['index', str(folder / 'shapes'), '--out', str(folder / 'index')]) == 1
+    return folder
+
+
+def test_embed_writes_a_row_for_each_file_and_nan_for_a_broken_one(shapes):
+    names = json.loads((shapes / 'vectors.json').read_text())
+    vectors = np.load(shapes / 'vectors.npy')
+    assert [path['input'].rpartition('/')[2] for path in names] == ['bad.ply', 'chair.xyz', 'lamp.xyz', 'table.xyz']
+    assert names[0]['error'] and np.isnan(vectors[0]).all() and not any(name['error'] for name in names[1:])
+    expected = ShapeInferencer(show_progress=False)(str(shapes / 'shapes/lamp.xyz'), embed=True)['predictions'][0]
+    np.testing.assert_allclose(vectors[2], expected['embedding'], atol=1e-5)
+    assert sorted(path.name for path in shapes.iterdir()) == ['index', 'shapes', 'vectors.json', 'vectors.npy']
+
+
+def test_embed_into_a_folder_goes_on_where_it_was(shapes, tmp_path, capsys):
+    for _ in range(2):
+        assert main(['embed', str(shapes / 'shapes/*.xyz'), '--out', str(tmp_path / 'parts')]) == 0
+        table = parquet.read_table(tmp_path / 'parts')
+        assert table.column('index').to_pylist() == [0, 1]
+        np.testing.assert_allclose(np.array(table.column('embedding').to_pylist()), np.load(
+            shapes / 'vectors.npy')[2:], atol=1e-5)
+        times = {path: path.stat().st_mtime_ns for path in (tmp_path / 'parts').glob('*.parquet')}
+    assert '2 vectors' in capsys.readouterr().err and len(times) == 1
+
+
+def test_search_finds_by_words_and_says_how(shapes, capsys):
+    assert main(['search', str(shapes / 'index'), 'a chair', '--top', '2']) == 0
+    captured = capsys.readouterr()
+    rows = [line.split('\t') for line in captured.out.splitlines()]
+    assert rows[0] == ['rank', 'cosine', 'category', 'file'] and len(rows) == 3
+    assert rows[1][2] == 'chairs' and rows[1][3].endswith('chairs/chair.xyz')
+    assert 'exact search among 3 shapes' in captured.err
+
+
+def test_a_shape_finds_itself_and_a_picture_is_drawn(shapes, tmp_path, capsys):
+    assert main(['search', str(shapes / 'index'), str(shapes / 'shapes/lamp.xyz'), '--json', '--out',
+                 str(tmp_path / 'found.png')]) == 0
+    best = json.loads(capsys.readouterr().out)[0]
+    assert best['points_path'].endswith('lamp.xyz') and best['cosine'] == pytest.approx(1, abs=1e-4)
+    assert main(['search', str(shapes / 'index'), str(tmp_path / 'found.png'), 'a lamp', '--top', '1']) == 0
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['search', 'none', 'a chair'], 'none'),
+    (['search', '{index}', 'none.obj'], 'there is no file none.obj'),
+    (['search', '{index}', '  '], 'text of the query is empty'),
+    (['search', '{index}', 'a chair', '--top', '0'], 'top must be'),
+    (['index', '{empty}', '--out', 'new'], 'has no file of a shape'),
+    (['index', '{shapes}', '--out', '{index}'], 'index'),
+    (['embed', 'nothing/*.ply', '--out', 'new'], 'nothing'),
+])
+def test_what_cannot_be_embedded_or_searched_is_wrong_usage(shapes, tmp_path, arguments, message, capsys):
+    (tmp_path / 'empty').mkdir()
+    names = dict(index=shapes / 'index', empty=tmp_path / 'empty', shapes=shapes / 'shapes')
+    assert main([argument.format(**names) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and not captured.out and not (tmp_path / 'new').exists()
