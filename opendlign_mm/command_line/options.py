@@ -1,7 +1,9 @@
 """Command-line options shared by the tools, and the config they produce."""
 import argparse
+import ast
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
@@ -9,6 +11,28 @@ from torch import nn
 
 from ..compat import detected_launcher, prepare_cpu_distributed
 from ..config_options import read_config
+
+
+class ConfigOptions(DictAction):
+    """Action of ``--cfg-options``: mmengine's, with lists of dicts in Python's notation in addition."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        """Store the options as a dict."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (RecursionError, AssertionError):
+            parser.error(f'a value of {option_string} cannot be read: {" ".join(values)}; a list is key="[a,b]", and '
+                         'one of dicts key="[{\'type\': \'A\'}]"')
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        if '{' not in val:
+            return DictAction._parse_iterable(val)
+        try:
+            return ast.literal_eval(val)
+        except (ValueError, SyntaxError):
+            return val  # a template such as 'a photo of a {}'
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +44,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
     """Add ``--cfg-options``, with an ``example`` in its help."""
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions,
                         help=f'changes to the config as key=value, e.g. {example}; lists as key="[a,b]" or key=a,b, '
                         'without blanks. A variable such as data_root changes all values made from it')
 

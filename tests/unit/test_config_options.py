@@ -1,4 +1,5 @@
 """Options that change a variable of a config reach every value made from it, or are refused."""
+import argparse
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from mmengine.config import Config
 
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model
+from opendlign_mm.command_line.options import add_config_options
 from opendlign_mm.config_options import apply_options, move_path, read_config
 
 CONFIGS = REPOSITORY / 'configs'
@@ -158,3 +160,15 @@ def test_a_moved_path_reaches_what_was_made_from_it():
     assert cfg.loader.dataset.pipeline[0].file == '../elsewhere/a.pkl'
     assert cfg.other_root == 'data/rooms2/' and tuple(cfg.loader.dataset.pipeline[1]) == ('data/rooms2/b', 3)
     assert cfg.pipeline[0].cache_dir is None
+
+
+def test_lists_of_dicts_are_read_in_pythons_notation_and_templates_stay_text(capsys):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser, 'a=1')
+    args = parser.parse_args(['--cfg-options', "a=[{'type': 'A', 'b': {'c': 1}}, {'type': 'B'}]", 'd=[1,x]',
+                              'e=a depth map of a {}', 'f=(1,2.5)'])
+    assert args.cfg_options == dict(a=[dict(type='A', b=dict(c=1)), dict(type='B')], d=[1, 'x'],
+                                    e='a depth map of a {}', f=(1, 2.5))
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', "a=[dict(type='A',b=dict(c=1))]"])
+    assert 'cannot be read' in capsys.readouterr().err

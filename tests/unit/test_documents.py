@@ -4,7 +4,7 @@ from itertools import product
 
 from helpers.tool_modules import REPOSITORY
 
-PLACES = ('*.md', '.github/CONTRIBUTING.md',  # a changelog also names files that are gone
+PLACES = ('*.md', 'configs/*/*.md', 'tools/*.md', '.github/CONTRIBUTING.md',  # a changelog also names files that are gone
           'configs/**/*.py', 'opendlign_mm/**/*.py', 'tools/**/*.py', 'tools/**/*.sh')
 NAMED = re.compile(r'(?<![\w./:-])(?:configs|opendlign_mm|tests|tools|\.github)/[\w./{},*-]*\w'
                    r'\.(?:py|sh|txt|json|png|md)\b')
