@@ -18,7 +18,8 @@ def parse_args() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('results', nargs='+', type=Path, help=f'{RESULTS_NAME} files, or folders with such files')
-    parser.add_argument('--published', type=Path, help='JSON file of published figures, as described in configs/benchmarks/README.md')
+    parser.add_argument('--published', type=Path,
+                        help='JSON file of published figures, as described in configs/benchmarks/README.md')
     parser.add_argument('--methods', nargs='+', help='show only published methods whose names start with one of these')
     parser.add_argument('--out', type=Path, help='Markdown file to write, in addition to printing the table')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')

@@ -4,7 +4,8 @@ from itertools import product
 
 from helpers.tool_modules import REPOSITORY
 
-PLACES = ('*.md', 'configs/*/*.md', 'tools/*.md', '.github/CONTRIBUTING.md',  # a changelog also names files that are gone
+# A changelog also names files that are gone.
+PLACES = ('*.md', 'configs/*/*.md', 'tools/*.md', '.github/CONTRIBUTING.md',
           'configs/**/*.py', 'opendlign_mm/**/*.py', 'tools/**/*.py', 'tools/**/*.sh')
 NAMED = re.compile(r'(?<![\w./:-])(?:configs|opendlign_mm|tests|tools|\.github)/[\w./{},*-]*\w'
                    r'\.(?:py|sh|txt|json|png|md)\b')

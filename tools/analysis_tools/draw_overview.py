@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the figure of configs/tiny/README.md: built-in objects as points, depth views and images; below, a room with its boxes.
+"""Draw the figure of configs/tiny/README.md: built-in objects as points, depth views and images, and a room.
 
     python tools/visualize_detections.py configs/opendlign_tiny_scannet.py CHECKPOINT --out pictures --ground-truth
     python tools/analysis_tools/draw_overview.py .github/images/overview.png --room pictures/SCENE_boxes.png
