@@ -87,5 +87,5 @@ def _checksum(tensors: dict[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         checksum = zlib.crc32(name.encode(), checksum)
         # uint8 view: NumPy has no bfloat16.
-        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), checksum)
+        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, checksum)
     return checksum

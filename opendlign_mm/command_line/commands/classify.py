@@ -2,8 +2,10 @@
 
   opendlign classify chair.obj table.ply --classes "chair,table,lamp"
   opendlign classify 'models/**/*.stl' --classes words.txt --out result
+  torchrun --nproc-per-node 4 -m opendlign_mm classify shapes/ --parquet labels
 """
 import argparse
+from pathlib import Path
 
 from ..results import (
     add_classes_option,
@@ -13,9 +15,11 @@ from ..results import (
     note,
     print_json,
     print_table,
+    report_failed_inputs,
     report_failures,
     results_alone,
 )
+from ..sharded import add_launcher_option, number_of_processes, run_on_shards
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +33,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dims', type=int, help='values of a point in .bin files')
     parser.add_argument('--batch-size', type=int, default=8, help='number of objects at a time')
     parser.add_argument('--out', metavar='FOLDER', help='write pictures and a page here')
+    parser.add_argument('--parquet', metavar='FOLDER', type=Path, help='write the labels as Parquet files, for any '
+                        'number of files: a stopped run goes on, several processes share the work')
+    add_launcher_option(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Classify the inputs."""
+    if args.parquet and (args.out or args.json):
+        raise ValueError('--parquet replaces --out and --json: give one of them')
+    if args.parquet:
+        return _write_labels(args)
+    if number_of_processes() > 1:
+        raise ValueError('several processes classify into Parquet files: give --parquet FOLDER')
     with results_alone():
         from ...apis.shape_inferencer import ShapeInferencer
         inferencer = ShapeInferencer(**chosen_model(args))
@@ -51,3 +64,21 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         note(f'pictures and a page: {args.out}')
     return report_failures(predictions)
+
+
+def _write_labels(args: argparse.Namespace) -> int:
+    """Write a row of each input: its labels, best first, and their scores."""
+    with results_alone():
+        import pyarrow as pa
+
+        from ...apis.vocabulary import read_vocabulary
+        fields = [('labels', pa.list_(pa.string())), ('scores', pa.list_(pa.float32()))]
+        result = run_on_shards(
+            args, chosen_model(args), args.parquet, fields,
+            lambda row: dict(labels=row['labels'], scores=row['scores']), up=args.up, top_k=args.top,
+            classes=None if args.classes is None else read_vocabulary(args.classes),
+            **({} if args.dims is None else dict(dims=args.dims)))
+        if result is None:  # the first process reports
+            return 0
+    note(f'labels of {result.num_inputs - len(result.failed)} files: {args.parquet}')
+    return report_failed_inputs(result.failed, result.num_inputs)
