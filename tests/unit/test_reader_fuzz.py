@@ -16,6 +16,7 @@ import trimesh
 from hypothesis import HealthCheck, given, settings, strategies
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from pypcd4 import Encoding, PointCloud as PcdFile
 
 from helpers.scannet_fixtures import write_label_map, write_scan
 from helpers.stored_shapes import noise_shape
@@ -27,6 +28,7 @@ from opendlign_mm.datasets.store.folder_layout import read_depth_map
 from opendlign_mm.datasets.store.manifest import manifest_row, read_manifest, write_manifest
 from opendlign_mm.datasets.store.tar_shards import read_tar_shard, write_tar_shard
 from opendlign_mm.detection.proposals.given_boxes import read_boxes
+from opendlign_mm.point_files import read_points
 from opendlign_mm.point_files.array_files import h5_records
 from opendlign_mm.point_files.restricted_pickle import read_pickle
 from opendlign_mm.point_files.shape_files import read_shape
@@ -81,6 +83,32 @@ def points(path):
     assert shape.colors is None or shape.colors.dtype == np.uint8 and shape.colors.shape == shape.points.shape
 
 
+def pcd(encoding):
+    return lambda path: PcdFile.from_xyz_points(CLOUD.astype(np.float32)).save(path, encoding)
+
+
+def las(path):
+    import laspy
+    file = laspy.LasData(laspy.LasHeader(point_format=2, version='1.2'))
+    file.xyz = CLOUD
+    file.red = np.arange(len(CLOUD), dtype=np.uint16)
+    file.write(str(path))
+
+
+def frame(path):
+    depth = np.random.default_rng(0).integers(900, 1000, (8, 8)).astype(np.uint16)
+    Image.fromarray(depth).save(path.parent / 'depth.png')
+    (path.parent / 'intrinsics.txt').write_text('8 8 4 4\n')
+    np.savetxt(path.parent / 'pose.txt', np.eye(4))
+
+
+def cloud(path):
+    found = read_points(path if path.name[0] in 'acb' else path.parent, max_points=10000)
+    assert found.points.dtype == np.float64 and np.isfinite(found.points).all() and len(found.points)
+    assert found.colors is None or found.colors.shape == found.points.shape and 0 <= found.colors.min() and (
+        found.colors.max() <= 1)
+
+
 def unit_views(path):
     views = read_depth_views(path)
     assert views.dtype == np.float32 and views.size and views.min() >= 0 and views.max() <= 1
@@ -107,6 +135,17 @@ FILES = {
     'objects.npy': (lambda path: np.save(path, dict(xyz=CLOUD, rgb=CLOUD), allow_pickle=True), points),
     'comma.txt': (lambda path: np.savetxt(path, CLOUD, delimiter=',', fmt='%.4f'), points),
     'blank.txt': (lambda path: np.savetxt(path, CLOUD, fmt='%.4f'), points),
+    'ascii.pcd': (pcd(Encoding.ASCII), cloud),
+    'binary.pcd': (pcd(Encoding.BINARY), cloud),
+    'compressed.pcd': (pcd(Encoding.BINARY_COMPRESSED), cloud),
+    'a.las': (las, cloud),
+    'a.laz': (las, cloud),
+    'a.npz': (lambda path: np.savez(path, points=CLOUD, colors=CLOUD), cloud),
+    'columns.csv': (lambda path: np.savetxt(path, np.hstack([CLOUD, CLOUD]), delimiter=';', header='x;y;z;r;g;b',
+                                            comments=''), cloud),
+    'depth.png': (frame, cloud),
+    'pose.txt': (frame, cloud),
+    'intrinsics.txt': (frame, cloud),
     'a.h5': (h5, lambda path: read_shape(path, index=0)),
     'records.h5': (h5, lambda path: h5_records(path, ['cup', 'mug'], 'a')),
     'cloud.ply': (lambda path: trimesh.PointCloud(CLOUD, colors=np.zeros((30, 4), np.uint8)).export(path), points),
