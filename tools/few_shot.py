@@ -55,7 +55,9 @@ def parse_args() -> argparse.Namespace:
     source.add_argument('--holdout', action='store_true',
                         help='draw the training objects among the test objects and leave each draw out of its test')
     parser.add_argument('--inverse-regularization', type=float, default=1., metavar='C',
-                        help="C of scikit-learn's LogisticRegression")
+                        help='C of the logistic regression')
+    parser.add_argument('--solver', choices=['auto', 'scikit-learn', 'torch'], default='auto',
+                        help='solver of the logistic regression; auto: torch on a GPU, scikit-learn otherwise')
     parser.add_argument('--out', type=Path, help='folder of the files; default few_shot in the work directory')
     parser.add_argument('--batch-size', type=int, default=32, help='number of objects encoded at a time')
     parser.add_argument('--num-workers', type=int, default=2, help='number of processes that read objects')
@@ -107,7 +109,9 @@ def main() -> None:
         else:
             drawn = extract_draws(model, train, labels, args.shots, args.seeds, **loading)
             print(describe_skipped(drawn.skipped), end='\n' * bool(drawn.skipped))
-        results = classify_draws(drawn, view_features(model, tested), tested['labels'], args.inverse_regularization)
+        use_torch = args.solver == 'torch' or args.solver == 'auto' and torch.device(args.device).type != 'cpu'
+        results = classify_draws(drawn, view_features(model, tested), tested['labels'], args.inverse_regularization,
+                                 args.device if use_torch else None)
         note = f'Mean ± standard deviation over {args.seeds} draws of training objects.' + (
             ' Each draw is tested on the test objects that it leaves, zero-shot on all.' if args.holdout else '')
         write(args.out or Path(cfg.work_dir) / 'few_shot', test.metainfo.get('benchmark', type(test).__name__),

@@ -4,11 +4,14 @@
 """
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
+
+from .logistic_regression import TorchLogisticRegression
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ def draw_all(labels: np.ndarray, shots: Iterable[int], num_seeds: int, left_out:
 
 
 def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, C: float = 1.,
-                      max_iter: int = 1000) -> np.ndarray:
-    """Fit scikit-learn's ``LogisticRegression`` on single views and sum its logits over the views of an object.
+                      max_iter: int = 1000, device: torch.device | str | None = None) -> np.ndarray:
+    """Fit a logistic regression on single views and sum its logits over the views of an object.
 
     Args:
         train: float (N, V, D), view features; each view is one training sample.
@@ -82,6 +85,7 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
         test: float (M, V, D).
         C: Inverse strength of the regularization.
         max_iter: Maximum number of iterations of the solver.
+        device: Device of :class:`TorchLogisticRegression`; None for scikit-learn's ``LogisticRegression``.
 
     Returns:
         int (M,), the class with the largest sum of logits.
@@ -90,7 +94,8 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
         ValueError: There is only one class.
     """
     num_views = train.shape[1]
-    classifier = LogisticRegression(C=C, max_iter=max_iter)
+    classifier: Any = (LogisticRegression(C=C, max_iter=max_iter) if device is None
+                       else TorchLogisticRegression(C, max_iter, device))
     if len(np.unique(train_labels)) < 2:
         raise ValueError('few-shot classification needs objects of at least two classes')
     classifier.fit(train.reshape(-1, train.shape[-1]), np.repeat(train_labels, num_views))
@@ -101,8 +106,8 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
     return classifier.classes_[logits.argmax(axis=1)]
 
 
-def classify_draws(drawn: TrainingObjects, test: np.ndarray, test_labels: np.ndarray, C: float = 1.
-                   ) -> list[FewShotResult]:
+def classify_draws(drawn: TrainingObjects, test: np.ndarray, test_labels: np.ndarray, C: float = 1.,
+                   device: torch.device | str | None = None) -> list[FewShotResult]:
     """Fit a classifier to each draw and test it, with a progress bar.
 
     Args:
@@ -110,11 +115,12 @@ def classify_draws(drawn: TrainingObjects, test: np.ndarray, test_labels: np.nda
         test: float (M, V, D), view features of the test objects.
         test_labels: int (M,).
         C: Inverse strength of the regularization.
+        device: See :func:`classify_few_shot`.
     """
     results = []
     for (shots, seed), chosen in tqdm(drawn.draws.items(), desc='draws', leave=False):
         kept = np.setdiff1d(np.arange(len(test)), chosen) if drawn.held_out else np.arange(len(test))
-        predicted = classify_few_shot(drawn.features[chosen], drawn.labels[chosen], test[kept], C)
+        predicted = classify_few_shot(drawn.features[chosen], drawn.labels[chosen], test[kept], C, device=device)
         results.append(FewShotResult(shots, seed, float((predicted == test_labels[kept]).mean() * 100)))
     return results
 

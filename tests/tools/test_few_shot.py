@@ -68,7 +68,8 @@ def test_tool_replaces_objects_that_cannot_be_read(run, monkeypatch, tmp_path):
     monkeypatch.setattr(run.module, 'training_set', training_set)
     sizes = []
     monkeypatch.setattr('opendlign_mm.evaluation.few_shot.classify_few_shot',
-                        lambda train, *others: sizes.append(len(train)) or classify_few_shot(train, *others))
+                        lambda train, *others, **options: (
+                            sizes.append(len(train)) or classify_few_shot(train, *others, **options)))
     assert 'left out: 4' in run().out
     assert sizes == [4, 4, 12, 12]
 

@@ -25,6 +25,7 @@ from opendlign_mm.evaluation.few_shot_objects import (
     view_features,
     zero_shot_accuracy,
 )
+from opendlign_mm.evaluation.logistic_regression import TorchLogisticRegression
 from opendlign_mm.visualization.plots import draw_few_shot_plot
 
 
@@ -283,3 +284,31 @@ def test_the_first_five_objects_of_both_sets_are_named():
         check_disjoint(Objects((), records), Objects((), records))
     with pytest.raises(ValueError, match='5 of 5 .*: object 0, object 1, object 2, object 3, object 4[.] Choose'):
         check_disjoint(Objects((), records[:5]), Objects((), records))
+
+
+@pytest.mark.parametrize('classes, C', [(2, 1.), (3, .3), (12, 5.)])
+def test_the_solver_for_gpus_agrees_with_scikit_learn(classes, C, device):
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, 300) * 7
+    samples = rng.normal(size=(300, 16)) + .4 * rng.normal(size=(7 * classes, 16))[labels]
+    ours = TorchLogisticRegression(C, device=device).fit(samples, labels)
+    theirs = LogisticRegression(C=C, max_iter=5000, tol=1e-10).fit(samples, labels)
+    logits = ours.decision_function(samples)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    assert ours.classes_.tolist() == theirs.classes_.tolist()
+    assert np.abs(probabilities - theirs.predict_proba(samples)).max() < 1e-3
+
+
+def test_few_shot_classification_is_the_same_with_both_solvers():
+    rng = np.random.default_rng(0)
+    train_labels, labels = np.repeat(np.arange(5), 6), np.repeat(np.arange(5), 20)
+    centers = rng.normal(size=(5, 1, 8))
+    train, test = (centers[kind] + rng.normal(size=(len(kind), 4, 8)) for kind in (train_labels, labels))
+    expected = classify_few_shot(train, train_labels, test)
+    assert (classify_few_shot(train, train_labels, test, device='cpu') == expected).mean() > .98
+    assert .5 < (expected == labels).mean() < 1
+    with pytest.raises(ValueError, match='two classes'):
+        TorchLogisticRegression().fit(test[:, 0], np.zeros(100, dtype=int))
+    with pytest.raises(ValueError, match='C must be > 0'):
+        TorchLogisticRegression(0.)
