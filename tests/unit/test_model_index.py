@@ -125,7 +125,7 @@ def test_every_metafile_names_configs_that_exist_and_is_in_the_index():
     index = yaml.safe_load((REPOSITORY / 'configs/model-index.yml').read_text())['Import']
     assert {REPOSITORY / path for path in index} == set((REPOSITORY / 'configs').glob('*/metafile.yml'))
     models = [model for path in index for model in yaml.safe_load((REPOSITORY / path).read_text())['Models']]
-    assert len(models) == 7 + 16 and len({model['Name'] for model in models}) == 23
+    assert len(models) >= 7 + 16 and len({model["Name"] for model in models}) == len(models)
     assert all((REPOSITORY / model['Config']).is_file() for model in models)
 
 
