@@ -173,6 +173,16 @@ def test_search_refuses_what_it_cannot_search(shapes, monkeypatch, tmp_path, cap
     assert not (tmp_path / 'none.json').exists()
 
 
+def test_few_shot_classification_takes_the_views(shapes, monkeypatch, tmp_path, capsys):
+    run(monkeypatch, 'few_shot', shapes, '--train', 'split=train', '--shots', '1', '--seeds', '2', '--num-workers', '0',
+        '--out', tmp_path / 'out')
+    rows = [line.split(',') for line in (tmp_path / 'out/few_shot.csv').read_text().splitlines()]
+    config = Config.fromfile(shapes)
+    config.experiment_name = str(tmp_path)
+    assert [row[:2] for row in rows[1:]] == [['0', ''], ['1', '0'], ['1', '1']]
+    assert float(rows[1][2]) == pytest.approx(Runner.from_cfg(config).test()['zero_shot/top1'])
+
+
 # --- detection --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('name', ['pointclip_scannet', 'pointclip_v2_scannet'])

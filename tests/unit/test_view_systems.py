@@ -219,6 +219,12 @@ def test_searches_by_hand():
     features, library = torch.eye(2)[:, None], [torch.tensor([[0., 1], [1, 0]]), torch.tensor([[0., 1]])]
     found = search_sentences(features, torch.tensor([0, 1]), library, torch.tensor([[0., .5], [0, .4]]))
     assert found.before == 50. and found.chosen == [1, -1] and found.improvements == [100.]
+    # Of equal scores the first class is taken, as by argmax.
+    for label, chosen in ((0, [0, -1]), (1, [-1, -1])):
+        start = torch.tensor([[.5], [.5]])
+        start[label] = .2
+        found = search_sentences(torch.ones(1, 1, 1), torch.tensor([label]), [torch.tensor([[.5]])] * 2, start)
+        assert found.chosen == chosen
     with pytest.raises(ValueError, match='needs objects'):
         search_view_weights(products[:0], torch.zeros(0))
     with pytest.raises(ValueError, match='all 2 classes'):
