@@ -14,6 +14,7 @@ TEMPERATURES = {'opendlign-tiny': 0.05}
 CLIP_TEMPERATURE = 0.01
 DETECTOR = 'OpenVocabDetector3D'
 CLASSIFIER = 'OpenDlign'
+POINT_CLASSIFIER = 'TriModalAligner'
 
 
 def read_model_config(model: str | Path | Config, weights: str | Path | None, options: dict
@@ -27,8 +28,12 @@ def read_model_config(model: str | Path | Config, weights: str | Path | None, op
     return read_config(path, options), checkpoint, path
 
 
-def classifier_of(cfg: Config) -> dict:
+def classifier_of(cfg: Config, points: bool = False) -> dict:
     """Return the config of the classifier in a model's config: itself, or that in a detector.
+
+    Args:
+        cfg: Config.
+        points: Whether a classifier of whole clouds, without depth views, is one.
 
     Raises:
         ValueError: The config is of another model.
@@ -36,6 +41,8 @@ def classifier_of(cfg: Config) -> dict:
     model = cfg.get('model') or {}
     if model.get('type') == DETECTOR:
         return model['classifier']
+    if points and model.get('type') == POINT_CLASSIFIER:
+        return model
     if not isinstance(model, dict) or 'backbone' not in model or 'zero_shot_head' not in model:
         raise ValueError(f"{cfg.filename or 'the config'} is that of a {model.get('type', 'model without a type')}; "
                          f'give one of an {CLASSIFIER} with a zero_shot_head')
@@ -53,11 +60,15 @@ def projection_of(cfg: Config) -> dict:
     """Return the projection of a config: a detector's, or that of its pipeline; without one, the image size decides."""
     if cfg.model.get('type') == DETECTOR:
         return dict(cfg.model.get('projection') or {})
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or cfg.get('train_dataloader') or {}
-    for step in _steps(loader.get('dataset')):
-        if step.get('type') == 'ProjectPointsToDepth':
-            return dict(step.get('projection') or {})
+    for step in steps_of_test(cfg, 'ProjectPointsToDepth'):
+        return dict(step.get('projection') or {})
     return dict(cfg.get('projection') or {})
+
+
+def steps_of_test(cfg: Config, kind: str) -> list[dict]:
+    """Return the steps of a kind in the pipeline of a config's test, or of its training if it has no test."""
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or cfg.get('train_dataloader') or {}
+    return [step for step in _steps(loader.get('dataset')) if step.get('type') == kind]
 
 
 def _steps(node: Any) -> Iterator[dict]:
@@ -75,7 +86,9 @@ def temperature_of(cfg: Config) -> float:
     """Return the temperature by which a config turns logits into probabilities."""
     if cfg.model.get('type') == DETECTOR:
         return (cfg.model.get('bbox_head') or {}).get('temperature', CLIP_TEMPERATURE)
-    return TEMPERATURES.get(classifier_of(cfg)['backbone'].get('clip', ''), CLIP_TEMPERATURE)
+    classifier = classifier_of(cfg, points=True)
+    clip = classifier.get('backbone') or classifier.get('text_encoder') or {}
+    return TEMPERATURES.get(clip.get('clip', ''), CLIP_TEMPERATURE)
 
 
 def detector_config(cfg: Config, path: Path | None, proposals: str | dict | None) -> Config:

@@ -9,16 +9,24 @@ import torch
 from mmengine.config import Config
 
 from ..datasets.collate import collate_shapes
-from ..models import OpenDlign
+from ..datasets.transforms import ArrangePoints, PackPointInputs
+from ..models import CLIPDepthBackbone, OpenDlign, TriModalAligner
 from ..models.contrastive_head import object_features
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import PointCloud, read_points
 from ..point_files.shape_pose import UpAxisCheck, z_up
 from ..projection import build_projection
 from ..structures import ShapeDataSample
-from .named_configs import classifier_of, keep_text_features, projection_of, read_model_config, temperature_of
+from .named_configs import (
+    classifier_of,
+    keep_text_features,
+    projection_of,
+    read_model_config,
+    steps_of_test,
+    temperature_of,
+)
 from .point_inferencer import LoadedInput, PointInferencer, show_image
-from .vocabulary import default_vocabulary, read_vocabulary, warn_of_unknown_names
+from .vocabulary import built_in_vocabulary, default_vocabulary, read_vocabulary, warn_of_unknown_names
 
 DEFAULT_CLASSES = 'modelnet40'
 Up = Literal['auto', 'z', 'y']
@@ -28,7 +36,8 @@ class ShapeInferencer(PointInferencer):
     """Zero-shot classifier of single objects.
 
     Args:
-        model: Name of a model, path of a config of an ``OpenDlign`` (or of a detector with one), or the config itself.
+        model: Name of a model, path of a config of an ``OpenDlign`` (or of a detector with one) or of a
+            ``TriModalAligner``, or the config itself.
         weights: Checkpoint; by default that of the named model.
         device: Device, by default the GPU if there is one.
         num_points: Largest number of points of a shape; of larger ones a random choice is taken, always the same.
@@ -44,7 +53,7 @@ class ShapeInferencer(PointInferencer):
     preprocess_kwargs = {'up', 'dims'}
     forward_kwargs = {'classes', 'top_k', 'embed', 'return_views'}
     visualize_kwargs = {'return_vis', 'show', 'out_dir'}
-    model: OpenDlign
+    model: OpenDlign | TriModalAligner
 
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, num_points: int = 10000, cfg_options: dict | None = None,
@@ -56,20 +65,32 @@ class ShapeInferencer(PointInferencer):
         self.temperature = temperature_of(self.cfg)
         projection = projection_of(self.cfg)
         if projection.get('type', 'ContourAwareProjection') == 'ContourAwareProjection':
-            projection.setdefault('resolution', self.model.backbone.image_size[0])
+            # A point encoder takes no views; they are for the pictures.
+            projection.setdefault('resolution', self.clip.image_size[0] if self.clip is not None else 224)
         elif 'normalize' in projection:  # the files of a benchmark are of one size, any others not
             projection['normalize'] = True
         self.projection = build_projection(projection)
+        self.point_steps = [] if isinstance(self.model, OpenDlign) else [
+            kind(**{key: value for key, value in step.items() if key != 'type'})
+            for kind in (ArrangePoints, PackPointInputs) for step in steps_of_test(self.cfg, kind.__name__)]
+
+    @property
+    def clip(self) -> CLIPDepthBackbone | None:
+        """The CLIP that encodes class names; None where stored features of them take its place."""
+        if isinstance(self.model, OpenDlign):
+            return self.model.backbone
+        return None if self.model.class_features_file is not None else self.model.text_encoder
 
     def _read_config(self, model: str | Path | Config, weights: str | Path | None, options: dict
                      ) -> tuple[Config, str | None]:
         cfg, checkpoint, _ = read_model_config(model, weights, options)
-        classifier = classifier_of(cfg)
+        classifier = classifier_of(cfg, points=True)
         keep_text_features(classifier)
         self.shape_config = cfg
         return cfg, None if checkpoint is None else str(checkpoint)
 
-    def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> OpenDlign:
+    def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu'
+                    ) -> OpenDlign | TriModalAligner:
         model = super()._init_model(cfg, weights, device)
         return getattr(model, 'classifier', model)
 
@@ -100,7 +121,8 @@ class ShapeInferencer(PointInferencer):
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, got {top_k}')
         if classes is None:
-            classes = default_vocabulary(DEFAULT_CLASSES, self.model.backbone)
+            classes = (list(built_in_vocabulary(DEFAULT_CLASSES)) if self.clip is None
+                       else default_vocabulary(DEFAULT_CLASSES, self.clip))
         return super().__call__(inputs, batch_size, classes=read_vocabulary(classes), top_k=top_k, **kwargs)
 
     def _check_options(self, up: Up = 'auto', **kwargs) -> None:
@@ -108,13 +130,21 @@ class ShapeInferencer(PointInferencer):
             raise ValueError(f"up must be one of {', '.join(get_args(Up))}, got {up!r}")
 
     def _load(self, source: Any, up: Up = 'auto', dims: int | None = None) -> dict:
-        """Return the packed depth views of one shape."""
+        """Return the packed depth views of one shape, with its points for a point encoder."""
         cloud = read_points(source, dims=dims, mesh_points=self.num_points)
         points = shape_points(cloud, self.num_points, up)
         if up == 'auto':
             self.up_axes.add(cloud, points)
-        return dict(inputs=dict(depth_views=self.projection([torch.from_numpy(points)])[0]),
-                    data_samples=ShapeDataSample())
+        inputs = dict(depth_views=self.projection([torch.from_numpy(points)])[0])
+        if self.point_steps:
+            results: dict = dict(points=torch.from_numpy(points))
+            if cloud.colors is not None:
+                colors = cloud.colors[chosen_points(cloud, self.num_points)]
+                results['colors'] = np.rint(colors * 255).astype(np.uint8)
+            for step in self.point_steps:
+                results = step(results)
+            inputs.update(results['inputs'])
+        return dict(inputs=inputs, data_samples=ShapeDataSample())
 
     @torch.no_grad()
     def forward(self, inputs: list[LoadedInput], classes: Sequence[str] = (), top_k: int = 5, embed: bool = False,
@@ -129,7 +159,8 @@ class ShapeInferencer(PointInferencer):
     def _set_vocabulary(self, classes: Sequence[str]) -> None:
         if self.model.zero_shot_head.class_names == tuple(classes):
             return
-        warn_of_unknown_names(self.model.backbone, classes)
+        if self.clip is not None:
+            warn_of_unknown_names(self.clip, classes)
         with warnings.catch_warnings():  # which names each word of the templates, too
             warnings.simplefilter('ignore', UnknownWordsWarning)
             self.model.set_vocabulary(classes)
@@ -138,12 +169,14 @@ class ShapeInferencer(PointInferencer):
     def _classify(self, inputs: list[LoadedInput], top_k: int, embed: bool, return_views: bool) -> list[dict]:
         batch = self.model.data_preprocessor(collate_shapes([each.data for each in inputs]))
         views = batch['inputs']['depth_views']
-        features = self.model.encode_for_classes(views)
+        features = (self.model.encode_for_classes(views) if isinstance(self.model, OpenDlign)
+                    else self.model.encode_inputs(batch['inputs'])['pretrained'])
         probabilities = (self.model.class_logits_of(features) / self.temperature).softmax(dim=-1)
         names = self.model.zero_shot_head.class_names
         best = probabilities.topk(min(top_k, len(names)), dim=-1)
         bytes_ = (views * 255).round().byte().cpu().numpy()
-        embeddings = object_features(features).tolist()
+        embeddings = (object_features(features) if isinstance(self.model, OpenDlign)
+                      else self.model.pool_views(dict(pretrained=features))).tolist()
         predictions = []
         for index, (scores, labels) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
             prediction = dict(labels=[names[label] for label in labels], scores=scores, _views=bytes_[index],
@@ -184,9 +217,15 @@ class ShapeInferencer(PointInferencer):
         return images if return_vis else []
 
 
+def chosen_points(cloud: PointCloud, num_points: int) -> np.ndarray:
+    """Return the rows of at most ``num_points`` points, always the same, whatever else is read."""
+    count = len(cloud.points)
+    if count <= num_points:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, num_points, replace=False))
+
+
 def shape_points(cloud: PointCloud, num_points: int, up: Up = 'auto') -> np.ndarray:
     """Return the points of a shape, float64 (N, 3), z up, at most ``num_points``."""
-    points = cloud.points
-    if len(points) > num_points:  # always the same points, whatever else is read
-        points = points[np.sort(np.random.default_rng(0).choice(len(points), num_points, replace=False))]
+    points = cloud.points[chosen_points(cloud, num_points)]
     return z_up(points, 'y' if (cloud.up or 'z') == 'y' and up == 'auto' or up == 'y' else 'z')

@@ -333,6 +333,10 @@ class TriModalAligner(BaseModel):
                                  f'{values.shape[-1]}: both must be of one CLIP')
             return values @ classes.t()
 
+    def class_logits_of(self, features: Tensor) -> Tensor:
+        """Return logits (B, C) of ``pretrained`` (B, 1, D) of :meth:`encode_inputs`; see :meth:`scores_of_features`."""
+        return self.scores_of_features(dict(pretrained=features))
+
     def _length(self) -> float:
         """The length of the weighted embeddings before they were normalized together."""
         return sum(weight**2 for weight in self.branch_weights.values())**.5

@@ -9,13 +9,14 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from PIL import Image
 
 from helpers import shape_fixtures as fixtures
+from helpers.tiny_clip import TINY_BACKBONE, tiny_clip
 from helpers.tool_modules import REPOSITORY
 from helpers.tri_modal import tri_modal_config
-from opendlign_mm.datasets import NeighborGroups, collate_groups
+from opendlign_mm.datasets import NeighborGroups, collate_groups, collate_shapes
 from opendlign_mm.datasets.image_features import ImageFeatures
+from opendlign_mm.models.stored_class_features import StoredClassFeatures
 
 CONFIGS = sorted(path for pattern in ('ulip', 'openshape', 'tamm')
                  for path in (REPOSITORY / 'configs/baselines').rglob(f'{pattern}_*.py'))
@@ -57,6 +58,65 @@ def write_triplets(root) -> list[dict]:
 def triplets(root, **options):
     init_default_scope('mmdet3d')
     return DATASETS.build(dict(type='OpenShapeTriplets', data_root=str(root), **options))
+
+
+def shrunk(config):
+    """Make the model of a config small, with embeddings of D entries; everything else stays."""
+    model = config.model
+    encoder, has_adapters = model.point_encoder, model.get('adapters') is not None
+    if encoder.type == 'PointBERT':
+        encoder.update(embed_dims=24, depth=1, num_heads=2, num_groups=16, group_size=8, out_channels=D)
+    elif encoder.type == 'PointPatchTransformer':
+        encoder.update(sizes=dict(embed_dims=64, depth=1, num_patches=16, patch_size=8, mlp_channels=64),
+                       out_channels=None if has_adapters else D)
+    else:
+        encoder.update(voxel_size=.1, stage_channels=(4, 4), stage_blocks=(1, 1), joint_channels=(8, 8), engine='torch',
+                       head_channels=(D, ) if has_adapters else (8, ), out_channels=None if has_adapters else D)
+    for adapter in (model.adapters or {}).values() if has_adapters else ():
+        adapter.update(in_channels=64 if encoder.type == 'PointPatchTransformer' else D, hidden_channels=8,
+                       out_channels=D)
+    if model.get('image_adapter'):
+        model.image_adapter.update(channels=D, init_cfg=None)
+    if model.get('text_encoder'):
+        model.text_encoder = dict(TINY_BACKBONE, model_config=tiny_clip(embed_dim=D), num_blocks=0, resize=True)
+    return config
+
+
+@pytest.mark.parametrize('name', ['openshape_pointbert_g14', 'openshape_sparseconv_g14', 'tamm_pointbert_g14',
+                                  'tamm_sparseconv_g14', 'ulip_pointbert'])
+def test_small_variants_train_and_predict_by_their_own_pipelines(tmp_path, name):
+    config = shrunk(load(REPOSITORY / f'configs/baselines/{name}.py'))
+    if name == 'ulip_pointbert':
+        fixtures.write_shapenet55_renderings(tmp_path, fixtures.write_shapenet55(tmp_path))
+        for part in config.train_dataloader.dataset.datasets:
+            part.data_root = str(tmp_path)
+        fixtures.write_modelnet40_resampled(tmp_path / 'modelnet')
+        config.test_dataloader.dataset.data_root = str(tmp_path / 'modelnet')
+    else:
+        write_triplets(tmp_path)
+        config.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='meta_data/split/train_all.json')
+        fixtures.write_openshape_modelnet40(tmp_path)
+        config.test_dataloader.dataset.data_root = str(tmp_path)
+        config.model.class_features = str(tmp_path / 'classes.npz')
+        StoredClassFeatures.write(config.model.class_features, ['airplane', 'night stand'], np.eye(2, D))
+    np.random.seed(0)
+    torch.manual_seed(0)
+    model, sets = MODELS.build(config.model), {}
+    for part in ('train', 'test'):
+        sets[part] = DATASETS.build(config[f'{part}_dataloader'].dataset)
+    batch = model.data_preprocessor(collate_shapes([item for item in sets['train']] * 2))
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=1e-3), []
+    for _ in range(3):
+        torch.manual_seed(0)  # of dropout
+        loss = model.parse_losses(model(**batch, mode='loss'))[0]
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[2] < losses[1] < losses[0]
+    model.eval().set_vocabulary(sets['test'].metainfo['classes'])
+    samples = model(**model.data_preprocessor(collate_shapes(list(sets['test']))), mode='predict')
+    assert all(np.isfinite(sample.pred_scores.numpy()).all() for sample in samples) and len(samples) >= 3
 
 
 def test_the_poster_has_its_rows():
@@ -162,15 +222,7 @@ def test_groups_of_neighbors(tmp_path):
 
 
 def test_ulip_draws_a_synonym_and_a_rendering(tmp_path):
-    found = fixtures.write_shapenet55(tmp_path)
-    for name in found:
-        folder = tmp_path / 'rendered_images' / name
-        folder.mkdir(parents=True)
-        for azimuth in range(0, 360, 12):
-            for kind, color in (('', 200), ('_depth0001', 50)):
-                pixels = np.full((40, 40, 3), color, np.uint8)
-                pixels[0] = azimuth // 2
-                Image.fromarray(pixels).save(folder / f'{name}_r_{azimuth:03d}{kind}.png')
+    fixtures.write_shapenet55_renderings(tmp_path, fixtures.write_shapenet55(tmp_path))
     config = load(REPOSITORY / 'configs/baselines/ulip_pointbert.py')
     settings = config.train_dataloader.dataset
     for part in settings.datasets:

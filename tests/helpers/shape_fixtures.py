@@ -146,6 +146,18 @@ def write_shapenet55(root: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def write_shapenet55_renderings(root: Path, names: Sequence[str]) -> None:
+    """ULIP's 60 renderings of each object: 30 azimuths, in color (200) and of depth (50)."""
+    for name in names:
+        folder = root / 'rendered_images' / name
+        folder.mkdir(parents=True)
+        for azimuth in range(0, 360, 12):
+            for kind, color in (('', 200), ('_depth0001', 50)):
+                pixels = np.full((40, 40, 3), color, np.uint8)
+                pixels[0] = azimuth // 2
+                Image.fromarray(pixels).save(folder / f'{name}_r_{azimuth:03d}{kind}.png')
+
+
 def write_released_depth_maps(root: Path, dataset: str = 'modelnet40', size: int = 32, dtype=np.uint8,
                               names: Sequence[str] = ('airplane_0627+airplane', 'night_stand_0201+night_stand'),
                               views: int = 10) -> dict[str, np.ndarray]:

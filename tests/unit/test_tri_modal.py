@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 
 from helpers.gloo_processes import run_in_processes
-from helpers.tri_modal import DIM, tri_modal, triplets
+from helpers.tri_modal import DIM, tri_modal, tri_modal_config, triplets
+from opendlign_mm.apis.shape_inferencer import ShapeInferencer
 from opendlign_mm.models import ImageAdapterAligner, TriModalContrastiveHead
 from opendlign_mm.models.checkpoints import load_checkpoint
 from opendlign_mm.models.stored_class_features import StoredClassFeatures
@@ -213,3 +215,26 @@ def test_what_cannot_be_right_is_refused():
     model.alignment_head.negatives_per_group = 2
     with pytest.raises(ValueError, match='needs a batch of whole groups'):
         model(inputs, mode='loss')
+
+
+def test_the_inferencer_takes_a_point_encoder(tmp_path):
+    config = Config(dict(
+        default_scope='mmdet3d', model=tri_modal_config(adapters=True),
+        test_dataloader=dict(dataset=dict(pipeline=[
+            dict(type='ArrangePoints', layout='y_up'), dict(type='PackPointInputs', num_points=60)]))))
+    model = tri_modal(adapters=True, seed=3).eval()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'trained.pth')
+    inferencer = ShapeInferencer(config, tmp_path / 'trained.pth', device='cpu', show_progress=False)
+    words, (first, second) = ['chair', 'sofa', 'lamp'], np.random.default_rng(0).random((2, 60, 3))
+    found = inferencer([first, second[:50]], words, top_k=3, embed=True, up='z')['predictions']
+    model.set_vocabulary(words)
+    y_up = torch.from_numpy(first[:, [0, 2, 1]] * [1, 1, -1])
+    y_up = y_up - y_up.mean(dim=0)
+    points = (y_up / y_up.norm(dim=1).max()).float()[None]
+    with torch.no_grad():
+        expected = (model.zero_shot(points) / .01).softmax(dim=-1)[0]
+        embedding = model.embed_shapes(points)[0]
+    torch.testing.assert_close(torch.tensor(found[0]['embedding']), embedding, atol=1e-5, rtol=0)
+    assert found[0]['labels'] == [words[index] for index in expected.argsort(descending=True)]
+    assert found[0]['scores'] == pytest.approx(expected.sort(descending=True).values.tolist(), abs=1e-3)
+    assert set(found[1]['labels']) == set(words)
