@@ -82,7 +82,7 @@ def shrunk(config):
     return config
 
 
-@pytest.mark.parametrize('name', ['openshape_pointbert_g14', 'openshape_sparseconv_g14', 'tamm_pointbert_g14',
+@pytest.mark.parametrize('name', ['openshape_pointbert_g14', 'tamm_pointbert_g14',
                                   'tamm_sparseconv_g14', 'ulip_pointbert'])
 def test_small_variants_train_and_predict_by_their_own_pipelines(tmp_path, name):
     config = shrunk(load(REPOSITORY / f'configs/baselines/{name}.py'))
