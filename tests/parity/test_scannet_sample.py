@@ -7,13 +7,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from mmdet3d.datasets import ScanNetDataset
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
-from helpers.tiny_clip import TINY_CLIP
+from helpers.tiny_clip import TINY_BACKBONE, TINY_CLIP
 from helpers.tool_modules import REPOSITORY
+from opendlign_mm.apis import SceneInferencer
 
 CONFIG = REPOSITORY / 'configs' / 'opendlign_tiny_scannet.py'
 
@@ -88,3 +91,25 @@ def test_scene_has_scannets_18_classes(sample_root):
     from opendlign_mm.box_ops.points_in_boxes import count_points_in_boxes
     counts = count_points_in_boxes(points, truth['gt_bboxes_3d'])
     assert counts.min() > 100 and counts.max() < 4000
+
+
+def test_the_inferencer_gives_the_boxes_and_scores_of_the_runner(sample_root, tmp_path):
+    config = Config.fromfile(CONFIG)
+    config.merge_from_dict({
+        'work_dir': str(tmp_path), 'test_dataloader.dataset.data_root': str(sample_root),
+        'test_dataloader.num_workers': 0, 'model.projection.resolution': 32, 'model.projection.depth_bins': 8})
+    config.model.classifier.backbone = dict(TINY_BACKBONE)
+    runner = Runner.from_cfg(config)
+    batch = next(iter(runner.test_dataloader))['batch']
+    runner.call_hook('before_test_epoch')  # sets the vocabulary
+    points = batch['inputs']['points'][0].numpy()
+    sample, = runner.model.eval().test_step(batch)
+    expected, names = sample.pred_instances_3d, sample.class_names
+    assert len(names) == 18 and len(expected) > 100
+
+    detect = SceneInferencer(config, device='cpu', labels_per_box=None, show_progress=False)
+    boxes = detect(points, names, up='z', units='m')['predictions'][0]['boxes']
+    assert [box['label'] for box in boxes] == [names[label] for label in expected.labels_3d]
+    assert [box['score'] for box in boxes] == pytest.approx(expected.scores_3d.tolist(), abs=1e-6)
+    centers = torch.cat([expected.bboxes_3d.gravity_center, expected.bboxes_3d.tensor[:, 3:6]], dim=1)
+    assert torch.allclose(torch.tensor([box['bbox_3d'][:6] for box in boxes]), centers, atol=1e-5)
