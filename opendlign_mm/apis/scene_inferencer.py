@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import SceneFrame, find_frame, read_points
+from ..point_files.room_axes import room_axes
 from ..structures import SceneDetections
 from .named_configs import classifier_of, detector_config, keep_text_features, read_model_config
 from .point_inferencer import INPUT_ERRORS, LoadedInput, PointInferencer, reason_of, show_image
@@ -36,12 +37,14 @@ class LoadedScene:
     """Points of one scene as the detector takes them.
 
     Attributes:
-        points: float32 (N, 3), or (N, 6) with colors in [0, 1]; level, in meters, near the origin.
-        offset: float64 (3,), what to add to get the level frame.
+        points: float32 (N, 3), or (N, 6) with colors in [0, 1]; in the axes of the room, in meters, near the origin.
+        axes: float64 (3, 3), rotation from the level frame to these axes; the identity if ``up`` was given.
+        offset: float64 (3,), what to add to get the level frame, after turning back.
         frame: How the level frame lies in that of the file.
         notes: What was left out or assumed.
     """
     points: Tensor
+    axes: np.ndarray
     offset: Tensor
     frame: SceneFrame
     notes: tuple[str, ...] = ()
@@ -142,10 +145,17 @@ class SceneInferencer(PointInferencer):
             warnings.warn(f'{cloud.name}: {frame.description}', stacklevel=2)
         level = torch.from_numpy(frame.to_level(cloud.points))
         offset = scene_offset(level)
-        local = to_local(level, offset)
+        axes = np.eye(3)
+        if up == 'auto':
+            near = level.numpy() - offset.numpy()
+            axes = room_axes(near)
+            level = torch.from_numpy(near @ axes.T)
+            local = to_local(level, torch.zeros_like(offset))
+        else:
+            local = to_local(level, offset)
         if cloud.colors is not None:
             local = torch.cat([local, torch.from_numpy(cloud.colors)], dim=1)
-        return LoadedScene(local.to(self._device), offset, frame, cloud.notes)
+        return LoadedScene(local.to(self._device), axes, offset, frame, cloud.notes)
 
     @property
     def _device(self) -> torch.device:
@@ -211,9 +221,14 @@ class SceneInferencer(PointInferencer):
 
     @staticmethod
     def _in_file(boxes: Tensor, scene: LoadedScene) -> list[dict]:
-        """Return boxes (K, 7) of the level frame in that of the input."""
+        """Return boxes (K, 7) in the axes of the room in the frame of the input.
+
+        Between these axes and the level frame only the turn about z counts for the sides of the boxes: the floor of a
+        level frame is level within 3 degrees.
+        """
         level = boxes.double().cpu()
-        level[:, :3] += scene.offset
+        level[:, :3] = level[:, :3] @ torch.from_numpy(scene.axes) + scene.offset
+        level[:, 6] += float(np.arctan2(scene.axes[0, 1], scene.axes[0, 0]))
         oriented = scene.frame.boxes_to_file(level.numpy())
         rows = np.concatenate([oriented.centers, oriented.sizes, level[:, 6:].numpy()], axis=1).tolist()
         if oriented.yaws is not None:

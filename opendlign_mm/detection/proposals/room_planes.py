@@ -61,13 +61,16 @@ def find_room_planes(xyz: np.ndarray,
     if ceiling is not None:
         structure |= xyz[:, 2] >= ceiling - horizontal_tolerance
 
+    # Priorities of the points as candidates: a point more or less changes one candidate, not all of them.
+    priorities = [rng.random(len(xyz)) for _ in range(max_planes)]
     num_walls = 0
     unused = (np.abs(normals[:, 2]) < 0.25) & ~structure
-    for _ in range(max_planes):
+    for priority in priorities:
         candidates = np.flatnonzero(unused)
         if len(candidates) < 100:
             break
-        direction, offset = _best_vertical_plane(xyz, normals, candidates, wall_tolerance, num_candidates, rng)
+        direction, offset = _best_vertical_plane(xyz, normals, candidates, wall_tolerance,
+                                                 candidates[priority[candidates].argsort()[:num_candidates]])
         distance = xyz @ direction - offset
         on_plane = (np.abs(distance) < wall_tolerance) & (normals @ direction > 0.6)
         unused &= ~((np.abs(distance) < wall_tolerance) & (normals @ direction > 0.8))
@@ -100,9 +103,8 @@ def _horizontal_levels(z: np.ndarray, horizontal: np.ndarray, tolerance: float,
 
 
 def _best_vertical_plane(xyz: np.ndarray, normals: np.ndarray, candidates: np.ndarray, tolerance: float,
-                         num_candidates: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Return the unit normal (3,) and offset of the vertical plane that most candidate points agree with."""
-    chosen = rng.choice(candidates, min(num_candidates, len(candidates)), replace=False)
+                         chosen: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the unit normal (3,) and offset of the vertical plane, of those at the chosen points, with most points."""
     directions = normals[chosen] * [1, 1, 0]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     offsets = (directions * xyz[chosen]).sum(axis=1)
