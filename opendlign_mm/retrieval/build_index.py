@@ -149,7 +149,7 @@ def write_index(model: OpenDlign | TriModalAligner, dataset: dict | Dataset, fol
             ('vector', pa.list_(pa.float32())), ('thumbnail', pa.binary()), ('size', pa.list_(pa.int32())),
             ('shape', pa.string())]),
         dict(about, config=index_files.config_as_json(model.cfg), thumbnail=[thumbnail_size, thumbnail_view],
-             weights=_digest_of_weights(model), more=json.dumps(settings, default=str)),
+             more=json.dumps(settings, default=str)),
         shard_size, lambda number: _identity(dataset, number), 'shapes', overwrite=True)
     result.folder = folder
     on_first_process(lambda: _assemble(parts, folder, about, model.cfg, result))
@@ -190,11 +190,13 @@ def _embedded(model: OpenDlign | TriModalAligner, dataset: Dataset, thumbnail_si
 
 def _about(model: OpenDlign | TriModalAligner, dataset: Dataset, checkpoint: str | None) -> dict:
     return dict(version=__version__, checkpoint=None if checkpoint is None else str(Path(checkpoint).resolve()),
-                clip=asdict(model.clip_backbone.clip_identity()), branches=model.embedding_branches,
+                clip=asdict(model.clip_backbone.clip_identity()), weights=digest_of_weights(model),
+                branches=model.embedding_branches,
                 dataset=type(dataset).__name__, data_root=str(getattr(dataset, 'data_root', '') or ''))
 
 
-def _digest_of_weights(model: OpenDlign | TriModalAligner) -> str:
+def digest_of_weights(model: OpenDlign | TriModalAligner) -> str:
+    """Return a hash of the trained weights of a model; those of its CLIP have their own, ``clip_identity``."""
     digest = hashlib.sha256()
     for name, values in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -24,7 +24,7 @@ FLOORS = (
     ('detection', ),
     ('apis', ),
     ('evaluation', 'retrieval', 'generation'),
-    ('engine', ),
+    ('engine', 'web'),
     ('command_line', 'utils'),
     ('__main__', ),
 )
