@@ -109,11 +109,13 @@ setup(
     extras_require={
         'generation': ['diffusers>=0.30', 'transformers>=4.40', 'accelerate>=0.30', 'webdataset>=0.2.100',
                        'pyarrow>=14,<26'],
-        'retrieval': ['faiss-cpu>=1.8'],
+        'retrieval': ['faiss-cpu>=1.8', 'pyarrow>=14,<26'],
+        # Gradio needs pillow < 13: without saying so, pip takes a Gradio of years ago next to a newer pillow.
+        'demo': ['gradio>=6.10,<7', 'pillow>=10,<13', 'faiss-cpu>=1.8'],
         'scans': ['laspy>=2.5', 'lazrs>=0.6'],
         'sparse': ['spconv>=2.3.8'],
         'all': ['opendlign_mm[demo,generation,retrieval,scans]'],
-        'tests': ['pytest>=7.4', 'dockerfile>=3.3', 'hypothesis>=6.100', 'mypy>=1.11', 'ruff>=0.6'],
+        'tests': ['pytest>=7.4', 'dockerfile>=3.3', 'hypothesis>=6.100', 'mypy>=1.11', 'ruff>=0.6', 'selenium>=4.20'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',

@@ -47,7 +47,7 @@ if ! "$py" -c 'import mmcv.ops' 2>/dev/null; then
 fi
 
 say 'opendlign_mm, mmdet3d, open_clip and the rest'
-pip install -c "$constraints" --no-build-isolation -e '.[generation,retrieval,scans,tests]'
+pip install -c "$constraints" --no-build-isolation -e '.[demo,generation,retrieval,scans,tests]'
 pip check
 
 echo "$wanted" > "$stamp.tmp"

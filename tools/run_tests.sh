@@ -5,6 +5,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tools/install.sh
 python=${VENV:-.venv}/bin/python
+# The test of the web page needs a browser; it is skipped where there is none and it cannot be installed.
+if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  { apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 ||
+    echo 'run_tests: chromium cannot be installed; the test of the web page is skipped' >&2
+fi
 if [ $# -eq 0 ]; then
   bash tools/lint.sh
 fi

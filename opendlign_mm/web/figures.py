@@ -66,15 +66,15 @@ def box_corners(boxes: np.ndarray) -> np.ndarray:
 
 def _figure(points: np.ndarray, values: 'np.ndarray | list[str]', size: float, height: float = 1.1) -> 'Figure':
     import plotly.graph_objects as go
-    eye = dict(x=.9, y=-1.1, z=height)
+    eye = dict(x=1., y=-1.2, z=height)
     axis = dict(title='', showticklabels=False, showbackground=False, showgrid=False, zeroline=False, showspikes=False)
     figure = go.Figure(go.Scatter3d(
         x=points[:, 0].astype(np.float32), y=points[:, 1].astype(np.float32), z=points[:, 2].astype(np.float32),
         mode='markers', hoverinfo='skip', showlegend=False,
         marker=dict(size=size, color=values, colorscale='Viridis')))
     figure.update_layout(
-        margin=dict(l=0, r=0, t=0, b=0), height=460, uirevision='keep', paper_bgcolor='white', font_color='#222',
-        legend=dict(x=0, y=.92, bgcolor='rgba(255,255,255,.7)', itemsizing='constant'),
+        margin=dict(l=0, r=0, t=0, b=30), height=470, uirevision='keep', paper_bgcolor='white', font_color='#222',
+        legend=dict(orientation='h', x=0, y=0, yanchor='top', itemsizing='constant'),
         scene=dict(aspectmode='data', xaxis=axis, yaxis=axis, zaxis=axis,
                    camera=dict(eye=eye, center=dict(x=0, y=0, z=-.1))))
     return figure

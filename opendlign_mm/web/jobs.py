@@ -60,8 +60,8 @@ class SceneResult:
         points: float (N, 3) in meters, z up.
         colors: float (N, 3) in [0, 1], or None.
         boxes: float (K, 7) in the frame of ``points``: center, sizes, yaw.
-        rows: Of each box, in the frame of the file: ``label``, ``score``, ``num_points``, ``bbox_3d`` (center, sizes,
-            yaw) or, in a scene that is not level, ``center``, ``size`` and ``rotation``.
+        rows: Of each box, in the frame of the file, as :class:`.SceneInferencer` gives it: ``label``, ``score``,
+            ``num_points``, ``bbox_3d`` and, in a scene that is not level, ``rotation``.
         notes: Remarks on the input and the words.
     """
     points: np.ndarray
@@ -166,11 +166,9 @@ class Jobs:
         in_file = frame.boxes_to_file(boxes + [*offset, 0, 0, 0, 0])
         rows = []
         for number, box in enumerate(found):
-            place = dict(center=in_file.centers[number].tolist(), size=in_file.sizes[number].tolist(),
-                         rotation=in_file.rotations[number].tolist())
-            if in_file.yaws is not None:
-                place = dict(bbox_3d=[*place['center'], *place['size'], float(in_file.yaws[number])])
-            rows.append(dict(label=box['label'], score=box['score'], num_points=box['num_points'], **place))
+            row = dict(label=box['label'], score=box['score'], num_points=box['num_points'], bbox_3d=[
+                *in_file.centers[number].tolist(), *in_file.sizes[number].tolist(), float(boxes[number, 6])])
+            rows.append(row if in_file.yaws is not None else dict(row, rotation=in_file.rotations[number].tolist()))
         return SceneResult(level, cloud.colors, boxes, rows, notes)
 
     def search(self, where: str, text: str = '', picture: 'Image.Image | None' = None, shape: str | None = None,

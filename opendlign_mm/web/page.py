@@ -11,7 +11,8 @@ from .figures import draw_boxes, draw_points
 from .jobs import EXAMPLES, WORDS, Jobs, SceneResult, example_room, example_shape, guarded, save_json
 
 CSS = '''
-.gradio-container, .gradio-container main {width: 100% !important; max-width: 1280px !important; margin: 0 auto !important}
+.gradio-container, .gradio-container main {
+  width: 100% !important; max-width: 1280px !important; margin: 0 auto !important}
 .note {font-size: .85em; opacity: .8}
 footer {display: none !important}
 .views .grid-wrap {min-height: 0 !important; max-height: none !important; height: auto !important}
@@ -19,7 +20,7 @@ footer {display: none !important}
   white-space: nowrap; padding: 1px 2px}
 @media (max-width: 640px) {
   .gradio-container main {padding: 8px !important}
-  .views .grid-container {grid-template-columns: repeat(3, minmax(0, 1fr)) !important}
+  #search-gallery .grid-container {grid-template-columns: repeat(3, minmax(0, 1fr)) !important}
 }
 '''
 # One job at a time on the server; drawing and downloads need not wait for it.
@@ -93,7 +94,7 @@ def _detect_tab(jobs: Jobs) -> None:
                 units = gr.Radio(['auto', 'm', 'cm', 'mm'], value='auto', label='Unit', min_width=130)
             button = gr.Button('Detect', variant='primary', elem_id='scene-run')
         with gr.Column(scale=3, min_width=300):
-            plot = gr.Plot(label='Scene: drag to turn, point at a box to see its score', elem_id='scene-plot')
+            plot = gr.Plot(label='Scene', elem_id='scene-plot')
             threshold = gr.Slider(0, 1, .3, step=.01, label='Lowest score', elem_id='scene-threshold')
             note = gr.Markdown(elem_classes='note', elem_id='scene-note')
             table = gr.Dataframe(headers=['#', 'label', 'score', 'points', 'center', 'size'], interactive=False,
@@ -112,7 +113,8 @@ def _detect_tab(jobs: Jobs) -> None:
         figure = draw_boxes(found.points, found.colors, found.boxes[chosen], [row['label'] for row in rows],
                             [row['score'] for row in rows])
         saved = save_json('detections.json', dict(lowest_score=lowest, boxes=rows))
-        said = f'{len(rows)} of {len(found.rows)} boxes have at least this score.'
+        said = (f'{len(rows)} of {len(found.rows)} boxes have at least this score. Drag the scene to turn it, and '
+                'point at the name of a box to see its score.')
         return (figure, _notes([said, *found.notes]), _table(rows), gr.DownloadButton(value=saved, interactive=True))
 
     shown = [plot, note, table, download]
@@ -162,7 +164,7 @@ def _exclude(file: gr.File, example: gr.Radio) -> None:
 def _table(rows: Sequence[dict]) -> list[list]:
     table = []
     for number, row in enumerate(rows, start=1):
-        center, size = (row['bbox_3d'][:3], row['bbox_3d'][3:6]) if 'bbox_3d' in row else (row['center'], row['size'])
+        center, size = row['bbox_3d'][:3], row['bbox_3d'][3:6]
         table.append([number, row['label'], f'{row["score"]:.2f}', row['num_points'],
                       ', '.join(f'{value:.4g}' for value in center), ' x '.join(f'{value:.3g}' for value in size)])
     return table
