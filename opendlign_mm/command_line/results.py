@@ -37,6 +37,12 @@ def chosen_model(args: argparse.Namespace) -> dict[str, Any]:
     return dict(model=args.model or DEFAULT_MODEL, weights=args.weights, device=args.device)
 
 
+def chosen_classes(args: argparse.Namespace) -> list[str] | None:
+    """Return the names that ``--classes`` stands for, refused before a model is built; None: the model's default."""
+    from ..apis.vocabulary import read_vocabulary
+    return None if args.classes is None else read_vocabulary(args.classes)
+
+
 def note(text: str) -> None:
     """Print a line for people to the standard error, so that it never mixes with results."""
     print(text, file=sys.stderr)

@@ -37,6 +37,15 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert 'usage: opendlign' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(('classes', 'message'), [
+    ('chair,,table', 'class name 2 of 3 is empty'), ('chair,Chair', 'same class'), ('none.txt', 'no file of classes')])
+@pytest.mark.parametrize('command', ['classify', 'detect'])
+def test_words_that_cannot_be_used_are_refused_before_a_model_is_built(command, classes, message, capsys):
+    assert main([command, 'any.ply', '--classes', classes]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and 'model: ' not in captured.err
+
+
 def test_no_arguments_print_the_help(capsys):
     assert main([]) == 0
     assert 'COMMAND' in capsys.readouterr().out

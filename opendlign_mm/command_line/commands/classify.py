@@ -11,6 +11,7 @@ from ..results import (
     add_classes_option,
     add_json_option,
     add_model_options,
+    chosen_classes,
     chosen_model,
     note,
     print_json,
@@ -49,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError('several processes classify into Parquet files: give --parquet FOLDER')
     with results_alone():
         from ...apis.shape_inferencer import ShapeInferencer
+        classes = chosen_classes(args)
         inferencer = ShapeInferencer(**chosen_model(args))
         predictions = inferencer(
-            args.inputs, classes=args.classes, batch_size=args.batch_size, top_k=args.top, up=args.up,
+            args.inputs, classes=classes, batch_size=args.batch_size, top_k=args.top, up=args.up,
             out_dir=args.out or '', **({} if args.dims is None else dict(dims=args.dims)))['predictions']
     if args.json:
         print_json(predictions)
@@ -71,12 +73,11 @@ def _write_labels(args: argparse.Namespace) -> int:
     with results_alone():
         import pyarrow as pa
 
-        from ...apis.vocabulary import read_vocabulary
         fields = [('labels', pa.list_(pa.string())), ('scores', pa.list_(pa.float32()))]
         result = run_on_shards(
             args, chosen_model(args), args.parquet, fields,
             lambda row: dict(labels=row['labels'], scores=row['scores']), up=args.up, top_k=args.top,
-            classes=None if args.classes is None else read_vocabulary(args.classes),
+            classes=chosen_classes(args),
             **({} if args.dims is None else dict(dims=args.dims)))
         if result is None:  # the first process reports
             return 0

@@ -11,6 +11,7 @@ from ..results import (
     add_classes_option,
     add_json_option,
     add_model_options,
+    chosen_classes,
     chosen_model,
     note,
     print_json,
@@ -43,11 +44,12 @@ def run(args: argparse.Namespace) -> int:
     """Detect objects in the scans."""
     with results_alone():
         from ...apis.scene_inferencer import SceneInferencer
+        classes = chosen_classes(args)
         inferencer = SceneInferencer(proposals=args.proposals, **chosen_model(args))
         options = dict(dims=args.dims, max_boxes=args.max_boxes, save_features=args.save_features,
                        load_features=args.load_features)
         predictions = inferencer(
-            args.inputs, classes=args.classes, score_thr=args.score, up=args.up, units=args.units,
+            args.inputs, classes=classes, score_thr=args.score, up=args.up, units=args.units,
             out_dir=args.out or '', pred_out_file=f'{args.out}/boxes.json' if args.out else '',
             **{name: value for name, value in options.items() if value is not None})['predictions']
     if args.json:
