@@ -1,13 +1,26 @@
 """What the web page does behind its widgets: words, messages, figures, and limits of the server."""
+import json
+import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from opendlign_mm.command_line.main import main
+from opendlign_mm.retrieval import ShapeIndex
 from opendlign_mm.web import jobs as jobs_module
 from opendlign_mm.web.figures import MAX_DRAWN, box_corners, draw_boxes, draw_points
-from opendlign_mm.web.jobs import BUILT_IN_SHAPES, Jobs, example_shape, guarded, message_for_visitors, parse_words
-from opendlign_mm.web.server import check_port, launch
+from opendlign_mm.web.jobs import (
+    BUILT_IN_SHAPES,
+    Jobs,
+    example_shape,
+    guarded,
+    message_for_visitors,
+    parse_words,
+    save_json,
+)
+from opendlign_mm.web.server import _temporary_folder, check_port, launch
 
 
 class Shown(Exception):
@@ -103,6 +116,24 @@ def test_search_by_words_and_shape(jobs, monkeypatch):
         jobs.search('/etc', text='a')
 
 
+def test_an_index_of_the_same_model_is_searched_and_another_refused(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs_module, '_SHAPES_PER_CLASS', 1)
+    monkeypatch.setattr(jobs_module, 'CATEGORIES', ('chair', 'lamp', 'bed'))
+    for name in ('lamp', 'bed'):
+        (tmp_path / 'shapes' / name).mkdir(parents=True)
+        np.save(tmp_path / 'shapes' / name / 'one.npy', example_shape(name))
+    assert main(['index', str(tmp_path / 'shapes'), '--out', str(tmp_path / 'mine'), '--device', 'cpu']) == 0
+    own = Jobs(device='cpu', index=tmp_path / 'mine')
+    own.shapes = jobs.shapes
+    assert own.index_names() == ['mine', BUILT_IN_SHAPES]
+    found, _ = own.search('mine', shape=str(tmp_path / 'shapes/bed/one.npy'))
+    assert len(found) == 2 and found[0][1].endswith(': 1.00') and 'bed' in found[0][1]
+    about = json.loads((tmp_path / 'mine/index.json').read_text())
+    (tmp_path / 'mine/index.json').write_text(json.dumps(dict(about, weights='of another model')))
+    with pytest.raises(ValueError, match='was not made with opendlign-tiny; start the page with the model'):
+        Jobs._check_model(own, ShapeIndex.load(tmp_path / 'mine'))
+
+
 def test_figures():
     boxes = np.array([[1., 2, 3, 4, 2, 6, 0], [0, 0, 0, 2, 4, 2, np.pi / 2]])
     corners = box_corners(boxes)
@@ -131,3 +162,13 @@ def test_port_in_use_is_one_message():
         check_port('203.0.113.7', 7860)
     with pytest.raises(ValueError, match='from 1 to 65535'):
         launch(port=0)
+
+
+def test_the_temporary_folder_is_removed(monkeypatch):
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '/before')
+    with _temporary_folder(remove=True):
+        saved = Path(save_json('result.json', dict(labels=['ä'])))
+        assert json.loads(saved.read_text()) == dict(labels=['ä']) and saved.name == 'result.json'
+        folder = Path(os.environ['GRADIO_TEMP_DIR'])
+        assert folder in saved.parents
+    assert not folder.exists() and os.environ['GRADIO_TEMP_DIR'] == '/before'
