@@ -73,7 +73,7 @@ def check_port(host: str, port: int) -> None:
                 problem = f'port {port} needs the rights of root; choose one from 1024 on with --port'
             else:
                 problem = f'{host} is not an address of this machine ({error}); give another one with --host'
-            raise OSError(error.errno, problem) from error
+            raise OSError(problem) from error
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def test_port_in_use_is_one_message():
         taken.bind(('127.0.0.1', 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f'port {port} of 127.0.0.1 is in use.*--port'):
+        with pytest.raises(OSError, match=f'^port {port} of 127.0.0.1 is in use.*--port'):
             launch(port=port)
     with pytest.raises(OSError, match='203.0.113.7 is not an address of this machine.*--host'):
         check_port('203.0.113.7', 7860)
