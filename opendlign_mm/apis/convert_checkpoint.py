@@ -113,7 +113,8 @@ def save_trained_part(source: str | Path, destination: str | Path, config: str |
     """
     model = init_model(config, source, cfg_options=cfg_options)
     state_dict = model.state_dict()
-    names = {key: list(value) for key, value in (model.dataset_meta or {}).items() if key == 'classes'}
+    known: Any = model.dataset_meta or {}
+    names = {key: list(value) for key, value in known.items() if key == 'classes'}
     meta = dict(checkpoint_meta(source, config), **(dict(dataset_meta=names) if names else {}), **(about or {}))
     save_checkpoint(dict(meta=meta, state_dict=state_dict), destination)
     print(f'{len(state_dict)} entries -> {destination}')

@@ -54,14 +54,14 @@ class FeatureExtractor(ShapeInferencer):
         return [dict(input=each.name, error=each.error) if each.error
                 else dict(input=each.name, embedding=next(embeddings)) for each in inputs]
 
-    def _begin(self, **kwargs) -> None:
+    def _begin(self, out_dir: str | Path = '', **kwargs) -> None:
         self.page = None
 
     def visualize(self, inputs: list[LoadedInput], preds: list[dict]) -> list:  # type: ignore[override]
         """Return nothing: embeddings have no picture."""
         return []
 
-    def postprocess(self, preds: list[dict], visualization: list, return_datasample: bool = False,  # type: ignore
+    def postprocess(self, preds: list[dict], visualization: list, return_datasample: bool = False,
                     out_file: str | Path = '') -> dict:
         """Return the results; write them to ``out_file``, if one is given."""
         good = [each for each in preds if 'embedding' in each]

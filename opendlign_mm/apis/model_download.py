@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ..source_files import cache_folder
 from .model_entry import ModelEntry
@@ -66,7 +67,8 @@ def _from_hub(entry: ModelEntry, progress: bool) -> Path:
     cached = _in_hub_cache(entry)
     if cached is not None:
         return cached
-    options = {} if progress else dict(tqdm_class=_silent_bar())
+    options: dict[str, Any] = {} if progress else dict(tqdm_class=_silent_bar())
+    assert entry.repo is not None  # the model has no address of its own
     try:
         try:
             return Path(hf_hub_download(entry.repo, entry.file, **options))
@@ -81,6 +83,7 @@ def _from_hub(entry: ModelEntry, progress: bool) -> Path:
 def _other_name(entry: ModelEntry) -> str:
     """Return the file of the repository that is not called as expected, by the pattern of the index."""
     from huggingface_hub import list_repo_files
+    assert entry.repo is not None
     files = list_repo_files(entry.repo)
     matching = [name for name in files if entry.pattern and fnmatch.fnmatch(name, entry.pattern)]
     if len(matching) != 1:
@@ -112,7 +115,7 @@ def _not_downloaded(entry: ModelEntry, reason: object) -> str:
 def _verified_hash(entry: ModelEntry, source: Path) -> str:
     """Return the SHA-256 of a file; refuse it if the index, or the hub where the index has none, has another."""
     with source.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest() if sys.version_info >= (3, 11) else _digest(file)
+        digest = _digest(file)
     # The hub's cache names large files by their SHA-256, as the server announced it.
     announced = os.path.basename(os.path.realpath(source))
     expected = entry.sha256 or (announced if _SHA256.fullmatch(announced) else None)

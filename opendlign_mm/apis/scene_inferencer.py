@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 DEFAULT_CLASSES = 'scannet18'
 SCENE_MESH_POINTS = 200_000
 NUM_CLASSES_SHOWN = 5
-UP, UNITS = ('auto', 'z', 'y', '-y'), ('auto', 'm', 'cm', 'mm')
+Up = Literal['auto', 'z', 'y', '-y']
+Units = Literal['auto', 'm', 'cm', 'mm']
 
 
 @dataclass
@@ -96,8 +97,9 @@ class SceneInferencer(PointInferencer):
             cfg.model.bbox_head = dict(head, labels_per_box=1, class_agnostic_nms=True)
         return cfg, None if checkpoint is None else str(checkpoint)
 
-    def __call__(self, inputs: Any, classes: str | Path | Sequence[str] | None = None, score_thr: float = 0.,
-                 **kwargs) -> dict[str, list]:
+    def __call__(  # type: ignore[override]  # classes come second, as in mmpretrain
+            self, inputs: Any, classes: str | Path | Sequence[str] | None = None, score_thr: float = 0., **kwargs
+            ) -> dict[str, list]:
         """Detect objects in scenes, one after the other.
 
         Args:
@@ -133,11 +135,12 @@ class SceneInferencer(PointInferencer):
         return super().__call__(inputs, 1, classes=read_vocabulary(classes), score_thr=score_thr, **kwargs)
 
     def _check_options(self, up: str = 'auto', units: str = 'auto', **kwargs) -> None:
-        for name, value, known in (('up', up, UP), ('units', units, UNITS)):
+        for name, value, known in (('up', up, get_args(Up)), ('units', units, get_args(Units))):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
 
-    def _load(self, source: Any, up: str = 'auto', units: str = 'auto', dims: int | None = None) -> LoadedScene:
+    def _load(self, source: Any, up: Up = 'auto', units: Units = 'auto',  # type: ignore[override]
+              dims: int | None = None) -> LoadedScene:
         from ..point_ops.coordinates import scene_offset, to_local
         cloud = read_points(source, dims=dims, mesh_points=SCENE_MESH_POINTS)
         frame = find_frame(cloud, up, units)
@@ -206,7 +209,7 @@ class SceneInferencer(PointInferencer):
         probabilities = self.model.classify_encoded(proposals)
         found = self.model.bbox_head.predict(proposals, probabilities)
         found = found[found.scores_3d >= score_thr][:max_boxes]
-        indices, names = found.proposal_indices, self.model.class_names
+        indices, names = found.proposal_indices, self.model.class_names or ()
         local = torch.cat([found.bboxes_3d.gravity_center, found.bboxes_3d.dims, found.bboxes_3d.yaw[:, None]], dim=1)
         boxes = []
         for row, label, score, index in zip(self._in_file(local, scene.data), found.labels_3d.tolist(),
@@ -265,7 +268,7 @@ class SceneInferencer(PointInferencer):
     def _scene_of(self, prediction: dict, max_boxes: int = 30) -> SceneDetections:
         """Return what a page shows of a scene, in its level frame."""
         loaded, found = prediction['_scene'], prediction['_found'][:max_boxes]
-        names, classes = self.model.class_names, []
+        names, classes = self.model.class_names or (), []
         for row in prediction['_probabilities'][found.proposal_indices]:
             best = row.topk(min(NUM_CLASSES_SHOWN, len(names)))
             classes.append([(names[label], value) for value, label in zip(best.values.tolist(), best.indices.tolist(),

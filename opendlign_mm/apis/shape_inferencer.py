@@ -92,10 +92,11 @@ class ShapeInferencer(PointInferencer):
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu'
                     ) -> OpenDlign | TriModalAligner:
         model = super()._init_model(cfg, weights, device)
-        return getattr(model, 'classifier', model)
+        return getattr(model, 'classifier', model)  # type: ignore[arg-type]
 
-    def __call__(self, inputs: Any, classes: str | Path | Sequence[str] | None = None, batch_size: int = 8,
-                 top_k: int = 5, **kwargs) -> dict[str, list]:
+    def __call__(  # type: ignore[override]  # classes come second, as in mmpretrain
+            self, inputs: Any, classes: str | Path | Sequence[str] | None = None, batch_size: int = 8, top_k: int = 5,
+            **kwargs) -> dict[str, list]:
         """Classify shapes.
 
         Args:
@@ -129,7 +130,7 @@ class ShapeInferencer(PointInferencer):
         if up not in get_args(Up):
             raise ValueError(f"up must be one of {', '.join(get_args(Up))}, got {up!r}")
 
-    def _load(self, source: Any, up: Up = 'auto', dims: int | None = None) -> dict:
+    def _load(self, source: Any, up: Up = 'auto', dims: int | None = None) -> dict:  # type: ignore[override]
         """Return the packed depth views of one shape, with its points for a point encoder."""
         cloud = read_points(source, dims=dims, mesh_points=self.num_points)
         points = shape_points(cloud, self.num_points, up)
@@ -156,8 +157,11 @@ class ShapeInferencer(PointInferencer):
         return [dict(input=each.name, error=each.error) if each.error else dict(input=each.name, **next(found))
                 for each in inputs]
 
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(getattr(self.model.zero_shot_head, 'class_names', None) or ())
+
     def _set_vocabulary(self, classes: Sequence[str]) -> None:
-        if self.model.zero_shot_head.class_names == tuple(classes):
+        if self._class_names() == tuple(classes):
             return
         if self.clip is not None:
             warn_of_unknown_names(self.clip, classes)
@@ -172,7 +176,7 @@ class ShapeInferencer(PointInferencer):
         features = (self.model.encode_for_classes(views) if isinstance(self.model, OpenDlign)
                     else self.model.encode_inputs(batch['inputs'])['pretrained'])
         probabilities = (self.model.class_logits_of(features) / self.temperature).softmax(dim=-1)
-        names = self.model.zero_shot_head.class_names
+        names = self._class_names()
         best = probabilities.topk(min(top_k, len(names)), dim=-1)
         bytes_ = (views * 255).round().byte().cpu().numpy()
         embeddings = (object_features(features) if isinstance(self.model, OpenDlign)

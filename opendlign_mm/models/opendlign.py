@@ -115,11 +115,13 @@ class OpenDlign(BaseModel):
         if shared and images is None:
             raise ValueError("combine='shared' trains the encoder of the images, too: image_features of the pretrained "
                              "branch cannot stand for them, leave out the dataset's image_features")
-        if shared:
+        if shared and images is not None:
             return object_features(self._encode(images, 'tuned'))
         with torch.no_grad():
-            return object_features(self._encode(images, 'pretrained') if features is None
-                                   else F.normalize(features.float(), dim=-1))
+            if features is None:
+                assert images is not None  # :meth:`loss` has looked
+                features = self._encode(images, 'pretrained')
+            return object_features(F.normalize(features.float(), dim=-1))
 
     @torch.no_grad()
     def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
