@@ -19,7 +19,7 @@ from helpers.tool_modules import REPOSITORY, load_tool
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.structures import SceneDetections
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
-from opendlign_mm.visualization.boxes import _draw_boxes, _spread
+from opendlign_mm.visualization.boxes import _draw_boxes, spread_labels
 from opendlign_mm.visualization.figures import new_figure
 from opendlign_mm.visualization.scene_page import write_scene_page
 
@@ -72,7 +72,7 @@ def test_names_of_boxes_in_one_place_do_not_cover_each_other():
     axis.set(xlim=(-2, 2), ylim=(-2, 2))
     labels = _draw_boxes(axis, DepthInstance3DBoxes(torch.tensor([[0., 0, 0, 1, 1, 1, 0]] * 6)), ['chair'] * 6, 'red')
     figure.draw_without_rendering()
-    _spread(labels, 72 / figure.dpi)
+    spread_labels(labels, 72 / figure.dpi)
     figure.draw_without_rendering()
     bounds = [label.get_bbox_patch().get_window_extent() for label in labels]
     middles = sorted((box.y0 + box.y1) / 2 for box in bounds)
