@@ -115,7 +115,8 @@ setup(
         'scans': ['laspy>=2.5', 'lazrs>=0.6'],
         'sparse': ['spconv>=2.3.8'],
         'all': ['opendlign_mm[demo,generation,retrieval,scans]'],
-        'tests': ['pytest>=7.4', 'dockerfile>=3.3', 'hypothesis>=6.100', 'mypy>=1.11', 'ruff>=0.6', 'selenium>=4.20'],
+        'tests': ['pytest>=7.4', 'pytest-xdist>=3.5', 'dockerfile>=3.3', 'hypothesis>=6.100', 'mypy>=1.11', 'ruff>=0.6',
+                  'selenium>=4.20'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install what the tests need, check style and types, and run the tests.
-# Arguments go to pytest, and then only pytest runs, e.g. tools/run_tests.sh tests/tools/test_resume.py -k exact
+# Install what the tests need, check style and types, and run the tests, in up to four processes.
+# Arguments go to pytest, and then only pytest runs, in one process, e.g. tools/run_tests.sh tests/tools/test_resume.py -k exact
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tools/install.sh
@@ -10,9 +10,12 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$(id -u
   { apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 ||
     echo 'run_tests: chromium cannot be installed; the test of the web page is skipped' >&2
 fi
+# The models of the tests are tiny: more threads than cores, in each of several processes, only slow them down.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENCV_NUM_THREADS=1 MPLBACKEND=Agg
 if [ $# -eq 0 ]; then
   bash tools/lint.sh
+  cores=$(nproc)
+  # Files stay whole, so that their fixtures are made once.
+  set -- -n $((cores < 4 ? cores : 4)) --dist loadfile
 fi
-# The models of the tests are tiny: more threads than cores, in each of several processes, only slow them down.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} OPENCV_NUM_THREADS=1 MPLBACKEND=Agg
 exec "$python" -m pytest --durations=10 "$@"
