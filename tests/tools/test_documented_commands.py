@@ -108,6 +108,11 @@ def test_commands_without_a_mark_run(entry, folder, monkeypatch, capsys):
         assert command.main(words[1:]) == 0, capsys.readouterr().err
         assert 'Traceback' not in capsys.readouterr().err
         return
+    if words[1:] == ['tools/reproduce.py', '--list']:
+        monkeypatch.setattr(sys, 'argv', words[1:])
+        load_tool('reproduce').main()
+        assert 'Table 1: zero-shot classification' in capsys.readouterr().out
+        return
     assert words[0] == 'python' and words[1] in ('tools/train.py', 'tools/test.py'), f'{words} has no mark and no test'
     small, (config, *rest) = SmallTools(monkeypatch, folder), words[2:]
     options = rest[rest.index('--cfg-options') + 1:] if '--cfg-options' in rest else []
