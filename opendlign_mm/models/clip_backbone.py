@@ -1,7 +1,6 @@
 """CLIP backbone: an image encoder with a pretrained branch and a branch tuned to depth views, and the text encoder."""
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,6 +129,14 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         return BRANCHES if self.num_blocks else BRANCHES[:1]
 
     @property
+    def tuning(self) -> str | None:
+        """How the tuned branch uses its blocks: ``residual`` or ``direct``, and ``, stacked``; None if it has none."""
+        if not self.num_blocks:
+            return None
+        combine = 'residual' if self.combine == 'residual' else 'direct'  # 'shared' differs in training alone
+        return combine + ', stacked' * (self.stacked and self.num_blocks > 1)
+
+    @property
     def logit_scale(self) -> torch.Tensor:
         """Logarithm of CLIP's logit scale, a scalar."""
         return self.clip.logit_scale
@@ -249,7 +256,8 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         pixels = None
         if self.pixel_mean is not None and self.pixel_std is not None:
             pixels = [self.pixel_mean.flatten().tolist(), self.pixel_std.flatten().tolist()]
-        return dict(asdict(self.clip_identity()), pixels=pixels)
+        identity = self.clip_identity()
+        return dict(name=identity.name, pretrained=identity.pretrained, sha256=identity.sha256, pixels=pixels)
 
     @property
     def known_token_ids(self) -> torch.Tensor | None:

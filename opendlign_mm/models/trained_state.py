@@ -1,7 +1,7 @@
 """Contents of a checkpoint: the trained parameters, and the identity of the CLIP that they belong to."""
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -10,11 +10,15 @@ from torch import nn
 
 @dataclass(frozen=True)
 class CLIPIdentity:
-    """Name of a CLIP, tag or file name of its weights, and their SHA-256 (None on the meta device)."""
+    """Name of a CLIP, tag or file name of its weights, and their SHA-256 (None on the meta device).
+
+    In a checkpoint it also tells how the tuned branch uses its blocks (``tuning``); older ones do not tell.
+    """
 
     name: str
     pretrained: str | None
     sha256: str | None
+    tuning: str | None = None
 
     def __str__(self) -> str:
         return (f"CLIP '{self.name}' (pretrained={self.pretrained!r}, "
@@ -22,7 +26,8 @@ class CLIPIdentity:
 
     def to_tensor(self) -> torch.Tensor:
         """Return the identity as JSON bytes, uint8 (n,): tools that move a state dict expect tensors only."""
-        return torch.tensor(list(json.dumps(asdict(self)).encode()), dtype=torch.uint8)
+        known = {key: value for key, value in asdict(self).items() if key != 'tuning' or value is not None}
+        return torch.tensor(list(json.dumps(known).encode()), dtype=torch.uint8)
 
     @classmethod
     def from_tensor(cls, tensor: torch.Tensor) -> 'CLIPIdentity':
@@ -68,6 +73,11 @@ class TrainedStateMixin(nn.Module):
     clip_name: str
     pretrained_label: str
 
+    @property
+    def tuning(self) -> str | None:
+        """How the tuned branch uses its blocks, where the same entries can be used in several ways."""
+        return None
+
     def source_blocks(self) -> list[nn.Module]:
         """Return the blocks of ``clip`` that ``tuned_blocks`` were copied from."""
         raise NotImplementedError
@@ -93,6 +103,10 @@ class TrainedStateMixin(nn.Module):
         Raises:
             RuntimeError: They differ.
         """
+        if stored.tuning not in (None, self.tuning):
+            raise RuntimeError(f"the checkpoint was trained with the tuned branch '{stored.tuning}', the model has "
+                               f"'{self.tuning}': set the backbone's combine, stacked and num_blocks to those of the "
+                               'checkpoint')
         own = self.clip_identity()
         if stored.sha256 is None or stored.sha256 != own.sha256:
             same = stored.name == own.name and stored.pretrained == own.pretrained
@@ -134,7 +148,7 @@ def _leave_out_what_clip_holds(module: TrainedStateMixin, state_dict: dict, pref
     for name, (copied, original) in module._frozen_copies().items():
         if copied.is_meta or torch.equal(copied, original):
             del state_dict[prefix + name]
-    state_dict[prefix + IDENTITY_KEY] = module.clip_identity().to_tensor()
+    state_dict[prefix + IDENTITY_KEY] = replace(module.clip_identity(), tuning=module.tuning).to_tensor()
 
 
 @torch.no_grad()

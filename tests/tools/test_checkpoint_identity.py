@@ -183,3 +183,24 @@ def test_copies_and_empty_backbones(tiny_clip_config):
     frozen = small(tiny_clip_config, num_blocks=0)
     assert list(frozen.state_dict()) == ['clip_identity']
     frozen.load_state_dict(frozen.state_dict(), strict=True)
+
+
+@pytest.mark.parametrize('trained, loaded, fits', [
+    (dict(combine='direct'), {}, False), ({}, dict(combine='direct'), False),
+    (dict(num_blocks=2, stacked=True), dict(num_blocks=2), False),
+    (dict(combine='shared'), dict(combine='direct'), True), (dict(stacked=True), {}, True)])
+def test_equal_entries_of_another_tuned_branch_are_refused(tiny_clip_config, trained, loaded, fits):
+    state, target = small(tiny_clip_config, **trained).state_dict(), small(tiny_clip_config, **loaded)
+    if fits:
+        target.load_state_dict(state)
+        return
+    with pytest.raises(RuntimeError, match="tuned branch '.*set the backbone's combine, stacked and num_blocks"):
+        target.load_state_dict(state)
+
+
+def test_checkpoints_that_do_not_tell_their_branch_load(tiny_clip_config):
+    source = small(tiny_clip_config)
+    state = source.state_dict()
+    state['clip_identity'] = source.clip_identity().to_tensor()  # as earlier versions wrote it
+    assert b'tuning' not in bytes(state['clip_identity'].tolist())
+    small(tiny_clip_config, combine='direct').load_state_dict(state)
