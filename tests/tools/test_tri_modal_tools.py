@@ -65,7 +65,8 @@ def test_retrieval_finds_what_the_cosines_say(run, files, tmp_path):
         text = F.normalize(model.text_encoder.encode_text(['a lamp']), dim=-1)
     best = (shapes @ text.T)[:, 0].topk(3).indices
     names = [dataset.get_data_info(int(row))['sample_id'] for row in best]
-    assert [line.split()[-1] for line in printed.splitlines()[:3]] == names
+    heading, *found = printed.splitlines()
+    assert heading.endswith('8 shapes') and [line.split()[-1] for line in found[:3]] == names
     assert len(index) == 8 and index.thumbnails.ndim == 3 and index.thumbnails.std() > 1
 
 
