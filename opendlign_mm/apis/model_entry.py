@@ -65,7 +65,7 @@ def packaged_folder(name: Literal['configs', 'tools']) -> Path:
     """
     for folder in (PACKAGE / '.mim' / name, PACKAGE.parent / name):
         if folder.is_dir():
-            return folder
+            return folder.resolve()  # an editable install has links to the checkout
     raise FileNotFoundError(f'the package in {PACKAGE} has no {name}/; install it again with pip install')
 
 

@@ -158,7 +158,7 @@ def reproduce_table(table: str, place: Reproduction, built_in: bool = False, met
                 reason = str(error)
                 print(f'  skipped: {reason}', flush=True)
             figures = published.get((row.method, row.source, run.column), {})
-            for metric in figures.keys() | metrics.keys() or {''}:
+            for metric in dict.fromkeys([*figures, *metrics]) or ['']:
                 ours, theirs = metrics.get(metric), figures.get(metric)
                 found.append(dict(table=table, method=row.method, source=row.source, column=run.column, metric=metric,
                                   published=theirs, measured=ours, reason=reason, command=command, note=row.note,
