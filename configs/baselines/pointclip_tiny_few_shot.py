@@ -1,4 +1,4 @@
-"""PointCLIP's adapter on the demonstration CLIP and 16 built-in objects of each class; 15 minutes on one busy core.
+"""PointCLIP's adapter on the demonstration CLIP and 16 built-in objects of each class; 15 minutes on one core.
 
     python tools/train.py configs/baselines/pointclip_tiny_few_shot.py
     python tools/test.py configs/baselines/pointclip_tiny_few_shot.py work_dirs/pointclip_tiny_few_shot/epoch_20.pth
