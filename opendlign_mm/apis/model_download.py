@@ -31,7 +31,7 @@ def download_model(entry: ModelEntry, progress: bool = True) -> Path:
 
     Raises:
         FileNotFoundError: The file is neither here nor can it be downloaded.
-        ValueError: The file does not match its hash, or is no checkpoint of this model.
+        ValueError: The file does not match its hash, or is not a checkpoint of this model.
     """
     if entry.checkpoint.is_file():
         _refuse_other_source(entry)

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def reproduce_table(table: str, place: Reproduction, built_in: bool = False, met
             print(f'table {table}, {row.name}, {run.column}', flush=True)
             metrics, reason, command = {}, '', ''
             try:
-                command = 'python ' + ' '.join(place.command(replace(run), folder))
+                command = 'python ' + ' '.join(place.command(run, folder))
                 metrics = place.measure(run, folder)
             except (FileNotFoundError, RuntimeError) as error:
                 reason = str(error)

@@ -65,7 +65,7 @@ def read_safetensors(path: str | Path, verify: bool = True) -> dict[str, Any]:
         raise ValueError('the checksum of its tensors does not match')
     meta = json.loads(about.get(_META, '{}'))
     if not isinstance(meta, dict):
-        raise ValueError("its 'meta' is no dict")
+        raise ValueError("its 'meta' is not a dict")
     return dict(meta=meta, state_dict=tensors)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.parity import stand_in_weights
 from opendlign_mm.point_encoders import PointBERT, PointPatchTransformer, SparseResNet
 from opendlign_mm.point_encoders.released import from_released_encoder, to_released_encoder
 from opendlign_mm.point_encoders.sparse_conv import SparseConv3d
@@ -19,9 +20,7 @@ class Fixture:
     """Facts and arrays of one system, and its stand-in weights."""
 
     def __init__(self, folder, name):
-        spec = importlib.util.spec_from_file_location('parity_weights', folder / 'parity/weights.py')
-        self.weights = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.weights)
+        self.weights = stand_in_weights(folder)
         self.facts = json.loads((folder / f'parity/baselines/{name}.json').read_text())
         with np.load(folder / f'parity/baselines/{name}.npz') as arrays:
             self.arrays = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
@@ -45,8 +44,6 @@ def close(ours, expected, noise):
 
 @pytest.fixture
 def fixture(shared_dir):
-    if not (shared_dir / 'parity/baselines').is_dir():
-        pytest.skip(f'no outputs of compared systems in {shared_dir}/parity/baselines')
     return lambda name: Fixture(shared_dir, name)
 
 

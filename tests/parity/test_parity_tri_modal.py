@@ -1,5 +1,4 @@
 """Losses and outputs of ULIP, OpenShape and TAMM against those of the released code on stand-in weights."""
-import importlib.util
 import json
 
 import numpy as np
@@ -7,17 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.parity import stand_in_weights
 from opendlign_mm.models import CLIPImageAdapter, TriModalContrastiveHead
 
 
 @pytest.fixture(scope='module')
 def weights(shared_dir):
-    if not (shared_dir / 'parity/baselines').is_dir():
-        pytest.skip(f'no outputs of compared systems in {shared_dir}/parity/baselines')
-    spec = importlib.util.spec_from_file_location('parity_weights', shared_dir / 'parity/weights.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return stand_in_weights(shared_dir)
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,4 @@
 """PointCLIP, PointCLIP V2 and CLIP2Point against the outputs of their released code on stand-in weights."""
-import importlib.util
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ import open_clip
 import pytest
 import torch
 
+from helpers.parity import stand_in_weights
 from helpers.tiny_clip import tiny_clip
 from opendlign_mm.evaluation.prompt_search import search_sentences, search_view_weights
 from opendlign_mm.models import (
@@ -34,11 +34,7 @@ from opendlign_mm.structures import ShapeDataSample
 
 @pytest.fixture(scope='module')
 def fixture(shared_dir):
-    if not (shared_dir / 'parity/baselines').is_dir():
-        pytest.skip(f'no outputs of compared systems in {shared_dir}/parity/baselines')
-    spec = importlib.util.spec_from_file_location('parity_weights', shared_dir / 'parity/weights.py')
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
+    weights = stand_in_weights(shared_dir)
 
     def load(name):
         facts = json.loads((shared_dir / f'parity/baselines/{name}.json').read_text())

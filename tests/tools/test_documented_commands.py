@@ -70,9 +70,8 @@ def test_arguments_of_the_command_are_accepted(entry):
 def test_arguments_of_the_tools_are_accepted(entry, monkeypatch):
     _, (_, tool, *arguments), _ = entry
     module = load_tool(Path(tool).stem)
-    monkeypatch.setattr(sys, 'argv', [tool, *[REPOSITORY / 'configs/generation/sd15_controlnet_depth.py'
-                                              if word == '$c' else word for word in arguments]])
-    monkeypatch.setattr(sys, 'argv', [str(word) for word in sys.argv])
+    generation = str(REPOSITORY / 'configs/generation/sd15_controlnet_depth.py')
+    monkeypatch.setattr(sys, 'argv', [tool, *(generation if word == '$c' else word for word in arguments)])
     args = module.parse_args()
     config = getattr(args, 'config', None)
     if config and 'generation' not in str(config):
