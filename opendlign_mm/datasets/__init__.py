@@ -11,9 +11,10 @@ from .scanobjectnn import ScanObjectNN
 from .shape_dataset import ShapeDataset
 from .shape_folder import ShapeFolder
 from .shapenet import ShapeNet55, ShapeNetCore
+from .sweet_home3d import SweetHome3D
 from .unreadable import collate_readable
 
 __all__ = ['BuiltInShapes', 'DepthAlignDataset', 'DepthAlignedShapes', 'ModelNet40H5', 'ModelNet40Meshes',
            'ModelNet40Resampled', 'NeighborGroups', 'ObjaverseLVIS', 'OmniObject3D', 'OpenShapeModelNet40',
            'OpenShapeTriplets', 'ReleasedDepthMaps', 'ScanObjectNN', 'ShapeDataset', 'ShapeFolder', 'ShapeNet55',
-           'ShapeNetCore', 'collate_groups', 'collate_readable', 'collate_shapes']
+           'ShapeNetCore', 'SweetHome3D', 'collate_groups', 'collate_readable', 'collate_shapes']

@@ -7,6 +7,7 @@ import numpy as np
 from ..projection.views import FAR
 from .array_files import MAX_POINTS, read_h5
 from .formats import FORMATS, naming, read_cloud
+from .furniture_library import sample_furniture
 from .mesh_files import MESH_EXTENSIONS
 
 # What a folder of shapes is searched for; other formats are read where they are named.
@@ -33,10 +34,10 @@ def read_shape(path: str | Path, num_points: int | None = None, seed: int = 0, i
     Args:
         path: A .ply, .npy (an array (N, >=3), or a dict with ``xyz`` and ``rgb``), .npz, .pcd, .xyz, .txt, .csv (x, y,
             z, ... separated by commas or blanks), .las, .laz or .h5 file, or a mesh (.off, .obj, .glb, ...; .ply with
-            faces), whose surface is sampled.
+            faces), whose surface is sampled, or a library of furniture (.sh3f), whose model ``index`` is sampled.
         num_points: Largest number of points, a random choice; the exact number for a mesh, default 10,000.
         seed: Seed of that choice; the same seed gives the same points.
-        index: Row of an .h5 file's dataset.
+        index: Row of an .h5 file's dataset, or number of a model in the catalog of a library.
         key: Name of that dataset.
 
     Raises:
@@ -48,10 +49,12 @@ def read_shape(path: str | Path, num_points: int | None = None, seed: int = 0, i
     suffix = path.suffix.lower()
     if not path.is_file():
         raise FileNotFoundError(f'there is no shape file {path}')
-    if suffix not in (*FORMATS, '.h5', '.hdf5'):
-        raise ValueError(f'{path} is of no known type; shapes are read from {", ".join(FORMATS)} and .h5')
+    if suffix not in (*FORMATS, '.h5', '.hdf5', '.sh3f'):
+        raise ValueError(f'{path} is of no known type; shapes are read from {", ".join(FORMATS)}, .h5 and .sh3f')
     if suffix in ('.h5', '.hdf5'):
         points, colors = naming(path, lambda: (read_h5(path, key, index), None))
+    elif suffix == '.sh3f':
+        points, colors = naming(path, lambda: sample_furniture(path, index, num_points, random))[:2]
     else:
         points, colors = read_cloud(path, num_points, random)[:2]
     return checked_points(points, colors, str(path), num_points, random)

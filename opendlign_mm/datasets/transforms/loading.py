@@ -27,7 +27,8 @@ class LoadShapePoints(BaseTransform):
     Required keys:
         points_path: A file of :func:`read_shape`'s formats.
     Optional keys:
-        points_index: Row of the dataset in an .h5 file, or entry of an .npy file of objects.
+        points_index: Row of the dataset in an .h5 file, entry of an .npy file of objects, or number of a model in the
+            catalog of a library of furniture (.sh3f).
         points_key: Name of the dataset in an .h5 file, default 'data'.
         up_axis: 'z' (default) or 'y', the axis that points up in the file.
         sample_id: Unique name of the object.
