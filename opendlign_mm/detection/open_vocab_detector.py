@@ -11,8 +11,8 @@ from torch import Tensor
 from ..box_ops.points_in_boxes import crop_points
 from ..datasets.class_names import vocabulary_of
 from ..models import OpenDlign
-from ..models.components import Component, build_component
 from ..models.prompts import checked_class_names
+from ..models.zero_shot_model import Component, build_component
 from ..point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
 from ..projection import build_projection
 

@@ -1,5 +1,5 @@
 """TAMM's adapters: of image features, and from a point encoder to the spaces of images and of texts."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +8,9 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 
 from ..structures import ShapeDataSample
-from .components import Component, build_component
 from .pixels import PointDataPreprocessor
 from .tri_modal_head import TriModalContrastiveHead
+from .zero_shot_model import Component, build_component
 
 
 @MODELS.register_module()
@@ -40,6 +40,46 @@ class AlignmentAdapter(BaseModule):
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, in_channels) to (B, out_channels)."""
         return self.layers(features)
+
+
+class AdapterPair(nn.ModuleDict):
+    """TAMM's adapters towards texts and towards images, whose cosines are added with weights.
+
+    Args:
+        adapters: The :class:`AlignmentAdapter` towards ``'text'`` and that towards ``'image'``, or their configs.
+        weights: Weights of their cosines; default 1 and 0.5.
+
+    Raises:
+        ValueError: ``adapters`` has other keys.
+    """
+
+    def __init__(self, adapters: Mapping[str, Component], weights: Mapping[str, float] | None = None) -> None:
+        if set(adapters) != {'text', 'image'}:
+            raise ValueError(f"adapters must be those towards 'text' and 'image', got {sorted(adapters)}")
+        super().__init__({name: build_component(adapters[name]) for name in ('text', 'image')})
+        self.weights = dict(weights or dict(text=1., image=.5))
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Return both embeddings, float32 (B, D), of the features (B, C) of a point encoder."""
+        return {name: adapter(features).float() for name, adapter in self.items()}
+
+    def joined(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, 2 D): both embeddings, each normalized and weighted, L2-normalized together.
+
+        The cosine with a class feature given twice is the weighted sum of the cosines up to a factor.
+        """
+        parts = [self.weights[name] * F.normalize(embeddings[name], dim=-1) for name in ('text', 'image')]
+        return F.normalize(torch.cat(parts, dim=-1), dim=-1)
+
+    def class_features(self, classes: Tensor) -> Tensor:
+        """Return class features (C, 2 D) whose products with :meth:`joined` are the weighted sums of the cosines."""
+        length = sum(weight**2 for weight in self.weights.values())**.5
+        return torch.cat([classes, classes], dim=-1) * length
+
+    def summed(self, joined: Tensor) -> Tensor:
+        """Return the weighted sum (B, D) of both normalized embeddings up to a factor, of :meth:`joined`."""
+        first, second = joined.chunk(2, dim=-1)
+        return first + second
 
 
 @MODELS.register_module()

@@ -11,11 +11,11 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
-from .components import full_precision
 from .pixels import PixelStatistic, resolve_pixel_statistics
 from .prompts import warn_of_unknown_words
 from .trained_state import TrainedStateMixin
 from .vision_tower import CopyInit, Trainable, trainable_copy, transformer_tower
+from .zero_shot_model import full_precision
 
 BRANCHES = ('pretrained', 'tuned')
 

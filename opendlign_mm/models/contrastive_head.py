@@ -9,7 +9,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from torch import nn
 
-from .components import full_precision
+from .zero_shot_model import full_precision
 
 MAX_LOG_LOGIT_SCALE = math.log(100.)
 CLIP_INIT_LOG_LOGIT_SCALE = math.log(1 / 0.07)

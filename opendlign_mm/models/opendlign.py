@@ -1,23 +1,21 @@
 """The OpenDlign model: aligns depth views with images, and classifies and embeds shapes by their depth views."""
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseModel
 
 from ..structures import ShapeDataSample
 from .clip_backbone import BRANCHES, CLIPDepthBackbone
-from .components import Component, build_component, full_precision
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .pixels import ViewDataPreprocessor, checked_views
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
+from .zero_shot_model import Component, ZeroShotModel, build_component, embed_views, full_precision
 
 
 @MODELS.register_module()
-class OpenDlign(BaseModel):
+class OpenDlign(ZeroShotModel):
     """CLIP depth backbone, alignment head and zero-shot head in one mmengine model (OpenDlign, section 3).
 
     Modes of :meth:`forward`: ``'loss'`` aligns the tuned branch on depth views with the pretrained branch on images,
@@ -39,6 +37,11 @@ class OpenDlign(BaseModel):
         ValueError: The zero-shot head uses a branch that the backbone does not have, or ``encode_batch_size`` < 1.
     """
 
+    required_input = 'depth_views'
+    remedy = 'put ProjectPointsToDepth before PackShapeInputs in the pipeline'
+    alignment_head: DepthImageContrastiveHead | None
+    zero_shot_head: ZeroShotHead | None
+
     def __init__(self,
                  backbone: Component,
                  alignment_head: Component | None = None,
@@ -48,15 +51,10 @@ class OpenDlign(BaseModel):
                  compare_pretrained: bool = False,
                  return_embeddings: bool = False,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(build_component(data_preprocessor or ViewDataPreprocessor()), init_cfg)
-        if encode_batch_size < 1:
-            raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
-        self.encode_batch_size = encode_batch_size
-        self.compare_pretrained, self.return_embeddings = compare_pretrained, return_embeddings
+        super().__init__(data_preprocessor or ViewDataPreprocessor(), encode_batch_size, return_embeddings, init_cfg)
+        self.compare_pretrained = compare_pretrained
         self.backbone: CLIPDepthBackbone = build_component(backbone)
-        self.alignment_head: DepthImageContrastiveHead | None = (
-            None if alignment_head is None else build_component(alignment_head))
-        self.zero_shot_head: ZeroShotHead | None = None if zero_shot_head is None else build_component(zero_shot_head)
+        self.build_heads(alignment_head, zero_shot_head)
         if self.alignment_head is not None:
             self.alignment_head.init_logit_scale_from(self.backbone.logit_scale)
         if self.zero_shot_head is not None:
@@ -64,43 +62,19 @@ class OpenDlign(BaseModel):
             if absent:
                 raise ValueError(f'the zero-shot head uses the {absent.pop()!r} branch, which the backbone does not '
                                  "have; set branches='pretrained' or num_blocks >= 1")
-        self.register_load_state_dict_post_hook(_forget_vocabulary_features)
 
     # --- modes ---
 
-    def forward(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None,
-                mode: str = 'tensor') -> dict[str, torch.Tensor] | list[ShapeDataSample]:
-        """Run the model on a batch of the data preprocessor.
+    def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
+             ) -> dict[str, torch.Tensor]:
+        """Compute the alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`.
 
         Args:
-            inputs: ``depth_views`` float (B, V, H, W) in [0, 1]; for mode ``'loss'`` also ``images``
-                (B, V, 3, H, W) in [0, 1], or their features by the pretrained branch, ``image_features`` (B, V, D).
-            data_samples: B samples, for mode ``'predict'``; new ones are made if absent.
-            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
-
-        Returns:
-            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,), ``pred_label`` and
-            the ``class_names`` that both index.
-            ``'tensor'``: dict branch -> (B, V, D), L2-normalized.
-
-        Raises:
-            ValueError: ``inputs`` lack an entry, or there is no such mode.
-            RuntimeError: The model was built without the head that the mode needs.
+            inputs: ``depth_views`` float (B, V, H, W) in [0, 1], and ``images`` (B, V, 3, H, W) in [0, 1] or their
+                features by the pretrained branch, ``image_features`` (B, V, D).
+            data_samples: Not used.
         """
-        if 'depth_views' not in inputs:
-            raise ValueError(f"inputs have no 'depth_views', only {sorted(inputs)}: put ProjectPointsToDepth before "
-                             'PackShapeInputs in the pipeline')
-        if mode == 'loss':
-            return self.loss(inputs)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        if mode == 'tensor':
-            return self.encode_views(inputs['depth_views'], self.backbone.branches)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
-
-    def loss(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Compute the alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`."""
-        head = self._require(self.alignment_head, 'alignment_head', "mode 'loss'")
+        head = self.needed(self.alignment_head, 'alignment_head', "mode 'loss'")
         if not {'images', 'image_features'} & set(inputs):
             raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
                              'them')
@@ -126,24 +100,18 @@ class OpenDlign(BaseModel):
     @torch.no_grad()
     def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
                 ) -> list[ShapeDataSample]:
-        """Classify a batch; see :meth:`forward`."""
+        """Classify a batch with ``depth_views`` float (B, V, H, W) in [0, 1]; see :meth:`forward`."""
         used = ('depth_views', 'images') if self.return_embeddings else ('depth_views', )
         views = checked_views({name: inputs[name] for name in used if name in inputs})
         features = self._features_for_scores(views['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
-        predicted = dict(pred_scores=self._scores(features))
+        fields = dict()
         if self.compare_pretrained:
-            predicted['pred_scores_pretrained'] = self._scores(features, 'pretrained')
+            fields['pred_scores_pretrained'] = self._scores(features, 'pretrained')
         if self.return_embeddings:
-            predicted['depth_embedding'] = self.pool_views(features)
+            fields['depth_embedding'] = self.pool_views(features)
             if 'images' in views:
-                predicted['image_embedding'] = object_features(self._encode(views['images'], 'pretrained'))
-        data_samples = data_samples or [ShapeDataSample() for _ in predicted['pred_scores']]
-        class_names = self._require(self.zero_shot_head, 'zero_shot_head', 'a vocabulary').class_names
-        for index, sample in enumerate(data_samples):
-            sample.set_pred_scores(predicted['pred_scores'][index], class_names)
-            for name in predicted.keys() - {'pred_scores'}:
-                sample.set_field(predicted[name][index], name, dtype=torch.Tensor)
-        return data_samples
+                fields['image_embedding'] = object_features(self._encode(views['images'], 'pretrained'))
+        return self.fill_samples(data_samples, self._scores(features), fields)
 
     # --- views ---
 
@@ -176,29 +144,17 @@ class OpenDlign(BaseModel):
         """Embed views that have been checked."""
         branches = (branch, ) if isinstance(branch, str) else tuple(branch)
         features = {}
-        for name, embeddings in self._embed(views, branches).items():
+        for name, embeddings in embed_views(self.backbone, views, branches, self.encode_batch_size).items():
             with full_precision(views):
                 features[name] = F.normalize(embeddings.float(), dim=-1)
         return features[branch] if isinstance(branch, str) else features
 
-    def _embed(self, views: torch.Tensor, branches: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Embed checked views: branch -> (B, V, D), not normalized."""
-        objects, num_views = views.shape[:2]
-        views = views.flatten(0, 1)
-        if views.ndim == 3:  # a view of the gray values, not a copy
-            views = views.unsqueeze(1).expand(-1, 3, -1, -1)
-        # With a graph, the backbone itself divides the blocks that keep none.
-        chunks = [views] if torch.is_grad_enabled() else views.split(self.encode_batch_size)
-        encoded = [self.backbone(chunk, branches, self.encode_batch_size) for chunk in chunks]
-        return {name: torch.cat([chunk[name] for chunk in encoded]).unflatten(0, (objects, num_views))
-                for name in branches}
-
-    def encode_inputs(self, inputs: dict[str, torch.Tensor], branches: Sequence[str] | None = None
+    def encode_inputs(self, inputs: Mapping[str, torch.Tensor], branches: Sequence[str] | None = None
                       ) -> dict[str, torch.Tensor]:
         """Embed the shapes of a preprocessed batch.
 
         Args:
-            inputs: ``depth_views``, see :meth:`forward`.
+            inputs: ``depth_views`` float (B, V, H, W) in [0, 1].
             branches: Branches to compute; default: all that the model has.
 
         Returns:
@@ -218,13 +174,9 @@ class OpenDlign(BaseModel):
 
     # --- classification ---
 
-    def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
-        """Set the classes of :meth:`zero_shot` and mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
-        self._require(self.zero_shot_head, 'zero_shot_head', 'a vocabulary').set_vocabulary(class_names, templates)
-
     def class_features(self) -> torch.Tensor:
         """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
-        head = self._require(self.zero_shot_head, 'zero_shot_head', 'class features')
+        head = self.head_for('class features')
         return head.vocabulary_features(self.backbone.encode_text, self.backbone.text_encoder_key,
                                         self.backbone.logit_scale.device)
 
@@ -267,13 +219,13 @@ class OpenDlign(BaseModel):
     @torch.no_grad()
     def class_logits_of(self, view_features: torch.Tensor) -> torch.Tensor:
         """Compute logits (B, C) of the classes from the result (B, V, D) of :meth:`encode_for_classes`."""
-        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
+        head = self.head_for('zero-shot classification')
         return head.class_logits(self.class_features(), pretrained=view_features, tuned=view_features,
                                  clip_logit_scale=self.backbone.logit_scale.float().exp())
 
     def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
         """Encode checked views by the branches that the head scores with and those in ``also``, in one pass."""
-        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
+        head = self.head_for('zero-shot classification')
         needed = {*head.required_branches, *also}
         return self._encode(views, tuple(name for name in BRANCHES if name in needed))
 
@@ -283,7 +235,7 @@ class OpenDlign(BaseModel):
         return self._scores(features)
 
     def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
-        head = self._require(self.zero_shot_head, 'zero_shot_head', 'zero-shot classification')
+        head = self.head_for('zero-shot classification')
         return head.scores(self.class_features(), **features, branches=branches,
                            clip_logit_scale=self.backbone.logit_scale.float().exp())
 
@@ -342,15 +294,3 @@ class OpenDlign(BaseModel):
             Float32 (B, D), L2-normalized.
         """
         return object_features(self.encode_views(images, 'pretrained'))
-
-    @staticmethod
-    def _require(head: Any, name: str, purpose: str) -> Any:
-        if head is None:
-            raise RuntimeError(f'this OpenDlign model was built without {name}, which {purpose} needs; give it in the '
-                               'config')
-        return head
-
-
-def _forget_vocabulary_features(model: OpenDlign, _) -> None:
-    if model.zero_shot_head is not None:
-        model.zero_shot_head.forget_vocabulary_features()

@@ -6,24 +6,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..structures import ShapeDataSample
+from .alignment_adapters import AdapterPair
 from .clip_backbone import CLIPDepthBackbone
-from .components import Component, build_component, full_precision
 from .contrastive_head import object_features
 from .pixels import PointDataPreprocessor
 from .stored_class_features import StoredClassFeatures
 from .tri_modal_head import TriModalContrastiveHead
 from .zero_shot_head import ZeroShotHead
+from .zero_shot_model import Component, ZeroShotModel, build_component, embed_views, full_precision
 
 Clouds = Tensor | Sequence[Tensor]
 Embeddings = dict[str, Tensor]
 
 
 @MODELS.register_module()
-class TriModalAligner(BaseModel):
+class TriModalAligner(ZeroShotModel):
     """Point encoder in the feature space of a frozen CLIP (ULIP, OpenShape, TAMM).
 
     Modes of :meth:`forward`: ``'loss'`` aligns shapes with texts and images, ``'predict'`` classifies, ``'tensor'``
@@ -57,6 +57,10 @@ class TriModalAligner(BaseModel):
     # Converted checkpoints hold the point encoder alone; the frozen CLIP comes from the config, or is absent.
     clip_in_checkpoint = False
     embedding_branches = 'pretrained'
+    required_input = 'points'
+    remedy = 'put PackPointInputs at the end of the pipeline'
+    alignment_head: TriModalContrastiveHead | None
+    zero_shot_head: ZeroShotHead
 
     def __init__(self,
                  point_encoder: Component,
@@ -71,26 +75,17 @@ class TriModalAligner(BaseModel):
                  encode_batch_size: int = 64,
                  return_embeddings: bool = False,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(build_component(data_preprocessor or PointDataPreprocessor()), init_cfg)
-        if encode_batch_size < 1:
-            raise ValueError(f'encode_batch_size must be at least 1, got {encode_batch_size}')
-        if adapters is not None and set(adapters) != {'text', 'image'}:
-            raise ValueError(f"adapters must be those towards 'text' and 'image', got {sorted(adapters)}")
+        super().__init__(data_preprocessor or PointDataPreprocessor(), encode_batch_size, return_embeddings, init_cfg)
         if adapters is None and branch_weights is not None:
             raise ValueError('branch_weights weigh the embeddings of two adapters; give adapters, too')
-        self.encode_batch_size, self.return_embeddings = encode_batch_size, return_embeddings
         self.point_encoder = build_component(point_encoder)
-        self.adapters = None if adapters is None else nn.ModuleDict(
-            {name: build_component(adapters[name]) for name in ('text', 'image')})
-        self.branch_weights = dict(branch_weights or dict(text=1., image=.5))
+        self.adapters = None if adapters is None else AdapterPair(adapters, branch_weights)
         self.image_adapter = None if image_adapter is None else build_component(image_adapter).requires_grad_(False)
-        self.alignment_head: TriModalContrastiveHead | None = (
-            None if alignment_head is None else build_component(alignment_head))
+        self.build_heads(alignment_head, zero_shot_head or ZeroShotHead(
+            templates='imagenet', aggregation='sum', branches='pretrained'))
         self.text_encoder: CLIPDepthBackbone | None = None if text_encoder is None else build_component(text_encoder)
         if self.text_encoder is not None and self.text_encoder.num_blocks:
             raise ValueError('the text encoder is a frozen CLIP: set its num_blocks=0')
-        self.zero_shot_head: ZeroShotHead = build_component(zero_shot_head or ZeroShotHead(
-            templates='imagenet', aggregation='sum', branches='pretrained'))
         if (self.zero_shot_head.aggregation, self.zero_shot_head.branches) != ('sum', 'pretrained'):
             raise ValueError("shapes are scored by the cosines of their embeddings: set the zero-shot head's "
                              f"aggregation='sum' and branches='pretrained', got {self.zero_shot_head.aggregation!r} "
@@ -102,65 +97,40 @@ class TriModalAligner(BaseModel):
 
     # --- modes ---
 
-    def forward(self, inputs: dict[str, Any], data_samples: list[ShapeDataSample] | None = None, mode: str = 'tensor'
-                ) -> dict[str, Tensor] | list[ShapeDataSample]:
-        """Run the model on a batch of the data preprocessor.
+    def loss(self, inputs: dict[str, Any], data_samples: Sequence[ShapeDataSample] | None = None) -> dict[str, Tensor]:
+        """Compute the losses of a batch; see :meth:`TriModalContrastiveHead.loss`.
 
         Args:
-            inputs: ``points`` float (B, N, 3), or a list of B tensors (N_i, 3), and optionally ``colors`` in [0, 1] of
-                the same shapes. For mode ``'loss'`` also ``image_features`` (B, P, D) or, with a text encoder,
-                ``images`` (B, P, 3, H, W) in [0, 1]; and ``text_features`` (B, D) with ``has_text`` bool (B,) where
-                some shapes have none. Without them the text encoder encodes the ``text`` of the data samples.
-            data_samples: B samples, for mode ``'predict'`` and for texts; new ones are made if absent.
-            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
-
-        Returns:
-            ``'loss'``: dict of scalars. ``'predict'``: the data samples with ``pred_scores`` (C,), ``pred_label`` and
-            the ``class_names`` that both index. ``'tensor'``: :meth:`encode_inputs`.
-
-        Raises:
-            ValueError: ``inputs`` lack an entry, or there is no such mode.
-            RuntimeError: The model was built without the part that the mode needs.
+            inputs: ``points`` and optionally ``colors``, see :meth:`predict`. Also ``image_features`` (B, P, D) or,
+                with a text encoder, ``images`` (B, P, 3, H, W) in [0, 1]; and ``text_features`` (B, D) with
+                ``has_text`` bool (B,) where some shapes have none. Without them the text encoder encodes the ``text``
+                of the data samples.
+            data_samples: B samples, for texts.
         """
-        if 'points' not in inputs:
-            raise ValueError(f"inputs have no 'points', only {sorted(inputs)}: put PackPointInputs at the end of the "
-                             'pipeline')
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        if mode == 'tensor':
-            return self.encode_inputs(inputs)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
-
-    def loss(self, inputs: dict[str, Any], data_samples: Sequence[ShapeDataSample] | None = None) -> dict[str, Tensor]:
-        """Compute the losses of a batch; see :meth:`TriModalContrastiveHead.loss`."""
-        if self.alignment_head is None:
-            raise RuntimeError("this model was built without alignment_head, which mode 'loss' needs; give it in the "
-                               'config')
+        head = self.needed(self.alignment_head, 'alignment_head', "mode 'loss'")
         embeddings = self._embeddings(inputs['points'], inputs.get('colors'))
         with torch.no_grad():
             image = self._image_features(inputs)
             text, has_text = self._text_features(inputs, data_samples)
-        return self.alignment_head.loss(dict(text=embeddings['text'], image=embeddings['image']), text, image, has_text)
+        return head.loss(dict(text=embeddings['text'], image=embeddings['image']), text, image, has_text)
 
     @torch.no_grad()
     def predict(self, inputs: dict[str, Any], data_samples: list[ShapeDataSample] | None = None
                 ) -> list[ShapeDataSample]:
-        """Classify a batch; see :meth:`forward`."""
+        """Classify a batch; see :meth:`forward`.
+
+        Args:
+            inputs: ``points`` float (B, N, 3), or a list of B tensors (N_i, 3), and optionally ``colors`` in [0, 1] of
+                the same shapes.
+            data_samples: B samples; new ones are made if absent.
+        """
         features = self.encode_inputs(inputs)
         fields = dict()
         if self.return_embeddings:
             fields['depth_embedding'] = self.pool_views(features)
             if 'image_features' in inputs or 'images' in inputs:
                 fields['image_embedding'] = object_features(self._image_features(inputs))
-        scores = self.scores_of_features(features)
-        data_samples = data_samples or [ShapeDataSample() for _ in scores]
-        for index, sample in enumerate(data_samples):
-            sample.set_pred_scores(scores[index], self.zero_shot_head.class_names)
-            for name, values in fields.items():
-                sample.set_field(values[index], name, dtype=Tensor)
-        return data_samples
+        return self.fill_samples(data_samples, self.scores_of_features(features), fields)
 
     # --- embeddings ---
 
@@ -187,9 +157,7 @@ class TriModalAligner(BaseModel):
             features = torch.cat([
                 self.point_encoder(points[start:start + size], None if colors is None else colors[start:start + size])
                 for start in range(0, len(points), size)]) if len(points) else self.point_encoder(points, colors)
-        if self.adapters is None:
-            return dict.fromkeys(('text', 'image'), features.float())
-        return {name: adapter(features).float() for name, adapter in self.adapters.items()}
+        return dict.fromkeys(('text', 'image'), features.float()) if self.adapters is None else self.adapters(features)
 
     def encode_inputs(self, inputs: Mapping[str, Any], branches: Sequence[str] | None = None) -> Embeddings:
         """Embed the shapes of a batch as one view each.
@@ -207,8 +175,7 @@ class TriModalAligner(BaseModel):
         with full_precision(embeddings['text']):
             if self.adapters is None:
                 return dict(pretrained=F.normalize(embeddings['text'], dim=-1)[:, None])
-            parts = [self.branch_weights[name] * F.normalize(embeddings[name], dim=-1) for name in ('text', 'image')]
-            return dict(pretrained=F.normalize(torch.cat(parts, dim=-1), dim=-1)[:, None])
+            return dict(pretrained=self.adapters.joined(embeddings)[:, None])
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -222,8 +189,7 @@ class TriModalAligner(BaseModel):
         """
         values = features['pretrained'][:, 0]
         if self.adapters is not None:
-            first, second = values.chunk(2, dim=-1)
-            values = first + second
+            values = self.adapters.summed(values)
         return F.normalize(values, dim=-1)
 
     def view_features(self, features: Embeddings) -> Tensor:
@@ -249,10 +215,8 @@ class TriModalAligner(BaseModel):
         Raises:
             RuntimeError: The model was built without one.
         """
-        if self.text_encoder is None:
-            raise RuntimeError('this model was built without a CLIP, which encodes texts and images: set text_encoder '
-                               'in the config, or give class_features, and stored features for training')
-        return self.text_encoder
+        return self.needed(self.text_encoder, 'a CLIP (text_encoder; or class_features, and stored features for '
+                           'training)', 'encoding texts and images')
 
     @torch.no_grad()
     def encode_views(self, images: Tensor, branch: str = 'pretrained') -> Tensor:
@@ -265,9 +229,8 @@ class TriModalAligner(BaseModel):
         Returns:
             Float32 (B, P, D), L2-normalized.
         """
-        chunks = images.flatten(0, 1).split(self.encode_batch_size)
-        features = torch.cat([self.clip_backbone(chunk, ('pretrained', ))['pretrained'].float() for chunk in chunks])
-        return F.normalize(features, dim=-1).unflatten(0, images.shape[:2])
+        features = embed_views(self.clip_backbone, images, ('pretrained', ), self.encode_batch_size)['pretrained']
+        return F.normalize(features.float(), dim=-1)
 
     def _image_features(self, inputs: Mapping[str, Any]) -> Tensor:
         """Return image features (B, P, D), adapted where there is an adapter, not normalized after it."""
@@ -293,10 +256,6 @@ class TriModalAligner(BaseModel):
         return encoded, torch.tensor([bool(text) for text in texts], device=encoded.device)
 
     # --- classification ---
-
-    def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
-        """Set the classes of mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`."""
-        self.zero_shot_head.set_vocabulary(class_names, templates)
 
     def class_features(self) -> Tensor:
         """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
@@ -327,7 +286,7 @@ class TriModalAligner(BaseModel):
         with full_precision(values):
             classes = classes.to(values.device)
             if self.adapters is not None:
-                classes = torch.cat([classes, classes], dim=-1) * self._length()
+                classes = self.adapters.class_features(classes)
             if classes.shape[-1] != values.shape[-1]:
                 raise ValueError(f'class features have {classes.shape[-1]} entries, the embeddings of shapes '
                                  f'{values.shape[-1]}: both must be of one CLIP')
@@ -337,10 +296,6 @@ class TriModalAligner(BaseModel):
         """Return logits (B, C) of ``pretrained`` (B, 1, D) of :meth:`encode_inputs`; see :meth:`scores_of_features`."""
         return self.scores_of_features(dict(pretrained=features))
 
-    def _length(self) -> float:
-        """The length of the weighted embeddings before they were normalized together."""
-        return sum(weight**2 for weight in self.branch_weights.values())**.5
-
     # --- checkpoints ---
 
     def _leave_out_unused_clip(self, state_dict: dict, prefix: str, *_) -> None:
@@ -348,7 +303,6 @@ class TriModalAligner(BaseModel):
         if self.text_encoder is None:
             for key in [key for key in state_dict if key.startswith(f'{prefix}text_encoder.')]:
                 del state_dict[key]
-        self.zero_shot_head.forget_vocabulary_features()
 
 
 def _allow_absent_clip(model: TriModalAligner, incompatible_keys) -> None:

@@ -9,8 +9,8 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .components import full_precision
 from .contrastive_head import gather_with_gradient
+from .zero_shot_model import full_precision
 
 Losses = dict[str, Tensor]
 

@@ -9,13 +9,13 @@ from torch import nn
 
 from ..structures import ShapeDataSample
 from .clip_backbone import BRANCHES
-from .components import Component, build_component, full_precision
 from .contrastive_head import gather_with_gradient, retrieval_accuracies
 from .opendlign import OpenDlign
 from .pixels import checked_views
 from .twin_backbone import CLIPTwinBackbone
 from .weighted_view_head import WeightedViewHead
 from .zero_shot_head import ViewBranches
+from .zero_shot_model import Component, build_component, embed_views, full_precision
 
 # Entries of encoded views besides the branches: the embeddings of a branch before normalization.
 RAW = 'raw_'
@@ -51,13 +51,6 @@ class ViewSystem(OpenDlign):
     def trains_on_classes(self) -> bool:
         """Whether mode ``'loss'`` needs labels and the vocabulary of the training set."""
         return self.adapter is not None
-
-    def forward(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None,
-                mode: str = 'tensor') -> dict[str, torch.Tensor] | list[ShapeDataSample]:
-        """Run the model on a batch of the data preprocessor; see :meth:`OpenDlign.forward`."""
-        if mode == 'loss' and 'depth_views' in inputs:
-            return self.loss(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
 
     def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
              ) -> dict[str, torch.Tensor]:
@@ -108,7 +101,7 @@ class ViewSystem(OpenDlign):
 
     def _raw_features(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the embeddings (B, V, D) that the adapter takes, without normalization, in float32."""
-        embeddings = self._embed(views, self.adapted_branches)
+        embeddings = embed_views(self.backbone, views, self.adapted_branches, self.encode_batch_size)
         return {RAW + name: values.float() for name, values in embeddings.items()}
 
     def _adapted(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -254,10 +247,11 @@ class CLIP2Point(ViewSystem):
         if views['depth_views'].shape[1] != 2:
             raise ValueError('pre-training needs two depth views of each object, from one side at two distances, got '
                              f"{views['depth_views'].shape[1]}; put RenderDepthPair in the pipeline")
-        first, second = self._embed(views['depth_views'], ('tuned', ))['tuned'].unbind(1)
+        size = self.encode_batch_size
+        first, second = embed_views(self.backbone, views['depth_views'], ('tuned', ), size)['tuned'].unbind(1)
         with torch.no_grad():
-            image = (self._embed(views['images'], ('pretrained', ))['pretrained'][:, 0] if 'images' in views
-                     else inputs['image_features'][:, 0])
+            image = (embed_views(self.backbone, views['images'], ('pretrained', ), size)['pretrained'][:, 0]
+                     if 'images' in views else inputs['image_features'][:, 0])
         return self.contrast(first, second, image)
 
     def contrast(self, first: torch.Tensor, second: torch.Tensor, image: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -12,9 +12,9 @@ from mmdet3d.registry import MODELS
 from mmengine.logging import print_log
 
 from ..json_files import read_json
-from .components import full_precision
 from .prompts import encode_class_names
 from .zero_shot_head import ViewBranches, ZeroShotHead
+from .zero_shot_model import full_precision
 
 # Weights in the released code of PointCLIP V2, by dataset and CLIP, in the order of RealisticProjection's own views.
 VIEW_WEIGHTS = dict(

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 
-from .components import full_precision
 from .prompts import cached_class_features, checked_class_names, encode_class_names, resolve_templates, text_cache_key
+from .zero_shot_model import full_precision
 
 REMEMBERED_VOCABULARIES = 16
 Aggregation = Literal['softmax_sum', 'sum']
