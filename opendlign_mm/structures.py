@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 class ShapeDataSample(BaseDataElement):
     """Annotations and predictions of one object.
 
-    Meta information: ``sample_id`` and ``category`` (name of the class), both strings, and, with predictions,
+    Meta information: ``sample_id``, ``category`` (name of the class) and, for alignment with texts, ``caption``, all
+    strings, and, with predictions,
     ``class_names``, the C names that ``pred_scores`` and ``pred_label`` index, which may be others than the dataset's.
 
     Data fields, each present once it has been set:

@@ -89,7 +89,7 @@ class DepthAlignedShapes(ShapeDataset):
     the stores that tools/generate_images.py writes instead.
 
     Put ``LoadDepthViews`` and ``LoadDepthAlignedImages`` first in the pipeline. The objects have no class, as alignment
-    does not use it.
+    does not use it, and the release has no captions of them.
 
     Args:
         data_root: Folder of the released data.
@@ -99,12 +99,14 @@ class DepthAlignedShapes(ShapeDataset):
         num_views: Number of images of an object, V.
         image_features: Folder of tools/encode_images.py with features of the images, which replace them: objects get
             ``image_features`` float32 (V, D), and images are neither needed nor read.
+        captions: JSON file ``{id: text}`` of captions for alignment with texts, which ``PackShapeInputs(caption='{}')``
+            packs; a relative path is inside ``<data_root>/<dataset>``. None: the objects have no text.
         kwargs: Further arguments of :class:`ShapeDataset`.
 
     Raises:
         FileNotFoundError: A folder is missing, or with ``on_unreadable='error'`` objects lack one of both; the message
             says how to get it.
-        ValueError: No object has both a depth map and images.
+        ValueError: No object has both a depth map and images, or objects have no caption in ``captions``.
     """
 
     remedy = (f"ShapeNet's depth maps and depth-aligned images are part of {RELEASED_DATA}. Unpack them to "
@@ -112,8 +114,8 @@ class DepthAlignedShapes(ShapeDataset):
               '--cfg-options data_root=DIR. configs/opendlign_h14_built_in.py trains without any download.')
 
     def __init__(self, data_root: str, ann_file: str = '', dataset: str = 'shapenet', num_views: int = 10,
-                 image_features: str | None = None, **kwargs) -> None:
-        self.dataset, self.num_views = dataset, num_views
+                 image_features: str | None = None, captions: str | None = None, **kwargs) -> None:
+        self.dataset, self.num_views, self.captions = dataset, num_views, captions
         self.features = None if image_features is None else ImageFeatures(image_features)
         folders = dict(depth=f'{dataset}/depth_map')
         if self.features is None:
@@ -163,9 +165,23 @@ class DepthAlignedShapes(ShapeDataset):
             if self.test_mode:  # which counts them
                 complete = sorted(wanted)
         image_root = os.path.join(self.data_root, self.dataset, 'depth_align_img')
+        texts = self._texts(complete)
         return None, [dict(sample_id=f'{self.dataset}/{name}', depth_path=os.path.join(depth, f'{name}{DEPTH_SUFFIX}'),
                            image_paths=[os.path.join(image_root, name, f'{view}.png')
-                                        for view in range(self.num_views)]) for name in complete]
+                                        for view in range(self.num_views)],
+                           **texts.get(name, {})) for name in complete]
+
+    def _texts(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return id -> ``text`` of the objects from the file of captions; nothing without one."""
+        if self.captions is None:
+            return {}
+        path = Path(self.data_root) / self.dataset / self.captions
+        texts = read_json(path, 'It must be {id: text}; without it set captions=None.')
+        absent = [name for name in names if not isinstance(texts, dict) or not str(texts.get(name) or '').strip()]
+        if absent:
+            raise ValueError(f'{path} has no text for {len(absent)} of {len(names)} objects to train on: '
+                             f'{", ".join(absent[:3])}{", ..." * (len(absent) > 3)}. It must be {{id: text}}.')
+        return {name: dict(text=str(texts[name]).strip()) for name in names}
 
 
 def read_depth_views(path: str | Path) -> np.ndarray:

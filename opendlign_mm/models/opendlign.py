@@ -7,15 +7,16 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 
 from ..structures import ShapeDataSample
+from .alignment import AligningModel
 from .clip_backbone import BRANCHES, CLIPDepthBackbone
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .pixels import ViewDataPreprocessor, checked_views
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
-from .zero_shot_model import Component, ZeroShotModel, build_component, embed_views, full_precision
+from .zero_shot_model import Component, build_component, embed_views, full_precision
 
 
 @MODELS.register_module()
-class OpenDlign(ZeroShotModel):
+class OpenDlign(AligningModel):
     """CLIP depth backbone, alignment head and zero-shot head in one mmengine model (OpenDlign, section 3).
 
     Modes of :meth:`forward`: ``'loss'`` aligns the tuned branch on depth views with the pretrained branch on images,
@@ -34,7 +35,8 @@ class OpenDlign(ZeroShotModel):
         init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: The zero-shot head uses a branch that the backbone does not have, or ``encode_batch_size`` < 1.
+        ValueError: The zero-shot head uses a branch that the backbone does not have, a pair of the alignment head would
+            train nothing, or ``encode_batch_size`` < 1.
     """
 
     required_input = 'depth_views'
@@ -57,6 +59,7 @@ class OpenDlign(ZeroShotModel):
         self.build_heads(alignment_head, zero_shot_head)
         if self.alignment_head is not None:
             self.alignment_head.init_logit_scale_from(self.backbone.logit_scale)
+            self.check_pairs()
         if self.zero_shot_head is not None:
             absent = set(self.zero_shot_head.required_branches) - set(self.backbone.branches)
             if absent:
@@ -64,38 +67,6 @@ class OpenDlign(ZeroShotModel):
                                  "have; set branches='pretrained' or num_blocks >= 1")
 
     # --- modes ---
-
-    def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
-             ) -> dict[str, torch.Tensor]:
-        """Compute the alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`.
-
-        Args:
-            inputs: ``depth_views`` float (B, V, H, W) in [0, 1], and ``images`` (B, V, 3, H, W) in [0, 1] or their
-                features by the pretrained branch, ``image_features`` (B, V, D).
-            data_samples: Not used.
-        """
-        head = self.needed(self.alignment_head, 'alignment_head', "mode 'loss'")
-        if not {'images', 'image_features'} & set(inputs):
-            raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
-                             'them')
-        views = checked_views({name: inputs[name] for name in ('depth_views', 'images') if name in inputs})
-        depth = object_features(self._encode(views['depth_views'], 'tuned'))
-        image = self._image_features(views.get('images'), inputs.get('image_features'))
-        return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp())
-
-    def _image_features(self, images: torch.Tensor | None, features: torch.Tensor | None) -> torch.Tensor:
-        """Object features (B, D) of checked images, or of the features of their views."""
-        shared = self.backbone.combine == 'shared'
-        if shared and images is None:
-            raise ValueError("combine='shared' trains the encoder of the images, too: image_features of the pretrained "
-                             "branch cannot stand for them, leave out the dataset's image_features")
-        if shared and images is not None:
-            return object_features(self._encode(images, 'tuned'))
-        with torch.no_grad():
-            if features is None:
-                assert images is not None  # :meth:`loss` has looked
-                features = self._encode(images, 'pretrained')
-            return object_features(F.normalize(features.float(), dim=-1))
 
     @torch.no_grad()
     def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None

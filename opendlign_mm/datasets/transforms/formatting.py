@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ...structures import ShapeDataSample
+from ..shape_dataset import spoken
 
 
 @TRANSFORMS.register_module()
@@ -106,6 +107,7 @@ class PackShapeInputs(BaseTransform):
         image_features: float array (V, D): features of such images by the pretrained branch, in their place.
         gt_label: Index of the class.
         sample_id, category: Meta information of the data sample.
+        text: Words about the object, for its caption.
 
     The result is ``dict(inputs=dict(depth_views=tensor of that shape, images=uint8 tensor (V, 3, H, W)),
     data_samples=ShapeDataSample)``.
@@ -114,12 +116,19 @@ class PackShapeInputs(BaseTransform):
         depth_dtype: 'float32', or 'uint8': views whose values are whole 255ths, as those of image files and of
             ``DiskCache``, are packed as bytes, a quarter of the memory; others stay float32. The data preprocessor
             divides bytes by 255.
+        caption: Template with ``{}`` of the caption, such as ``'a photo of a {}'``, for alignment with texts: the data
+            sample gets a ``caption``, the template filled with the object's ``text``, or its ``category`` if it has
+            none. None: no caption.
 
     Raises:
-        ValueError: ``depth_views`` is absent, or an input has another shape or dtype; the message names the object.
+        ValueError: ``depth_views`` is absent, an input has another shape or dtype, or an object has no words for its
+            caption; the message names the object.
     """
 
-    def __init__(self, depth_dtype: Literal['float32', 'uint8'] = 'float32') -> None:
+    def __init__(self, depth_dtype: Literal['float32', 'uint8'] = 'float32', caption: str | None = None) -> None:
+        if caption is not None and '{}' not in caption:
+            raise ValueError(f"the caption {caption!r} has no '{{}}' for the object's text or category")
+        self.caption = caption
         if depth_dtype not in ('float32', 'uint8'):
             raise ValueError(f"depth_dtype must be 'float32' or 'uint8', got {depth_dtype!r}")
         self.depth_dtype = depth_dtype
@@ -147,6 +156,12 @@ class PackShapeInputs(BaseTransform):
             inputs['image_features'] = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
         data_sample = ShapeDataSample(
             metainfo={key: results[key] for key in ('sample_id', 'category') if key in results})
+        if self.caption is not None:
+            words = str(results.get('text') or spoken(results.get('category') or '')).strip()
+            if not words:
+                raise ValueError(f"{name}: no 'text' or 'category' for the caption {self.caption!r}; give the dataset "
+                                 'captions or leave the pairs with texts out')
+            data_sample.set_metainfo(dict(caption=self.caption.replace('{}', words)))
         if 'gt_label' in results:
             data_sample.set_gt_label(results['gt_label'])
         return dict(inputs=inputs, data_samples=data_sample)
@@ -160,7 +175,7 @@ class PackShapeInputs(BaseTransform):
         return views
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(depth_dtype={self.depth_dtype!r})'
+        return f'{type(self).__name__}(depth_dtype={self.depth_dtype!r}, caption={self.caption!r})'
 
 
 def _describe(value: Any) -> str:

@@ -1,0 +1,114 @@
+"""Alignment of a CLIP depth backbone: the features that the losses compare (OpenDlign, section 3.2 and table 5)."""
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..structures import ShapeDataSample
+from .captions import CaptionFeatures
+from .clip_backbone import CLIPDepthBackbone
+from .contrastive_head import DepthImageContrastiveHead, object_features
+from .pixels import checked_views
+from .zero_shot_model import Component, ZeroShotModel
+
+
+class AligningModel(ZeroShotModel):
+    """Base of :class:`OpenDlign`: mode ``'loss'``, which aligns views, images and captions by the head's losses.
+
+    Args:
+        data_preprocessor: See :class:`ZeroShotModel`, as the other arguments.
+        encode_batch_size: Number of views per pass.
+        return_embeddings: Whether mode ``'predict'`` also returns embeddings.
+        init_cfg: Initialization config of mmengine.
+    """
+
+    backbone: CLIPDepthBackbone
+    alignment_head: DepthImageContrastiveHead | None
+
+    def __init__(self, data_preprocessor: Component, encode_batch_size: int, return_embeddings: bool,
+                 init_cfg: dict | None) -> None:
+        super().__init__(data_preprocessor, encode_batch_size, return_embeddings, init_cfg)
+        self.caption_features = CaptionFeatures()
+        self.register_load_state_dict_post_hook(_forget_caption_features)
+
+    def _encode(self, views: torch.Tensor, branch: Any) -> Any:
+        raise NotImplementedError
+
+    def check_pairs(self) -> None:
+        """Raise ValueError if a pair of the alignment head would train nothing.
+
+        Images are encoded by the frozen branch and captions by the frozen text tower, unless the tuned branch is that
+        of the images, too.
+        """
+        head = self.alignment_head
+        if head is not None and 'image-text' in head.pairs and self.backbone.combine != 'shared':
+            raise ValueError("the pair 'image-text' trains nothing, as images are encoded by the frozen branch: set "
+                             "combine='shared' of the backbone, which encodes them by the tuned one, or leave the pair "
+                             'out')
+
+    def loss(self, inputs: dict[str, torch.Tensor], data_samples: Sequence[ShapeDataSample] | None = None
+             ) -> dict[str, torch.Tensor]:
+        """Compute the alignment losses of a batch; see :meth:`DepthImageContrastiveHead.loss`.
+
+        Args:
+            inputs: What the pairs of the head need: ``depth_views`` float (B, V, H, W) in [0, 1], and ``images``
+                (B, V, 3, H, W) in [0, 1] or their features by the pretrained branch, ``image_features`` (B, V, D).
+            data_samples: B samples with a ``caption``, if the head has a pair with texts.
+
+        Raises:
+            ValueError: The pairs of the head need images or captions that the batch lacks; the message says which.
+            RuntimeError: The model was built without an alignment head.
+        """
+        head = self.needed(self.alignment_head, 'alignment_head', "mode 'loss'")
+        with_images = 'image' in head.modalities
+        if with_images and not {'images', 'image_features'} & set(inputs):
+            raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
+                             'them')
+        used = [name for name, modality in (('depth_views', 'depth'), ('images', 'image'))
+                if modality in head.modalities and name in inputs]
+        views = checked_views({name: inputs[name] for name in used})
+        text, caption_ids = (self.text_features(data_samples) if 'text' in head.modalities else (None, None))
+        depth = object_features(self._encode(views['depth_views'], 'tuned')) if 'depth_views' in views else None
+        image = self._image_features(views.get('images'), inputs.get('image_features')) if with_images else None
+        return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp(), text_features=text,
+                         caption_ids=caption_ids)
+
+    def text_features(self, data_samples: Sequence[ShapeDataSample] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode the captions of samples by the frozen text tower.
+
+        Args:
+            data_samples: B samples with a ``caption``.
+
+        Returns:
+            Float32 (B, D), L2-normalized, and int64 (B,), a number for each caption; see :class:`CaptionFeatures`.
+
+        Raises:
+            ValueError: A sample has no caption.
+        """
+        captions = [str(sample.get('caption') or '') for sample in data_samples or ()]
+        if not captions or not all(captions):
+            names = [str(sample.get('sample_id') or 'a sample') for sample in data_samples or ()
+                     if not sample.get('caption')]
+            raise ValueError(f'the pairs with texts of the alignment head need captions, and '
+                             f'{names[0] if names else "the batch"} has none: set '
+                             "PackShapeInputs(caption='a photo of a {}') in the training pipeline")
+        return self.caption_features(captions, self.backbone.encode_text, self.backbone.logit_scale.device)
+
+    def _image_features(self, images: torch.Tensor | None, features: torch.Tensor | None) -> torch.Tensor:
+        """Object features (B, D) of checked images, or of the features of their views."""
+        shared = self.backbone.combine == 'shared'
+        if shared and images is None:
+            raise ValueError("combine='shared' trains the encoder of the images, too: image_features of the pretrained "
+                             "branch cannot stand for them, leave out the dataset's image_features")
+        if shared and images is not None:
+            return object_features(self._encode(images, 'tuned'))
+        with torch.no_grad():
+            if features is None:
+                assert images is not None  # :meth:`loss` has looked
+                features = self._encode(images, 'pretrained')
+            return object_features(F.normalize(features.float(), dim=-1))
+
+
+def _forget_caption_features(model: AligningModel, _) -> None:
+    model.caption_features.forget()
