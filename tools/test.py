@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from opendlign_mm.apis import skip_weights_held_by
+from opendlign_mm.apis import skip_weights_held_by, use_half_precision
 from opendlign_mm.command_line.options import add_common_options, describe_model, load_config
 from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
@@ -22,6 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?',
                         help='path of the checkpoint; without one the model is tested as the config makes it: '
                         'CLIP without alignment')
+    parser.add_argument('--amp', action='store_true',
+                        help="compute in half precision where the device gains by it: precision='auto' of the CLIP")
     parser.add_argument('--show', action='store_true', help='show the predictions in windows')
     parser.add_argument('--show-dir',
                         help='folder for figures of the predictions, inside the log folder of the test unless absolute')
@@ -58,6 +60,9 @@ def main() -> None:
                                     'into its work directory')
         skip_weights_held_by(args.checkpoint, cfg)
         cfg.load_from, cfg.resume = args.checkpoint, False
+        if args.amp:
+            if not use_half_precision(cfg.model):
+                raise ValueError(f"--amp sets precision='auto' of a CLIPDepthBackbone, which {args.config} does not have")
         if args.show or args.show_dir:
             draw_predictions(cfg, args)
         require_inputs(cfg, 'test_dataloader')

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from opendlign_mm.apis import use_half_precision
 from opendlign_mm.command_line.options import add_common_options, describe_model, load_config
 from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
@@ -20,7 +21,8 @@ def parse_args() -> argparse.Namespace:
     """Parse the options of mmdet3d's tools/train.py."""
     parser = argparse.ArgumentParser(description='Train the model of a config')
     parser.add_argument('config', help='path of the config')
-    parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA)')
+    parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA), with the frozen weights of a CLIP cast once where the '
+                        'device gains by it')
     parser.add_argument('--sync_bn', choices=['none', 'torch', 'mmcv'],
                         help='implementation by which BatchNorm layers synchronize across processes (CUDA only); '
                         'default: sync_bn of the config')
@@ -36,6 +38,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write the options of training into the config."""
     if args.amp:
         select_autocast(cfg)
+        use_half_precision(cfg.model)
     if args.sync_bn == 'none':
         cfg.sync_bn = None
     elif args.sync_bn is not None:

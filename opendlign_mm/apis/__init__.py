@@ -3,11 +3,12 @@ from importlib import import_module
 from typing import Any
 
 from .convert_checkpoint import load_foreign_checkpoint
-from .init_model import init_model, skip_weights_held_by
+from .init_model import init_model, skip_weights_held_by, use_half_precision
 from .model_index import get_model, list_models, resolve_model
 
 __all__ = ['FeatureExtractor', 'SceneInferencer', 'ShapeInferencer', 'get_model', 'init_model', 'list_models',
-           'load_foreign_checkpoint', 'read_vocabulary', 'resolve_model', 'skip_weights_held_by']
+           'load_foreign_checkpoint', 'read_vocabulary', 'resolve_model', 'skip_weights_held_by',
+           'use_half_precision']
 
 # Imported when they are first used.
 _LAZY = dict(FeatureExtractor='feature_extractor', SceneInferencer='scene_inferencer',

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config_options import apply_options, read_config
 from ..models.checkpoints import load_checkpoint, read_checkpoint
+from ..models.precision import checked_precision
 from ..models.trained_state import needs_clip_checkpoint, require_clip_checkpoint
 
 # Neither the imports of a config nor those of a registry's first look-up may run in two threads at once.
@@ -108,6 +109,40 @@ def _skip_weights_held_by(contents: dict, cfg: Config) -> bool:
     for backbone in _clip_backbones(cfg.model):
         backbone['pretrained'] = None
     return True
+
+
+def set_precision(model: dict, precision: str) -> None:
+    """Set the precision of the CLIP backbones in the config of a model, in place.
+
+    Args:
+        model: The config.
+        precision: See :class:`CLIPDepthBackbone`.
+
+    Raises:
+        ValueError: There is no such precision, or no backbone that has one.
+    """
+    precision = checked_precision(precision)
+    if not (backbones := _with_precision(model)):
+        raise ValueError(f'a {model["type"]} without CLIPDepthBackbone has no precision: leave it out')
+    for backbone in backbones:
+        backbone['precision'] = precision
+
+
+def use_half_precision(model: dict) -> bool:
+    """Set ``precision='auto'`` on the CLIP backbones in the config of a model that compute in float32: ``--amp``.
+
+    Returns:
+        Whether there is a backbone with a precision.
+    """
+    backbones = _with_precision(model)
+    for backbone in backbones:
+        if backbone.get('precision', 'fp32') == 'fp32':
+            backbone['precision'] = 'auto'
+    return bool(backbones)
+
+
+def _with_precision(model: dict) -> list[dict]:
+    return [node for node in _clip_backbones(model) if str(node['type']).endswith('CLIPDepthBackbone')]
 
 
 def _clip_backbones(node: Any) -> Iterator[dict]:

@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from ..atomic_files import atomic_write
 from ..file_keys import file_key, readable_text
+from ..models.precision import Precision
 from ..point_files import list_inputs
 from ..source_files import is_error_of_machine
-from .init_model import init_model
+from .init_model import init_model, set_precision
 
 # What readers, projections and detectors raise for an input that cannot be used.
 INPUT_ERRORS = (OSError, ValueError, TypeError, RuntimeError, ImportError, EOFError)
@@ -51,10 +52,11 @@ class PointInferencer(BaseInferencer):
         device: Device, by default the GPU if there is one.
         cfg_options: Changes to the config.
         show_progress: Whether to show a progress bar.
+        precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
-        ValueError: The name of the model is unknown.
+        ValueError: The name of the model is unknown, or the model has no such precision.
         RuntimeError: The checkpoint belongs to another model.
     """
 
@@ -63,8 +65,10 @@ class PointInferencer(BaseInferencer):
 
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, cfg_options: dict | None = None,
-                 show_progress: bool = True) -> None:
+                 show_progress: bool = True, precision: Precision | None = None) -> None:
         cfg, checkpoint = self._read_config(model, weights, cfg_options or {})
+        if precision is not None:
+            set_precision(cfg.model, precision)
         super().__init__(cfg, checkpoint, None if device is None else str(device), 'mmdet3d', show_progress)
 
     @abstractmethod

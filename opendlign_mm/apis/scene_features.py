@@ -34,7 +34,7 @@ def settings_of(detector: OpenVocabDetector3D, cfg: Config) -> dict[str, Any]:
                          'OpenDlign does')
     backbone = detector.classifier.backbone
     head = detector.classifier.zero_shot_head
-    weights = {'clip': backbone.pretrained_branch_identity(), 'trained': sha256_of_weights(backbone.tuned_blocks),
+    weights = {'clip': backbone.pretrained_branch_identity(), 'trained': sha256_of_weights(backbone),
                'proposals': sha256_of_weights(detector.proposals)}
     return dict(
         version=__version__, weights=weights, branches=head.branches, combine=backbone.combine,

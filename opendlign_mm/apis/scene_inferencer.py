@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..models.precision import Precision
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import SceneFrame, find_frame, read_points
 from ..point_files.room_axes import room_axes
@@ -65,6 +66,7 @@ class SceneInferencer(PointInferencer):
             every label, as average precision rewards, and as the config of the detector says.
         cfg_options: Changes to the config.
         show_progress: Whether to show a progress bar.
+        precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -80,11 +82,11 @@ class SceneInferencer(PointInferencer):
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, proposals: str | dict | None = None,
                  labels_per_box: Literal[1] | None = 1, cfg_options: dict | None = None,
-                 show_progress: bool = True) -> None:
+                 show_progress: bool = True, precision: Precision | None = None) -> None:
         if labels_per_box not in (None, 1):
             raise ValueError(f'labels_per_box must be 1 or None, got {labels_per_box}')
         self.proposals, self.labels_per_box = proposals, labels_per_box
-        super().__init__(model, weights, device, cfg_options, show_progress)
+        super().__init__(model, weights, device, cfg_options, show_progress, precision)
         self._settings: dict | None = None
 
     def _read_config(self, model: str | Path | Config, weights: str | Path | None, options: dict

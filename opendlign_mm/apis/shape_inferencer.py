@@ -12,6 +12,7 @@ from ..datasets.collate import collate_shapes
 from ..datasets.transforms import ArrangePoints, PackPointInputs
 from ..models import CLIPDepthBackbone, OpenDlign, TriModalAligner
 from ..models.contrastive_head import object_features
+from ..models.precision import Precision
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import PointCloud, read_points
 from ..point_files.shape_pose import UpAxisCheck, z_up
@@ -43,6 +44,7 @@ class ShapeInferencer(PointInferencer):
         num_points: Largest number of points of a shape; of larger ones a random choice is taken, always the same.
         cfg_options: Changes to the config.
         show_progress: Whether to show a progress bar.
+        precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -57,10 +59,10 @@ class ShapeInferencer(PointInferencer):
 
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, num_points: int = 10000, cfg_options: dict | None = None,
-                 show_progress: bool = True) -> None:
+                 show_progress: bool = True, precision: Precision | None = None) -> None:
         if num_points < 1:
             raise ValueError(f'num_points must be at least 1, got {num_points}')
-        super().__init__(model, weights, device, cfg_options, show_progress)
+        super().__init__(model, weights, device, cfg_options, show_progress, precision)
         self.num_points, self.up_axes = num_points, UpAxisCheck()
         self.temperature = temperature_of(self.cfg)
         projection = projection_of(self.cfg)

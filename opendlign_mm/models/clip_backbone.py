@@ -2,26 +2,24 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
-from torch import nn
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
+from .image_branches import ImageBranchesMixin
 from .pixels import PixelStatistic, resolve_pixel_statistics
+from .precision import Precision, checked_precision
 from .prompts import warn_of_unknown_words
-from .trained_state import TrainedStateMixin
-from .vision_tower import CopyInit, Trainable, trainable_copy, transformer_tower
+from .trainable_copy import CopyInit, Trainable, trainable_copy
+from .vision_tower import transformer_tower
 from .zero_shot_model import full_precision
-
-BRANCHES = ('pretrained', 'tuned')
 
 
 @MODELS.register_module()
-class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
+class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
     """open_clip model whose image tower has a second, trainable end (OpenDlign, section 3.2).
 
     With x = T_{1..L-k}(image), the ``'pretrained'`` branch is CLIP's own T_{L-k+1..L}(x) and the ``'tuned'`` branch
@@ -51,6 +49,11 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         resize: Resize other input sizes bilinearly instead of refusing them.
         output: ``'embedding'``: ``forward`` returns embeddings. ``'feature_map'``: it returns a tuple of one feature
             map (N, width, h, w), as detectors expect of an image backbone, of the tuned branch if there is one.
+        precision: Precision of the frozen weights of the image tower and of what it computes: ``'fp32'``, ``'bf16'``,
+            ``'fp16'`` (inference on GPUs) or ``'auto'``: ``'bf16'`` where the device has units for it (see
+            :func:`resolve_precision`), otherwise ``'fp32'``. Trained parameters, the text tower and the embeddings are float32 in any case;
+            checkpoints and the identity of the CLIP do not depend on it. Stored features serve each precision: they
+            differ by rounding alone. With ``'fp32'`` the computation follows autocast.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
         init_cfg: Initialization config of mmengine.
 
@@ -65,11 +68,6 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         FileNotFoundError: There is no such configuration, or no such weights.
     """
 
-    clip: Any  # an open_clip model
-    tower: Any  # a TransformerTower, None where the image tower is not a plain ViT
-    pixel_mean: torch.Tensor | None
-    pixel_std: torch.Tensor | None
-
     def __init__(self,
                  clip: str = 'ViT-H-14-quickgelu',
                  pretrained: str | None = None,
@@ -83,6 +81,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
                  pixel_std: PixelStatistic = 'default',
                  resize: bool = False,
                  output: Literal['embedding', 'feature_map'] = 'embedding',
+                 precision: Precision = 'fp32',
                  random_seed: int = 0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -91,6 +90,7 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         if output not in ('embedding', 'feature_map'):
             raise ValueError(f"output must be 'embedding' or 'feature_map', got {output!r}")
         self.clip_name, self.combine, self.resize, self.output = clip, combine, resize, output
+        self.precision = checked_precision(precision)
         self.clip_config = resolve_model_config(clip, model_config)
         weights = resolve_weights(clip, pretrained, bool(self.clip_config.get('quick_gelu', False)))
         self.pretrained_label = _label(pretrained, random_seed)
@@ -124,28 +124,9 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         self._init_trained_state()
 
     @property
-    def branches(self) -> tuple[str, ...]:
-        """The branches that this backbone has."""
-        return BRANCHES if self.num_blocks else BRANCHES[:1]
-
-    @property
-    def tuning(self) -> str | None:
-        """How the tuned branch uses its blocks: ``residual`` or ``direct``, and ``, stacked``; None if it has none."""
-        if not self.num_blocks:
-            return None
-        combine = 'residual' if self.combine == 'residual' else 'direct'  # 'shared' differs in training alone
-        return combine + ', stacked' * (self.stacked and self.num_blocks > 1)
-
-    @property
     def logit_scale(self) -> torch.Tensor:
         """Logarithm of CLIP's logit scale, a scalar."""
         return self.clip.logit_scale
-
-    def source_blocks(self) -> list[nn.Module]:
-        """Return the frozen block that each of ``tuned_blocks`` was copied from: T_{L-k+1..L}, or T_L if stacked."""
-        if not (self.tower and self.num_blocks):
-            return []
-        return self.tower.blocks[-1:] * self.num_blocks if self.stacked else self.tower.blocks[-self.num_blocks:]
 
     def train(self, mode: bool = True) -> 'CLIPDepthBackbone':
         """Set the mode of T'; everything else stays in evaluation mode."""
@@ -172,76 +153,26 @@ class CLIPDepthBackbone(TrainedStateMixin, BaseModule):
         """
         views = self._checked(views)
         if self.output == 'feature_map':
-            branch = (branches or self.branches)[-1]
-            return (self.tower.feature_map(self._tokens(views, (branch, ), trunk_batch_size)[branch]), )
+            return (self._feature_map(views, (branches or self.branches)[-1], trunk_batch_size), )
         branches = self.branches if branches is None else tuple(branches)
         unknown = [branch for branch in branches if branch not in self.branches]
         if unknown or not branches:
             raise ValueError(f"no branch {', '.join(map(repr, unknown)) or 'given'}: this backbone "
                              f"(num_blocks={self.num_blocks}) has {self.branches}")
         if len(views) == 0:
-            return {branch: views.new_zeros(0, self.embed_dim) for branch in branches}
-        if self.tower is None:
-            with torch.no_grad():
-                embeddings = self.clip.visual(self._normalized(views))
-            return {'pretrained': embeddings[0] if isinstance(embeddings, tuple) else embeddings}
-        tokens = self._tokens(views, branches, trunk_batch_size)
-        return {branch: self._pool(tokens[branch], branch) for branch in branches}
-
-    def _tokens(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None = None
-                ) -> dict[str, torch.Tensor]:
-        """Tokens of each branch after its last block."""
-        # Nothing before T' is trained: no graph of it is kept, and its views may come in chunks.
-        with torch.no_grad():
-            chunks = [self._frozen_tokens(chunk, branches) for chunk in views.split(trunk_batch_size or len(views))]
-            dim = self.tower.batch_dim
-            trunk, pretrained = (torch.cat(parts, dim) if len(parts) > 1 else parts[0]
-                                 for parts in zip(*chunks, strict=True))
-        tokens = {}
-        for branch in branches:
-            tokens[branch] = pretrained
-            if branch == 'tuned':
-                tuned = trunk
-                for block in self.tuned_blocks:
-                    tuned = self.tower.run(block, tuned)
-                tokens[branch] = 0.5 * pretrained + 0.5 * tuned if self.combine == 'residual' else tuned
-        return tokens
-
-    def _frozen_tokens(self, views: torch.Tensor, branches: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens before the copied blocks, and those after them, or the former again where these are not needed."""
-        blocks = self.tower.blocks
-        split = len(blocks) - (min(self.num_blocks, 1) if self.stacked else self.num_blocks)
-        trunk = self.tower.embed(self._normalized(views))
-        for block in blocks[:split]:
-            trunk = self.tower.run(block, trunk)
-        pretrained = trunk
-        if 'pretrained' in branches or self.combine == 'residual':
-            for block in blocks[split:]:
-                pretrained = self.tower.run(block, pretrained)
-        return trunk, pretrained
-
-    def _pool(self, tokens: torch.Tensor, branch: str) -> torch.Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and branch == 'tuned'):
-            return self.tower.pool(tokens)
+            dtype = next(self.clip.visual.parameters()).dtype if self.precision == 'fp32' else torch.float32
+            return {branch: views.new_zeros(0, self.embed_dim, dtype=dtype) for branch in branches}
+        return self._embeddings(views, branches, trunk_batch_size)
 
     def _checked(self, views: torch.Tensor) -> torch.Tensor:
         if views.ndim != 4 or views.shape[1] != 3:
             raise ValueError(f'views must have shape (N, 3, H, W), got {tuple(views.shape)}')
         if not views.is_floating_point():
             raise TypeError(f'views must be floating point in [0, 1], got {views.dtype}; divide uint8 images by 255')
-        views = views.to(next(self.clip.visual.parameters()).dtype)
-        if tuple(views.shape[-2:]) != self.image_size:
-            if not self.resize:
-                raise ValueError(f"CLIP '{self.clip_name}' takes images of {self.image_size} pixels, got "
-                                 f'{tuple(views.shape[-2:])}; make views of that resolution or set resize=True')
-            if len(views):
-                views = F.interpolate(views, self.image_size, mode='bilinear', align_corners=False, antialias=True)
+        if tuple(views.shape[-2:]) != self.image_size and not self.resize:
+            raise ValueError(f"CLIP '{self.clip_name}' takes images of {self.image_size} pixels, got "
+                             f'{tuple(views.shape[-2:])}; make views of that resolution or set resize=True')
         return views
-
-    def _normalized(self, views: torch.Tensor) -> torch.Tensor:
-        if self.pixel_mean is None or self.pixel_std is None:
-            return views
-        return (views - self.pixel_mean) / self.pixel_std
 
     def text_encoder_key(self) -> str | None:
         """Return a cache key of :meth:`encode_text`: hash of the weights, name and configuration of the model.

@@ -8,8 +8,9 @@ from mmdet3d.registry import MODELS
 
 from ..structures import ShapeDataSample
 from .alignment import AligningModel
-from .clip_backbone import BRANCHES, CLIPDepthBackbone
+from .clip_backbone import CLIPDepthBackbone
 from .contrastive_head import DepthImageContrastiveHead, object_features
+from .image_branches import BRANCHES
 from .pixels import ViewDataPreprocessor, checked_views
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
 from .zero_shot_model import Component, build_component, embed_views, full_precision

@@ -43,7 +43,10 @@ class CLIPIdentity:
 
 
 def sha256_of_weights(module: nn.Module) -> str | None:
-    """Return the SHA-256 of the name, dtype, shape and bytes of all state dict entries; None on the meta device."""
+    """Return the SHA-256 of the name, dtype, shape and bytes of all state dict entries; None on the meta device.
+
+    Of a CLIP backbone these are the trained weights and its identity, which do not depend on its precision.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if value.is_meta:
@@ -87,6 +90,8 @@ class TrainedStateMixin(nn.Module):
         self._load_prefix = ''
         self._clip_is_in_state_dict = False
         self._absent_frozen_entries: list[str] = []
+        # Whether frozen weights are held in half precision, and whether entries loaded since then are not.
+        self._is_cast = self._cast_is_due = False
         # Both torch and mmengine (which walks the modules itself) call hooks registered this way.
         self._register_state_dict_hook(_leave_out_what_clip_holds)
         self.register_load_state_dict_post_hook(_fill_in_what_clip_holds)
@@ -125,12 +130,27 @@ class TrainedStateMixin(nn.Module):
                     pairs[f'tuned_blocks.{index}.{name}'] = (parameter, originals[name])
         return pairs
 
+    @torch.no_grad()
+    def _hold_in_full(self, prefix: str, state_dict: dict) -> None:
+        """Hold frozen weights that ``state_dict`` has in its own dtype, so that loading does not round them."""
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad and prefix + name in state_dict:
+                parameter.data = parameter.data.to(state_dict[prefix + name].dtype)
+        for name, module in self.named_modules():
+            for key, buffer in module.named_buffers(recurse=False):
+                stored = state_dict.get('.'.join(filter(None, [prefix.rstrip('.'), name, key])))
+                if stored is not None and key in module._buffers:
+                    module._buffers[key] = buffer.to(stored.dtype)
+        self._cast_is_due = True
+
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                               error_msgs):
         stored = state_dict.pop(prefix + IDENTITY_KEY, None)
         self._load_prefix = prefix
         self._clip_is_in_state_dict = any(key.startswith(f'{prefix}clip.') for key in state_dict)
         self._absent_frozen_entries = [name for name in self._frozen_copies() if prefix + name not in state_dict]
+        if self._is_cast:
+            self._hold_in_full(prefix, state_dict)
         if self._clip_is_in_state_dict:
             self._weights_hash = None
             self.pretrained_label = 'state dict' if stored is None else CLIPIdentity.from_tensor(stored).pretrained
@@ -142,11 +162,16 @@ class TrainedStateMixin(nn.Module):
                                       error_msgs)
 
 
+def equals_its_source(copied: torch.Tensor, original: torch.Tensor) -> bool:
+    """Return whether a frozen entry of T' is still that of T; entries of different dtypes are not compared."""
+    return copied.is_meta or copied.dtype == original.dtype and torch.equal(copied, original)
+
+
 def _leave_out_what_clip_holds(module: TrainedStateMixin, state_dict: dict, prefix: str, _) -> None:
     for key in [key for key in state_dict if key.startswith(f'{prefix}clip.')]:
         del state_dict[key]
     for name, (copied, original) in module._frozen_copies().items():
-        if copied.is_meta or torch.equal(copied, original):
+        if equals_its_source(copied, original):
             del state_dict[prefix + name]
     state_dict[prefix + IDENTITY_KEY] = replace(module.clip_identity(), tuning=module.tuning).to_tensor()
 
@@ -156,7 +181,7 @@ def _fill_in_what_clip_holds(module: TrainedStateMixin, incompatible_keys) -> No
     absent = {module._load_prefix + name for name in module._absent_frozen_entries}
     for name, (copied, original) in module._frozen_copies().items():
         if name in module._absent_frozen_entries:
-            copied.copy_(original)
+            copied.data = original.detach().clone()
     incompatible_keys.missing_keys[:] = [
         key for key in incompatible_keys.missing_keys
         if key not in absent and (module._clip_is_in_state_dict or not key.startswith(f'{module._load_prefix}clip.'))]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from mmdet3d.registry import MODELS
 
-from .clip_backbone import BRANCHES, CLIPDepthBackbone
+from .clip_backbone import CLIPDepthBackbone
+from .image_branches import BRANCHES
 
 
 @MODELS.register_module()
@@ -23,7 +24,7 @@ class CLIPTwinBackbone(CLIPDepthBackbone):
     """
 
     def __init__(self, clip: str, frozen: bool = False, **kwargs) -> None:
-        for name in ('num_blocks', 'copy_init', 'combine', 'trainable', 'output'):
+        for name in ('num_blocks', 'copy_init', 'combine', 'trainable', 'output', 'precision'):
             if name in kwargs:
                 raise ValueError(f"CLIPTwinBackbone trains a whole copy of the image tower and has no '{name}'")
         super().__init__(clip, num_blocks=0, **kwargs)
@@ -61,7 +62,7 @@ class CLIPTwinBackbone(CLIPDepthBackbone):
         if unknown or not branches:
             raise ValueError(f"no branch {', '.join(map(repr, unknown)) or 'given'}: this backbone has {BRANCHES}")
         if len(views) == 0:
-            return {branch: views.new_zeros(0, self.embed_dim) for branch in branches}
+            return {branch: views.new_zeros(0, self.embed_dim, dtype=self.logit_scale.dtype) for branch in branches}
         normalized, embeddings = self._normalized(views), {}
         for branch in branches:
             if branch == 'pretrained':

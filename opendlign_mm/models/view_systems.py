@@ -8,8 +8,8 @@ from mmdet3d.registry import MODELS
 from torch import nn
 
 from ..structures import ShapeDataSample
-from .clip_backbone import BRANCHES
 from .contrastive_head import gather_with_gradient, retrieval_accuracies
+from .image_branches import BRANCHES
 from .opendlign import OpenDlign
 from .pixels import checked_views
 from .twin_backbone import CLIPTwinBackbone

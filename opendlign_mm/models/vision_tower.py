@@ -1,19 +1,14 @@
-"""Image towers of CLIP as separate steps (embed, blocks, pool), and trainable copies of their blocks."""
-import copy
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+"""Image towers of CLIP as separate steps: embed, blocks, pool."""
+from typing import Any
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import nn
-
-CopyInit = Literal['pretrained', 'random', 'random_block']
-Trainable = Literal['attention', 'all']
 
 
 class TransformerTower:
@@ -55,6 +50,15 @@ class TransformerTower:
         """Apply a block of the tower, or a copy of one, to tokens."""
         return block(tokens)
 
+    def last(self, block: nn.Module) -> nn.Module:
+        """Return a module that computes of a last block what :meth:`pool` takes: the class token alone, or ``block``.
+
+        The class token attends to all tokens, but no other token needs queries, attention and MLP of its own.
+        """
+        visual = self.visual
+        takes_class_token = visual.attn_pool is None and visual.pool_type == 'tok'
+        return ClassTokenOfBlock(block) if takes_class_token and type(block) is ResidualAttentionBlock else block
+
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """Turn tokens after the last block into embeddings (N, D): final norm, pooling, projection."""
         pooled, _ = self.visual._pool(self._swap_if_needed(tokens))
@@ -66,6 +70,27 @@ class TransformerTower:
         if self.visual.attn_pool is None:  # with attention pooling the final norm belongs to the pooled tokens
             tokens = self.visual.ln_post(tokens)
         return _as_map(tokens[:, 1:], self.visual.grid_size)
+
+
+class ClassTokenOfBlock(nn.Module):
+    """The class token after a block of open_clip's ``VisionTransformer``, from all tokens before it.
+
+    Args:
+        block: The block, whose parameters are used and not copied.
+    """
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Turn tokens (N, L, width), or (L, N, width), into (N, 1, width), or (1, N, width)."""
+        block = self.block
+        dim = 1 if block.attn.batch_first else 0
+        normed = block.ln_1(tokens)
+        attended = block.attn(normed.narrow(dim, 0, 1), normed, normed, need_weights=False)[0]
+        token = tokens.narrow(dim, 0, 1) + block.ls_1(attended)
+        return token + block.ls_2(block.mlp(block.ln_2(token)))
 
 
 class TimmTransformerTower(TransformerTower):
@@ -89,6 +114,10 @@ class TimmTransformerTower(TransformerTower):
     def batch_dim(self) -> int:
         """Dimension of the images in the tokens."""
         return 0
+
+    def last(self, block: nn.Module) -> nn.Module:
+        """Return ``block``: the poolings of timm's towers take all tokens."""
+        return block
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Turn normalized images (N, 3, H, W) into the tokens before the first block."""
@@ -166,6 +195,10 @@ class ResNetTower(TransformerTower):
         visual = self.visual
         return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(images)))))
 
+    def last(self, block: nn.Module) -> nn.Module:
+        """Return ``block``, which computes one embedding."""
+        return block
+
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (N, D)."""
         return tokens
@@ -198,56 +231,3 @@ def transformer_tower(visual: nn.Module) -> TransformerTower:
     raise ValueError(f"its image tower is a {type(trunk).__name__}, neither a vision transformer (open_clip's or "
                      "timm's VisionTransformer, Eva or VisionTransformerRelPos) nor a ResNet with an attention pool: "
                      'it has no last block with attention to copy')
-
-
-# --- trainable copies -------------------------------------------------------------------------------------------------
-
-def attention_projections(block: nn.Module) -> list[nn.Parameter]:
-    """Return the weights and biases of the in- and out-projection of a block's attention, which OpenDlign trains."""
-    # in_proj, out_proj in PyTorch and open_clip; qkv or q_proj, k_proj, v_proj, and proj, in timm. The last names are
-    # those of the attention pool of a ResNet.
-    names = ('attn.in_proj', 'attn.out_proj', 'attn.qkv.', 'attn.proj.', 'attn.q_proj.', 'attn.k_proj.', 'attn.v_proj.',
-             'attn.q_bias', 'attn.k_bias', 'attn.v_bias',
-             'q_proj.', 'k_proj.', 'v_proj.', 'c_proj.')
-    return [parameter for name, parameter in block.named_parameters() if name.startswith(names)]
-
-
-def trainable_copy(blocks: Sequence[nn.Module], copy_init: CopyInit = 'pretrained',
-                   trainable: Trainable = 'attention') -> nn.ModuleList:
-    """Copy transformer blocks and make part of the copy trainable.
-
-    Args:
-        blocks: Blocks T_{L-k+1..L} to copy; they are not changed.
-        copy_init: ``'pretrained'``: the copy starts from the blocks' weights. ``'random'``: its trained parameters are
-            initialized at random, the others keep the blocks' weights. ``'random_block'``: all are.
-        trainable: ``'attention'``: in- and out-projection of the attention only. ``'all'``: the whole blocks.
-
-    Raises:
-        ValueError: An option does not exist.
-    """
-    if copy_init not in get_args(CopyInit):
-        raise ValueError(f'copy_init must be one of {", ".join(get_args(CopyInit))}, got {copy_init!r}')
-    if trainable not in ('attention', 'all'):
-        raise ValueError(f"trainable must be 'attention' or 'all', got {trainable!r}")
-    copies = nn.ModuleList(copy.deepcopy(block) for block in blocks)
-    for block in copies:
-        block.requires_grad_(False)
-        parameters = attention_projections(block) if trainable == 'attention' else list(block.parameters())
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        if copy_init != 'pretrained':
-            if trainable == 'all' or copy_init == 'random_block':
-                for layer in block.modules():
-                    if isinstance(layer, (nn.Linear, nn.LayerNorm)):
-                        layer.reset_parameters()
-            _initialize_projections(block)
-    return copies
-
-
-def _initialize_projections(block: nn.Module) -> None:
-    """Initialize the in- and out-projection as ``nn.MultiheadAttention`` does."""
-    for parameter in attention_projections(block):
-        if parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter)
-        else:
-            nn.init.zeros_(parameter)

@@ -19,7 +19,7 @@ from ..apis.extract_features import feature_batches
 from ..apis.sharded_run import ShardedResult, identity_of_input, read_parts, run_sharded
 from ..datasets.shape_folder import class_folders
 from ..models import OpenDlign, TriModalAligner
-from ..models.clip_backbone import BRANCHES
+from ..models.image_branches import BRANCHES
 from ..processes import on_first_process
 from ..projection import ContourAwareProjection
 from ..structures import ShapeDataSample

@@ -6,7 +6,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from helpers.tiny_inferencers import shape_inferencer
 from helpers.tiny_runs import tiny_config, tiny_model
+from opendlign_mm.apis.init_model import set_precision, use_half_precision
 from opendlign_mm.engine import AutocastOptimWrapper, scale_peak_learning_rate, select_autocast
 
 
@@ -83,6 +85,22 @@ def test_amp_option_selects_autocast():
     assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
     with pytest.raises(ValueError, match='SomeOtherWrapper'):
         select_autocast(Config(dict(optim_wrapper=dict(type='SomeOtherWrapper'))))
+
+
+def test_amp_option_sets_the_precision_of_clip_backbones_unless_it_is_half_already():
+    detector = dict(type='OpenVocabDetector3D', classifier=dict(type='OpenDlign', backbone=dict(
+        type='CLIPDepthBackbone')), text_encoder=dict(type='CLIPDepthBackbone', precision='bf16'))
+    assert use_half_precision(detector)
+    assert detector['classifier']['backbone']['precision'] == 'auto' and detector['text_encoder']['precision'] == 'bf16'
+    assert not use_half_precision(dict(type='CLIP2Point', backbone=dict(type='CLIPTwinBackbone')))
+
+
+def test_inferencers_take_a_precision():
+    assert shape_inferencer(precision='bf16').model.backbone.precision == 'bf16'
+    with pytest.raises(ValueError, match='precision must be one of fp32, bf16, fp16, auto'):
+        shape_inferencer(precision='half')
+    with pytest.raises(ValueError, match='a CLIP2Point without CLIPDepthBackbone has no precision'):
+        set_precision(dict(type='CLIP2Point', backbone=dict(type='CLIPTwinBackbone')), 'auto')
 
 
 @pytest.mark.parametrize('hardware, wrapper', [(True, 'AutocastOptimWrapper'), (False, 'AmpOptimWrapper')])

@@ -37,7 +37,7 @@ def test_train_then_test(tools, capfd):
     assert 0 <= aligned['zero_shot/top1'] <= 100 and aligned['zero_shot/top1'] % (100 / 16) == 0, '16 objects'
 
     # Without a checkpoint both branches are CLIP, so the scores are those of the frozen one.
-    tools.run('test', CONFIG, '--work-dir', str(work_dir))
+    tools.run('test', CONFIG, '--work-dir', str(work_dir), '--amp')
     untrained = tools.metrics(work_dir)
     assert untrained['zero_shot/top1'] == untrained['zero_shot/top1_frozen'] == aligned['zero_shot/top1_frozen']
 
@@ -67,6 +67,7 @@ def test_amp_and_auto_scale_lr_options(tools):
               options=['optim_wrapper.type=OptimWrapper', 'train_cfg.max_epochs=4'])
     config = Config.fromfile(work_dir / 'opendlign_tiny.py')
     assert config.optim_wrapper.type == 'AutocastOptimWrapper' and config.auto_scale_lr.enable
+    assert config.model.backbone.precision == 'auto'
     assert max(row['lr'] for row in scalars(work_dir).values()) == pytest.approx(3e-4 * 4 / 128, rel=.05)
 
 

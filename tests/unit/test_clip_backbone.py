@@ -85,7 +85,7 @@ def test_stacked_blocks_repeat_the_last_one(tiny_clip_config, views, num_blocks)
 def test_one_pass_of_the_trunk_serves_both_branches(tiny_clip_config, views):
     backbone, calls = small(tiny_clip_config), []
     for index, block in enumerate(backbone.clip.visual.transformer.resblocks):
-        block.register_forward_hook(lambda *_, index=index: calls.append(index))
+        block.mlp.register_forward_hook(lambda *_, index=index: calls.append(index))
     backbone(views, ('pretrained', 'tuned'))
     assert calls == [0, 1, 2]
     calls.clear()
@@ -171,7 +171,7 @@ def test_gradient_reaches_what_is_trained_and_nothing_else(tiny_clip_config, vie
 def test_no_graph_is_kept_of_the_trunk(tiny_clip_config, views):
     backbone, saved = small(tiny_clip_config).train(), []
     for block in backbone.clip.visual.transformer.resblocks:
-        block.register_forward_hook(lambda module, inputs, output: saved.append(output.requires_grad))
+        block.mlp.register_forward_hook(lambda module, inputs, output: saved.append(output.requires_grad))
     views.requires_grad_(True)
     backbone(views)
     assert saved == [False, False, False]

@@ -127,8 +127,8 @@ def test_wrong_images_are_named_as_such(model):
 def test_frozen_blocks_take_chunks_of_views_also_in_training(model):
     sizes = dict(conv=[], frozen=[], tuned=[])
     visual = model.backbone.clip.visual
-    for name, module in dict(conv=visual.conv1, frozen=visual.transformer.resblocks[-1],
-                             tuned=model.backbone.tuned_blocks[0]).items():
+    for name, module in dict(conv=visual.conv1, frozen=visual.transformer.resblocks[-1].ln_1,
+                             tuned=model.backbone.tuned_blocks[0].ln_1).items():
         module.register_forward_pre_hook(lambda _, inputs, name=name: sizes[name].append(len(inputs[0])))
     views = random_views(3, 5, 32, 32)
     whole = model.train().encode_views(views, 'tuned')
