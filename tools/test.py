@@ -62,7 +62,7 @@ def main() -> None:
         cfg.load_from, cfg.resume = args.checkpoint, False
         if args.amp:
             if not use_half_precision(cfg.model):
-                raise ValueError(f"--amp sets precision='auto' of a CLIPDepthBackbone, which {args.config} does not have")
+                raise ValueError(f"--amp sets precision='auto' of a CLIPDepthBackbone, and {args.config} has none")
         if args.show or args.show_dir:
             draw_predictions(cfg, args)
         require_inputs(cfg, 'test_dataloader')

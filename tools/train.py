@@ -21,8 +21,9 @@ def parse_args() -> argparse.Namespace:
     """Parse the options of mmdet3d's tools/train.py."""
     parser = argparse.ArgumentParser(description='Train the model of a config')
     parser.add_argument('config', help='path of the config')
-    parser.add_argument('--amp', action='store_true', help='run the forward pass in bfloat16 (CPU and CUDA), with the frozen weights of a CLIP cast once where the '
-                        'device gains by it')
+    parser.add_argument('--amp', action='store_true',
+                        help='run the forward pass in bfloat16 (CPU and CUDA), with the frozen weights of a CLIP cast '
+                        'once where the device gains by it')
     parser.add_argument('--sync_bn', choices=['none', 'torch', 'mmcv'],
                         help='implementation by which BatchNorm layers synchronize across processes (CUDA only); '
                         'default: sync_bn of the config')

@@ -51,9 +51,9 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             map (N, width, h, w), as detectors expect of an image backbone, of the tuned branch if there is one.
         precision: Precision of the frozen weights of the image tower and of what it computes: ``'fp32'``, ``'bf16'``,
             ``'fp16'`` (inference on GPUs) or ``'auto'``: ``'bf16'`` where the device has units for it (see
-            :func:`resolve_precision`), otherwise ``'fp32'``. Trained parameters, the text tower and the embeddings are float32 in any case;
-            checkpoints and the identity of the CLIP do not depend on it. Stored features serve each precision: they
-            differ by rounding alone. With ``'fp32'`` the computation follows autocast.
+            :func:`resolve_precision`), otherwise ``'fp32'``. Trained parameters, the text tower and the embeddings are
+            float32 in any case; checkpoints and the identity of the CLIP do not depend on it. Stored features serve
+            each precision: they differ by rounding alone. With ``'fp32'`` the computation follows autocast.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
         init_cfg: Initialization config of mmengine.
 

@@ -70,8 +70,8 @@ class ImageBranchesMixin(TrainedStateMixin):
             if weights.dtype != dtype or self._cast_is_due:
                 self._cast_frozen(dtype)
         if dtype == torch.float16 and self.training and self.num_blocks and torch.is_grad_enabled():
-            raise ValueError("precision='fp16' is for inference, as small gradients vanish in float16: train with 'bf16', "
-                             "'fp32' or 'auto'")
+            raise ValueError("precision='fp16' is for inference, as small gradients vanish in float16: train with "
+                             "'bf16', 'fp32' or 'auto'")
         return None if dtype == torch.float32 else dtype
 
     @torch.inference_mode(False)  # tensors made in inference mode could not be trained on
