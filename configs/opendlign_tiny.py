@@ -5,6 +5,7 @@
 
 Test on scans instead of complete clouds: --cfg-options test_dataloader.dataset.scan_like=1.
 Score with plain cosines as in the paper: --cfg-options model.zero_shot_head.aggregation=sum
+Test with fewer views, evenly spaced: --cfg-options select_views="[{'type':'SelectViews','num_views':4}]"
 Another seed for everything random: --cfg-options randomness.seed=1
 """
 _base_ = ['_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/tiny_clip.py']
@@ -21,6 +22,7 @@ model = dict(
 # Depth views and images are made once and kept here, a few hundred MB; None makes them in each epoch again.
 cache_dir = 'work_dirs/cache'
 projection = _base_.projection
+select_views = []
 
 train_pipeline = [
     dict(
@@ -44,6 +46,7 @@ test_pipeline = [
         transforms=[dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=projection)],
         keys=['depth_views'],
         cache_dir=cache_dir),
+    *select_views,
     dict(type='PackShapeInputs', depth_dtype='uint8')]
 
 # The weights of this package were aligned with a fixed beta1.

@@ -2,6 +2,7 @@
 import argparse
 import ast
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions,
                         help=f'changes to the config as key=value, e.g. {example}; lists as key="[a,b]" or key=a,b, '
                         'without blanks. A variable such as data_root changes all values made from it')
+
+
+def parsed_options(options: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` pairs as ``--cfg-options`` reads them."""
+    parser = argparse.ArgumentParser()
+    add_config_options(parser, 'key=value')
+    return parser.parse_args(['--cfg-options', *options]).cfg_options if options else {}
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -1,239 +1,272 @@
-"""Run the rows of the paper's tables, one command after the other, and compare them with the published figures."""
-import csv
+"""Run the rows of the paper's tables: commands with their data and checkpoints, and what was measured before."""
 import hashlib
 import json
-import statistics
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
+from ..apis.model_entry import read_index
 from ..atomic_files import atomic_write
 from ..config_options import read_config
-from ..evaluation.results import write_csv
 from ..json_files import read_json
-from .paper_tables import PUBLISHED_KEYS, Row, Run, rows_of
+from .input_sources import checkpoint_source, data_source, prompt_options, prompts_file
+from .options import parsed_options
+from .reproduction_results import few_shot_metrics, test_metrics
+from .table_rows import Row, Run, Training
 
 PACKAGED = {'opendlign-tiny': Path(__file__).resolve().parents[1] / 'assets/opendlign_tiny.safetensors'}
-PUBLISHED = Path(__file__).resolve().parents[1] / 'assets/published.json'
-GET_CHECKPOINT = ('convert a published one with tools/convert_checkpoint.py, download it with `opendlign download`, or '
-                  'train it, and put it there')
-TEST_METRICS = {'zero_shot/top1': 'top1', 'zero_shot/top3': 'top3', 'zero_shot/top5': 'top5', 'mAP_0.25': 'AP25',
-                'mAP_0.50': 'AP50'}
+# Parts of a config with the inputs of a test and of a training.
+TEST_PARTS, TRAINING_PARTS = ('model', 'test_dataloader'), ('model', 'train_dataloader', 'val_dataloader')
+TOOLS = {'test': 'test.py', 'few_shot': 'few_shot.py'}
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Where measurements are made.
+    """Where and how measurements are made.
 
     Attributes:
         root: Folder with ``configs`` and ``tools``.
         out: Folder of the results; finished measurements in it are kept.
         checkpoints: Folder of checkpoints.
-        data_root: Folder in the place of ``data`` in the configs; None keeps ``data``.
-        seeds: Number of draws of few-shot classification; None keeps that of the table.
+        data_root: Folder in the place of ``data`` in the configs.
+        seeds: Number of draws of few-shot classification; None keeps that of the row.
+        templates: The authors' file of templates; None looks for it in ``data_root``.
+        jobs: Number of commands that run at a time.
     """
     root: Path
     out: Path
     checkpoints: Path
-    data_root: Path | None = None
+    data_root: Path = Path('data')
     seeds: int | None = None
+    templates: Path | None = None
+    jobs: int = 1
+    _locks: dict[Any, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock), repr=False)
+    _running: set[subprocess.Popen] = field(default_factory=set, repr=False)
+    _stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
-    def checkpoint_of(self, run: Run) -> Path | None:
-        """Return the checkpoint of a run; one that is still to be trained need not exist.
+    def folder(self, run: Run) -> Path:
+        """Return the folder of a run, the same for equal runs of several tables."""
+        name = f'{Path(run.config).stem} {run.column}'
+        return self.out / 'runs' / f'{"".join(c if c.isalnum() else "_" for c in name).lower()}_{run.key}'
+
+    def command(self, run: Run) -> list[str]:
+        """Return the command of a run: tool, config, checkpoint and options.
 
         Raises:
-            FileNotFoundError: It is not there; the message says how to get it.
+            FileNotFoundError: A checkpoint, or data that the config names, is not there; the message says how to get
+                it.
         """
-        if run.checkpoint is None:
-            return None
-        if run.train:
-            epochs = read_config(self.root / 'configs' / run.config).train_cfg.max_epochs
-            return self.out / 'trained' / run.checkpoint / f'epoch_{epochs}.pth'
-        for path in (PACKAGED.get(run.checkpoint), self.checkpoints / f'{run.checkpoint}.pth',
-                     self.checkpoints / f'{run.checkpoint}.safetensors'):
-            if path is not None and path.is_file():
-                return path
-        raise FileNotFoundError(f'no {run.checkpoint}.pth in {self.checkpoints}: {GET_CHECKPOINT}')
-
-    def command(self, run: Run, folder: Path) -> list[str]:
-        """Return the command of a run that writes to ``folder``."""
-        tool = 'test.py' if run.kind == 'test' else 'few_shot.py'
-        checkpoint = self.checkpoint_of(run)
-        options = [*run.options, *self._data_options(run)]
+        options = [*run.options, *self._inputs(self._config(run.config, run.options), TEST_PARTS, run.rooms)]
+        if run.authors_prompts:
+            options += prompt_options(self.templates, self.data_root, run.column)
+        checkpoint = self._checkpoint_of(run)
+        if isinstance(run.checkpoint, Training) and not self._trained(run.checkpoint).is_file():
+            self._training_options(run.checkpoint)
         seeds = ['--seeds', str(self.seeds)] if run.kind == 'few_shot' and self.seeds else []
-        return [str(self.root / 'tools' / tool), str(self.root / 'configs' / run.config),
-                *([] if checkpoint is None else [str(checkpoint)]), '--work-dir', str(folder),
+        return [str(self.root / 'tools' / TOOLS[run.kind]), str(self.root / 'configs' / run.config),
+                *([] if checkpoint is None else [str(checkpoint)]), '--work-dir', str(self.folder(run)),
                 *run.arguments, *seeds, *(['--cfg-options', *options] if options else [])]
 
-    def _data_options(self, run: Run) -> list[str]:
-        if run.rooms:
-            return [f'data_root={self.out / "rooms"}']
-        if self.data_root is None:
-            return []
-        own = Path(read_config(self.root / 'configs' / run.config).get('data_root') or 'data')
-        return [f'data_root={self.data_root / (own.relative_to("data") if own.parts[:1] == ("data", ) else own)}']
-
-    def measure(self, run: Run, folder: Path) -> dict[str, float]:
-        """Return the metrics of a run: those of an earlier call with the same command and checkpoint, or new ones.
+    def measure(self, run: Run) -> dict[str, float]:
+        """Return the metrics of a run: those of an earlier call with equal command, config and checkpoint, or new ones.
 
         Raises:
-            FileNotFoundError: A checkpoint is not there.
+            FileNotFoundError: A checkpoint or data is not there.
             RuntimeError: A command failed; the message is its own.
         """
-        if run.train:
-            self._train(run)
-        if run.rooms and not (self.out / 'rooms/scannet_infos_val.pkl').is_file():
-            self._call(['tools/make_rooms.py', '--out', str(self.out / 'rooms'), '--num-val', '2'], folder)
-        command, record = self.command(run, folder), folder / 'measured.json'
-        checkpoint = self.checkpoint_of(run)
-        content = '' if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-        made_from = dict(command=command[2:], config=run.config, checkpoint=content)
-        if record.is_file():
-            known = read_json(record)
+        command, folder = self.command(run), self.folder(run)
+        if isinstance(run.checkpoint, Training):
+            self._train(run.checkpoint)
+        if run.rooms:
+            with self._locks['rooms']:
+                if not (self.out / 'rooms/scannet_infos_val.pkl').is_file():
+                    self._call([str(self.root / 'tools/make_rooms.py'), '--out', str(self.out / 'rooms'), '--num-val',
+                                '2'], self.out / 'rooms')
+        checkpoint = self._checkpoint_of(run)
+        made_from = dict(command=command[1:], config=_content(self._config(run.config, run.options)),
+                         checkpoint='' if checkpoint is None else _file_hash(checkpoint))
+        prompts = prompts_file(self.templates, self.data_root) if run.authors_prompts else None
+        if prompts is not None:
+            made_from['prompts'] = _file_hash(prompts)
+        record = folder / 'measured.json'
+        with self._locks[run.key]:
+            known = read_json(record) if record.is_file() else {}
             if known.get('made_from') == made_from:
                 return known['metrics']
-        self._call(command, folder)
-        metrics = _test_metrics(folder) if run.kind == 'test' else _few_shot_metrics(folder / 'few_shot/few_shot.csv')
-        with atomic_write(record) as unfinished:
-            unfinished.write_text(json.dumps(dict(made_from=made_from, metrics=metrics), indent=1))
+            self._call(command, folder)
+            metrics = test_metrics(folder) if run.kind == 'test' else few_shot_metrics(folder)
+            with atomic_write(record) as unfinished:
+                unfinished.write_text(json.dumps(dict(made_from=made_from, metrics=metrics), indent=1))
         return metrics
 
-    def _train(self, run: Run) -> None:
-        checkpoint = self.checkpoint_of(run)
-        assert checkpoint is not None
-        if not checkpoint.is_file():
-            self._call(['tools/train.py', str(self.root / 'configs' / run.config), '--work-dir', str(checkpoint.parent),
-                        '--resume'], checkpoint.parent)
+    def stop(self) -> None:
+        """End the commands that run and start no others."""
+        self._stopped.set()
+        for process in list(self._running):
+            process.terminate()
+
+    # --- inputs ---
+
+    def _config(self, config: str, options: Sequence[str]) -> Config:
+        return read_config(self.root / 'configs' / config, parsed_options(options))
+
+    def _checkpoint_of(self, run: Run) -> Path | None:
+        """Return the checkpoint of a run; one that is still to be trained need not exist."""
+        if run.checkpoint is None:
+            return None
+        if isinstance(run.checkpoint, Training):
+            return self._trained(run.checkpoint)
+        return self._published(run.checkpoint)
+
+    def _published(self, name: str) -> Path:
+        downloaded = next((entry.checkpoint for entry in read_index() if entry.name == name.replace('_', '-')), None)
+        for path in (PACKAGED.get(name), self.checkpoints / f'{name}.pth', self.checkpoints / f'{name}.safetensors',
+                     downloaded):
+            if path is not None and path.is_file():
+                return path
+        raise FileNotFoundError(f'no {name}.pth in {self.checkpoints}: {checkpoint_source(name)}')
+
+    def _trained(self, training: Training) -> Path:
+        """Return the checkpoint of a training, which need not exist; another config has another folder."""
+        cfg = self._config(training.config, training.options)
+        about = hashlib.sha256(f'{_content(cfg)}{self.data_root.resolve()}'.encode()).hexdigest()[:10]
+        name = f'{Path(training.config).stem}_{about}'
+        return self.out / 'trained' / name / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+
+    def _inputs(self, cfg: Config, parts: Sequence[str], rooms: bool = False) -> list[str]:
+        """Return the options that lead the paths below data/ and checkpoints/ to the folders that were given.
+
+        Raises:
+            FileNotFoundError: A path does not exist.
+        """
+        options = []
+        for name, value in (leaf for part in parts for leaf in _leaves(cfg.get(part), part)):
+            first, *rest = Path(value).parts or ('', )
+            if first == 'data' and rest:
+                made = rooms and rest[0] == 'rooms'
+                path = self.out.joinpath(*rest) if made else self.data_root.joinpath(*rest)
+                if not made and not path.exists():
+                    raise FileNotFoundError(f'{path} does not exist: {data_source(rest[0])}')
+            elif first == 'checkpoints' and len(rest) == 1:
+                path = self._published(Path(value).stem)
+            else:
+                continue
+            options += [f'{name}={path}'] * (str(path) != value)
+        return options
+
+    def _training_options(self, training: Training) -> list[str]:
+        cfg = self._config(training.config, training.options)
+        return [*training.options, *self._inputs(cfg, TRAINING_PARTS)]
+
+    # --- commands ---
+
+    def _train(self, training: Training) -> None:
+        checkpoint = self._trained(training)
+        with self._locks[checkpoint]:
+            if checkpoint.is_file():
+                return
+            options = self._training_options(training)
+            self._call([str(self.root / 'tools/train.py'), str(self.root / 'configs' / training.config), '--work-dir',
+                        str(checkpoint.parent), '--resume', *(['--cfg-options', *options] if options else [])],
+                       checkpoint.parent)
 
     def _call(self, command: Sequence[str], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        tool, *arguments = command
+        threads = {} if self.jobs == 1 else dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // self.jobs)))
+        if self._stopped.is_set():
+            raise RuntimeError('stopped')
         with (folder / 'command.log').open('w') as log:
-            done = subprocess.run([sys.executable, str(self.root / tool), *arguments], stdout=log,
-                                  stderr=subprocess.STDOUT, check=False)
-        if done.returncode:
+            process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=subprocess.STDOUT,
+                                       env={**threads, **os.environ})
+            self._running.add(process)
+            try:
+                code = process.wait()
+            finally:
+                process.kill()
+                self._running.discard(process)
+        if code:
             text = (folder / 'command.log').read_text(errors='replace')
             message = text.rpartition('error: ')[2].partition('\n(--traceback')[0] if 'error: ' in text else text[-500:]
+            if code < 0:
+                message = f'the command was ended by signal {-code}'
             raise RuntimeError(' '.join(message.split()) + f' (log: {folder / "command.log"})')
 
 
-def reproduce_table(table: str, place: Reproduction, built_in: bool = False, methods: Sequence[str] = ()) -> list[dict]:
-    """Measure the rows of a table.
+def reproduce(rows: Sequence[Row], place: Reproduction, title: str = '', say: Callable[[str], None] = print
+              ) -> list[tuple[Row, Run, dict]]:
+    """Measure rows, ``place.jobs`` commands at a time.
 
     Args:
-        table: Number of the table.
+        rows: Rows of a table.
         place: Where to measure.
-        built_in: Whether to take the demonstration models and built-in data.
-        methods: Methods to measure; all by default.
+        title: Name of the table, for the lines about the progress.
+        say: Function that prints a line.
 
     Returns:
-        One dict for each row, column and metric: ``table``, ``method``, ``source``, ``column``, ``metric``,
-        ``published``, ``measured``, ``difference``, each a number or None, ``reason`` why nothing was measured, and
-        ``command``.
-
-    Raises:
-        ValueError: A method is not in the table.
+        Row, run, and a dict with ``metrics`` (name -> value), ``command``, ``state``: 'measured', 'missing' (an input
+        is) or 'failed', and ``reason`` for the latter two; for each run in the order of the rows.
     """
-    rows = rows_of(table, built_in)
-    known = {row.method for row in rows}
-    if set(methods) - known:
-        raise ValueError(f'table {table} has no {", ".join(sorted(set(methods) - known))}; its methods are '
-                         f'{", ".join(sorted(known))}')
-    published = {} if built_in else published_figures(table)
-    found = []
-    for row in rows:
-        if methods and row.method not in methods:
-            continue
-        for run in row.runs:
-            folder = place.out / f'table{table}' / _folder_name(row, run)
-            print(f'table {table}, {row.name}, {run.column}', flush=True)
-            metrics, reason, command = {}, '', ''
-            try:
-                command = 'python ' + ' '.join(place.command(run, folder))
-                metrics = place.measure(run, folder)
-            except (FileNotFoundError, RuntimeError) as error:
-                reason = str(error)
-                print(f'  skipped: {reason}', flush=True)
-            figures = published.get((row.method, row.source, run.column), {})
-            for metric in dict.fromkeys([*figures, *metrics]) or ['']:
-                ours, theirs = metrics.get(metric), figures.get(metric)
-                found.append(dict(table=table, method=row.method, source=row.source, column=run.column, metric=metric,
-                                  published=theirs, measured=ours, reason=reason, command=command, note=row.note,
-                                  difference=None if ours is None or theirs is None else ours - theirs))
-    return found
+    runs = [(row, run) for row in rows for run in row.runs]
+
+    def one(number: int, row: Row, run: Run) -> dict:
+        name = f'{title}, {row.name}, {run.column} ({number} of {len(runs)})'
+        say(name)
+        found: dict[str, Any] = dict(metrics={}, command='', state='measured', reason='')
+        try:
+            found['command'] = 'python ' + ' '.join(place.command(run))
+            found['metrics'] = place.measure(run)
+        except FileNotFoundError as error:
+            found.update(state='missing', reason=str(error))
+        except (RuntimeError, ValueError) as error:
+            found.update(state='failed', reason=str(error))
+        if found['reason']:
+            say(f'  {name}: {"skipped" if found["state"] == "missing" else "failed"}: {found["reason"]}')
+        return found
+
+    with ThreadPoolExecutor(place.jobs) as pool:
+        futures = [pool.submit(one, number, row, run) for number, (row, run) in enumerate(runs, 1)]
+        try:
+            return [(row, run, future.result()) for (row, run), future in zip(runs, futures, strict=True)]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            place.stop()
+            raise
 
 
-def published_figures(table: str, path: Path = PUBLISHED) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Return (method, training source, column) -> metric -> published figure; figures that are not given are left out.
-
-    Args:
-        table: Number of the table.
-        path: JSON file of the paper's tables.
-    """
-    contents: dict[str, Any] = read_json(path)[PUBLISHED_KEYS[table]]
-    figures: dict[tuple[str, str, str], dict[str, float]] = {}
-    for row in contents['rows']:
-        method, source = row['method'], row.get('training_source', '')
-        if table in '39':
-            column = 'ScanNet' if table == '3' else 'ScanNet-20'
-            figures.setdefault((method, source, column), {})[row.get('metric', 'AP25')] = row['values'][0]
-            continue
-        names = [f'{shots}-shot' for shots in contents['shots']] if table == '2' else contents['columns']
-        columns = {'Objaverse-LVIS': row['values']} if table == '7' else {
-            name: values for name, values in row.items() if name not in ('method', 'training_source', 'clip')}
-        for column, values in columns.items():
-            figures[method, source, column] = {name: value for name, value in zip(names, values, strict=True)
-                                               if value is not None}
-    return figures
+def missing_inputs(run: Run, place: Reproduction) -> str:
+    """Return why a run cannot be measured, or '' if all of its inputs are there."""
+    try:
+        place.command(run)
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
+    return ''
 
 
-def table_text(found: Sequence[dict], built_in: bool) -> str:
-    """Return measurements as Markdown."""
-    lines = ['A demonstration on small models and procedural data: it shows that the commands work, not how good the '
-             'methods are.', ''] if built_in else []
-    lines += ['| method | data | metric | published | measured | difference |', '|---|---|---|---|---|---|']
-    for row in found:
-        name = f'{row["method"]}, {row["source"]}' if row['source'] else row['method']
-        numbers = [_shown(row[key], key == 'difference') for key in ('published', 'measured', 'difference')]
-        lines.append('| ' + ' | '.join([name, row['column'], row['metric'], *numbers]) + ' |')
-    reasons = {row['reason'] for row in found if row['reason']}
-    notes = {f'{row["method"]}: {row["note"]}' for row in found if row['note']}
-    return '\n'.join([*lines, '', *(f'- {text}' for text in sorted(reasons | notes)), '']).rstrip() + '\n'
+def _leaves(node: Any, name: str) -> list[tuple[str, str]]:
+    """Return (dotted name, value) of all strings in a part of a config."""
+    if isinstance(node, str):
+        return [(name, node)]
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    return [leaf for key, item in items for leaf in _leaves(item, f'{name}.{key}')]
 
 
-def write_tables(found: Sequence[dict], out: Path, name: str, built_in: bool) -> list[Path]:
-    """Write measurements as Markdown, CSV and JSON; return the files."""
-    paths = [out / f'{name}.{ending}' for ending in ('md', 'csv', 'json')]
-    with atomic_write(paths[0]) as unfinished:
-        unfinished.write_text(table_text(found, built_in))
-    write_csv(paths[1], [list(found[0]), *(list(row.values()) for row in found)] if found else [])
-    with atomic_write(paths[2]) as unfinished:
-        unfinished.write_text(json.dumps(list(found), indent=1) + '\n')
-    return paths
+def _content(cfg: Config) -> str:
+    return hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def _shown(value: float | None, signed: bool) -> str:
-    return '' if value is None else f'{value:+.1f}' if signed else f'{value:.1f}'
-
-
-def _folder_name(row: Row, run: Run) -> str:
-    plain = ''.join(letter if letter.isalnum() else '_' for letter in f'{row.name} {run.column}').lower()
-    return f'{plain}_{hashlib.sha256(json.dumps(asdict(run)).encode()).hexdigest()[:8]}'
-
-
-def _test_metrics(folder: Path) -> dict[str, float]:
-    newest = max(folder.glob('*/results/results.json'), key=lambda path: path.stat().st_mtime_ns)
-    metrics = read_json(newest)['metrics']
-    # Average precision is a share, accuracies are in percent, as published.
-    return {name: metrics[key] * (100 if key.startswith('mAP') else 1) for key, name in TEST_METRICS.items()
-            if key in metrics}
-
-
-def _few_shot_metrics(path: Path) -> dict[str, float]:
-    with path.open(newline='') as file:
-        rows = [row for row in csv.DictReader(file) if row['shots'] != '0']
-    return {f'{shots}-shot': statistics.mean(float(row['top1']) for row in rows if row['shots'] == shots)
-            for shots in dict.fromkeys(row['shots'] for row in rows)}
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,5 +1,5 @@
-"""Plots of results: confusion matrices, and accuracy over the number of shots."""
-from collections.abc import Sequence
+"""Plots of results: confusion matrices, accuracy over the number of shots, and lines of published tables."""
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,4 +96,39 @@ def draw_few_shot_plot(rows: Sequence[dict], path: str | Path, zero_shot: float 
     axis.grid(alpha=.3)
     axis.set(xlabel='shots per class', ylabel='top-1 accuracy in %', title=plain_text(title))
     axis.legend()
+    return save_figure(figure, path, dpi=120)
+
+
+def draw_line_plots(panels: Mapping[str, Mapping[str, Mapping[int, float]]], path: str | Path, x_label: str,
+                    y_label: str) -> Path:
+    """Plot lines in panels side by side; labels that end in 'published' are dashed, in the color of the measured line.
+
+    Args:
+        panels: Title of a panel -> label of a line -> position -> value.
+        path: PNG to write.
+        x_label: Name of the positions, which are shown at equal distances.
+        y_label: Name of the values.
+
+    Returns:
+        Path of the PNG.
+
+    Raises:
+        ValueError: There are no panels.
+    """
+    if not panels:
+        raise ValueError('there is nothing to draw: no value was measured or published')
+    figure = new_figure((4.6 * len(panels), 4.2))
+    for axis, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        positions = sorted({position for line in lines.values() for position in line})
+        names = list(dict.fromkeys(label.removesuffix('published').removesuffix('measured') for label in lines))
+        for label, line in lines.items():
+            dashed = label.endswith('published')
+            color = f'C{names.index(label.removesuffix("published").removesuffix("measured")) % 10}'
+            shown = [position for position in positions if position in line]
+            axis.plot([positions.index(position) for position in shown], [line[position] for position in shown],
+                      '--' if dashed else '-', marker='o', markersize=4, color=color, label=plain_text(label))
+        axis.set_xticks(range(len(positions)), [str(position) for position in positions])
+        axis.grid(alpha=.3)
+        axis.set(xlabel=x_label, ylabel=y_label, title=plain_text(title))
+        axis.legend(fontsize=7)
     return save_figure(figure, path, dpi=120)

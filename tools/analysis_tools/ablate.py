@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from opendlign_mm.apis import init_model
 from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.ablation_tables import PART_ROWS
 from opendlign_mm.command_line.train_once import train_once
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.datasets.procedural import CATEGORIES
@@ -44,8 +45,7 @@ class Row(NamedTuple):
         return 'both' if self.aggregated else 'tuned' if self.aligned else 'pretrained'
 
 
-ROWS = [Row(*map(bool, switches)) for switches in (
-    (0, 0, 0, 0), (1, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 1, 1, 0), (1, 1, 0, 1), (1, 1, 1, 1))]
+ROWS = [Row(*map(bool, switches)) for switches in PART_ROWS]
 
 
 def parse_args() -> argparse.Namespace:

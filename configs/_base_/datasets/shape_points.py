@@ -1,8 +1,10 @@
 """Single objects as points, projected on the fly: what the datasets of point clouds share.
 
 Keep the depth views from run to run: --cfg-options cache_dir=work_dirs/cache
+Fewer views, evenly spaced: --cfg-options select_views="[{'type':'SelectViews','num_views':4}]"
 """
 cache_dir = None
+select_views = []
 
 test_pipeline = [
     dict(
@@ -12,6 +14,7 @@ test_pipeline = [
             dict(type='ProjectPointsToDepth', projection=dict(resolution=224))],
         keys=['depth_views'],
         cache_dir=cache_dir),
+    *select_views,
     dict(type='PackShapeInputs', depth_dtype='uint8')]
 test_dataloader = dict(
     batch_size=16,
