@@ -8,7 +8,7 @@ from ..json_files import read_json
 from .built_in_tables import demonstration_of
 from .paper_tables import rows_of
 from .reproduction_results import DEMONSTRATION, figures_of, published_figures
-from .table_rows import TABLES, Row
+from .table_rows import TABLES, Row, noted
 
 INTRODUCTION = """# The tables of the paper, row by row
 
@@ -61,12 +61,12 @@ def page_text(figures: dict[str, dict[str, float]]) -> str:
         for row in rows:
             paper = [_figure(figures_of(published, row, run), table) for run in row.runs]
             lines.append(_line(row, f'`python tools/reproduce.py {table} --rows "{row.name}"`', table, paper, figures))
-        lines += ['', *(f'- {row.name}: {row.note}.' for row in rows if row.note), '']
+        lines += ['', *noted((row.name, row.note) for row in rows), '']
         lines += [f'Demonstration, `python tools/reproduce.py {table} --data built-in`:', '',
                   '| row | measured on | ours |', '|---|---|---|']
         for row in shown:
             lines.append(_line(row, '', table, [], figures))
-        lines += ['', *(f'- {row.name}: {row.note}.' for row in shown if row.note), '']
+        lines += ['', *noted((row.name, row.note) for row in shown), '']
     lines += [DEMONSTRATION]
     text = '\n'.join(lines)
     while '\n\n\n' in text:

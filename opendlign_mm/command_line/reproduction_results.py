@@ -11,7 +11,7 @@ from ..evaluation.results import write_csv
 from ..json_files import read_json
 from ..visualization.plots import draw_line_plots
 from .ablation_tables import TUNINGS, parts_name, views_name
-from .table_rows import BENCHMARKS, Row, Run
+from .table_rows import BENCHMARKS, Row, Run, noted
 
 PUBLISHED = Path(__file__).resolve().parents[1] / 'assets/published.json'
 PUBLISHED_KEYS = {
@@ -104,9 +104,9 @@ def table_text(entries: Sequence[dict], built_in: bool) -> str:
     for entry in entries:
         numbers = [_shown(entry[key], key == 'difference') for key in ('published', 'measured', 'difference')]
         lines.append('| ' + ' | '.join([_name(entry), entry['column'], entry['metric'], *numbers]) + ' |')
-    reasons = {entry['reason'] for entry in entries if entry['reason']}
-    notes = {f'{_name(entry)}: {entry["note"]}' for entry in entries if entry['note']}
-    return '\n'.join([*lines, '', *(f'- {text}' for text in sorted(reasons | notes)), '']).rstrip() + '\n'
+    reasons = dict.fromkeys(f'- {entry["reason"]}' for entry in entries if entry['reason'])
+    notes = noted((_name(entry), entry['note']) for entry in entries)
+    return '\n'.join([*lines, '', *reasons, *notes]).rstrip() + '\n'
 
 
 def with_earlier_entries(entries: Sequence[dict], rows: Sequence[Row], path: Path) -> list[dict]:

@@ -1,7 +1,7 @@
 """What a row of a table is made of: runs of this project's commands, with config, options and checkpoint of each."""
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -98,3 +98,16 @@ def chosen_rows(tables: Mapping[str, Sequence[Row]], names: Sequence[str]) -> di
     chosen = {table: [row for row in rows if not names or row.method in names or row.name in names]
               for table, rows in tables.items()}
     return {table: rows for table, rows in chosen.items() if rows}
+
+
+def noted(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one line of Markdown for each note, with the names of all rows that it is for.
+
+    Args:
+        notes: (name of a row, note); rows without a note are left out.
+    """
+    names: dict[str, list[str]] = {}
+    for name, note in notes:
+        if note and name not in names.setdefault(note, []):
+            names[note].append(name)
+    return [f'- {"; ".join(owners)}: {note}.' for note, owners in names.items()]
