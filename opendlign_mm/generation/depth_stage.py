@@ -1,4 +1,4 @@
-"""The depth stage: project the point clouds or meshes of a dataset to depth views, shard by shard."""
+"""The depth stage: project point clouds or meshes to depth views, and render meshes, shard by shard."""
 import json
 import os
 from pathlib import Path
@@ -13,6 +13,7 @@ from ..datasets.shape_dataset import spoken
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..datasets.store.description import Layout
 from ..datasets.store.manifest import Row, problem_row
+from ..datasets.store.packed_shape import ImageFormat
 from ..datasets.unreadable import Unreadable, UnreadableRecords
 from ..file_keys import readable_text
 from ..point_files.mesh_files import files_of_mesh
@@ -36,10 +37,10 @@ def view_angles(num_views: int) -> list[float]:
 
 
 class _DepthViews(Dataset):
-    """The objects of a dataset as packed depth views."""
+    """The objects of a dataset as packed depth views, with images where the pipeline makes them."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, image_format: ImageFormat) -> None:
+        self.dataset, self.image_format = dataset, image_format
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -49,12 +50,16 @@ class _DepthViews(Dataset):
         category = results.get('category', '')
         metadata = dict(sample_id=results['sample_id'], category=category, text=results.get('text', spoken(category)))
         gray = np.rint(np.asarray(results['depth_views']) * 255).astype(np.uint8)
-        return PackedShape(metadata, [encode_image(view) for view in gray])
+        shape = PackedShape(metadata, [encode_image(view) for view in gray], image_format=self.image_format)
+        if 'images' in results:
+            shape.metadata['num_images'] = len(results['images'])
+            shape.image_files = [encode_image(image, self.image_format) for image in results['images']]
+        return shape
 
 
 def project_depth(dataset: dict, out_dir: str | Path, num_views: int = 10,
                   projection: dict | None = None, layout: Layout = 'shards', shapes_per_shard: int = 64,
-                  num_workers: int = 0) -> dict[str, str]:
+                  num_workers: int = 0, renderings: dict | None = None) -> dict[str, str]:
     """Run this process's part of the depth stage.
 
     Unreadable objects are missing in their shards; a later run tries them again if their files have changed.
@@ -67,25 +72,32 @@ def project_depth(dataset: dict, out_dir: str | Path, num_views: int = 10,
         layout: 'shards' (WebDataset) or 'folder' (as released).
         shapes_per_shard: Number of objects in a shard.
         num_workers: Number of worker processes that read and project.
+        renderings: Arguments of ``RenderImages`` besides its projection: the store also gets color renderings of the
+            meshes, as training needs them. None: depth views alone.
 
     Returns:
         sample_id -> why the object has no depth views, of all processes; each process waits for the last one.
     """
     projection = dict(projection or {}, view_angles=view_angles(num_views))
-    config = dict(dataset, pipeline=[*dataset['pipeline'], dict(type='ProjectPointsToDepth', projection=projection)])
+    stage = 'depth views' if renderings is None else 'renderings'
+    steps = [dict(type='ProjectPointsToDepth', projection=projection)]
+    if renderings is not None:
+        steps.append(dict(renderings, type='RenderImages', projection=projection))
+    config = dict(dataset, pipeline=[*dataset['pipeline'], *steps])
     # In test mode an unreadable object is an error and is not replaced by another one.
     shapes = DATASETS.build(dict(config, test_mode=True))
     out_dir, problems = Path(out_dir), {}
     with only_run(out_dir):
         store = on_first_process(lambda: ShapeStore.create(
-            out_dir, layout, len(shapes), shapes_per_shard, dict(stage='depth views', dataset=config)))
+            out_dir, layout, len(shapes), shapes_per_shard, dict(stage=stage, dataset=config)))
         own = own_share(missing_shards(store, lambda shard: bool(_changed(store, shard, shapes))))
         say(f'{store.num_shapes} objects in {store.num_shards} shards of {out_dir}; this process makes {len(own)}')
         tasks = [_Task(store, shard, shapes) for shard in own]
         indices = [index for task in tasks for index in task.indices]
-        made = iter(DataLoader(Subset(UnreadableRecords(_DepthViews(shapes)), indices), batch_size=None,
-                               num_workers=num_workers, collate_fn=_as_is, worker_init_fn=_one_thread))
-        with progress(total=len(indices), desc='depth views', unit='shape') as bar:
+        readable = UnreadableRecords(_DepthViews(shapes, 'png' if layout == 'folder' else 'jpg'))
+        made = iter(DataLoader(Subset(readable, indices), batch_size=None, num_workers=num_workers, collate_fn=_as_is,
+                               worker_init_fn=_one_thread))
+        with progress(total=len(indices), desc=stage, unit='shape') as bar:
             for task in tasks:
                 for index in task.indices:
                     task.add(index, next(made))

@@ -3,13 +3,14 @@ import io
 import posixpath
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .array_files import RawCloud
-from .mesh_files import POINTS_OF_A_MESH
+from .mesh_files import POINTS_OF_A_MESH, part_colors
 
 CATALOG = 'PluginFurnitureCatalog.properties'
 # Bytes of a model or texture: more would be a mistake, or a small archive that would fill the memory.
@@ -78,6 +79,31 @@ def sample_furniture(path: str | Path, number: int | None, num_points: int | Non
     Raises:
         ValueError, KeyError, zipfile.BadZipFile: The library has no such model, or one without a surface.
     """
+    corners, paint = furniture_surface(path, number)
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    if not areas.sum() > 0:
+        raise ValueError(f'its model {number} has no surface')
+    faces = random.choice(len(areas), POINTS_OF_A_MESH if num_points is None else num_points, p=areas / areas.sum())
+    weights = random.dirichlet((1, 1, 1), len(faces))
+    points = np.einsum('nk,nkd->nd', weights, corners[faces])
+    return RawCloud(points, paint(faces, weights), is_mesh=True)
+
+
+def furniture_surface(path: str | Path, number: int | None
+                      ) -> tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """Return the surface of a model of a library; see :class:`.surfaces.Surface`.
+
+    Args:
+        path: The library.
+        number: Number of the model in the catalog.
+
+    Returns:
+        Corners of the triangles, float64 (F, 3, 3), in the frame of :func:`sample_furniture`, and the function of their
+        colors.
+
+    Raises:
+        ValueError, KeyError, zipfile.BadZipFile: The library has no such model, or one without faces.
+    """
     catalog = {furniture.number: furniture for furniture in read_catalog(path)}
     if number not in catalog:
         raise ValueError(f'points_index is {number}, and its catalog has the models '
@@ -92,13 +118,7 @@ def sample_furniture(path: str | Path, number: int | None, num_points: int | Non
     # A flat model keeps its flat side.
     corners = (corners - (low + high) / 2) * (width, height, depth) / np.where(high > low, high - low, 1)
     corners[..., 1] -= corners[..., 1].min()
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    if not areas.sum() > 0:
-        raise ValueError(f'its model {furniture.model} has no surface')
-    faces = random.choice(len(areas), POINTS_OF_A_MESH if num_points is None else num_points, p=areas / areas.sum())
-    weights = random.dirichlet((1, 1, 1), len(faces))
-    points = np.einsum('nk,nkd->nd', weights, corners[faces])
-    return RawCloud(points, _colors(parts, faces, weights), is_mesh=True)
+    return corners, lambda faces, weights: part_colors(parts, faces, weights)
 
 
 def _load_parts(path: str | Path, model: str) -> list[Any]:
@@ -127,27 +147,6 @@ def _files_next_to(archive: zipfile.ZipFile, model: str) -> Any:
             return _member(archive, posixpath.normpath(posixpath.join(posixpath.dirname(model), str(name))))
 
     return FilesNextTo({})
-
-
-def _colors(parts: list[Any], faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the colors, uint8 (N, 3), of points by their faces (N,), counted over all parts, and weights (N, 3)."""
-    colors = np.full((len(faces), 3), 128, dtype=np.uint8)
-    first = 0
-    for part in parts:
-        own = (faces >= first) & (faces < first + len(part.faces))
-        chosen = faces[own] - first
-        first += len(part.faces)
-        material, uv = getattr(part.visual, 'material', None), getattr(part.visual, 'uv', None)
-        image = getattr(material, 'image', None)
-        if image is not None and uv is not None and len(uv) == len(part.vertices) and np.isfinite(uv).all():
-            pixels = np.asarray(image.convert('RGB'))
-            place = np.einsum('nk,nkd->nd', weights[own], np.asarray(uv)[part.faces[chosen]][..., :2])
-            height, width = pixels.shape[:2]
-            column, row = (place[:, 0] % 1 * width).astype(int), ((1 - place[:, 1]) % 1 * height).astype(int)
-            colors[own] = pixels[row.clip(0, height - 1), column.clip(0, width - 1)]
-        elif material is not None:
-            colors[own] = np.asarray(material.main_color)[:3]
-    return colors
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -1,7 +1,7 @@
-"""Points of mesh and PLY files; textures, materials and whatever else lies in other files are not read."""
+"""Mesh and PLY files: points on their surfaces, for which materials and textures are not read, and the meshes."""
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -50,6 +50,20 @@ def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator)
         ValueError: The mesh has no vertices, or faces of other vertices than its own; or the file announces more than
             it can hold. Damaged files raise other errors too.
     """
+    return surface_points(load_mesh(path), num_points, random)
+
+
+def load_mesh(path: Path, materials: bool = False) -> Any:
+    """Load a mesh file as trimesh's Trimesh, PointCloud or Scene.
+
+    Args:
+        path: The file.
+        materials: Whether to read materials and textures, too. They may lie in the folder of the file, in those below
+            it and in those beside it, as ShapeNet has them. What is missing has trimesh's default color.
+
+    Raises:
+        ValueError: As :func:`sample_mesh`.
+    """
     import trimesh
     options: dict[str, Any] = dict(process=False)
     suffix = path.suffix.lower()
@@ -57,8 +71,10 @@ def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator)
         _check_gltf(path)
     elif suffix == '.obj':
         _check_obj_faces(path)
+    elif suffix == '.ply':
+        _check_ply_header(path)
     if suffix in ('.glb', '.gltf', '.obj', '.ply'):
-        options.update(skip_materials=True, resolver=_files_next_to(path))
+        options.update(skip_materials=not materials, resolver=_files_around(path, beside=materials))
     loaded = trimesh.load(str(path), **options)
     parts = list(loaded.geometry.values()) if isinstance(loaded, trimesh.Scene) else [loaded]
     for part in parts:
@@ -69,7 +85,7 @@ def sample_mesh(path: Path, num_points: int | None, random: np.random.Generator)
                              f'{len(part.vertices) - 1}')
     if suffix == '.off':
         _check_number_of_faces(path, sum(len(getattr(part, 'faces', ())) for part in parts))
-    return surface_points(loaded, num_points, random)
+    return loaded
 
 
 def surface_points(loaded: Any, num_points: int | None, random: np.random.Generator) -> RawCloud:
@@ -107,22 +123,60 @@ def files_of_mesh(path: str | Path) -> list[Path]:
     return [path, *(path.parent / unquote(uri) for uri in buffers if isinstance(uri, str) and 'base64,' not in uri)]
 
 
-def _files_next_to(path: Path) -> Any:
+def _files_around(path: Path, beside: bool = False) -> Any:
     """Return a resolver that gives trimesh the regular files of the folder of ``path`` and below, and no others.
 
-    These are the buffers of a glTF file. Opening a pipe would wait for ever, and a path may lead anywhere.
+    These are the buffers of a glTF file; ``beside`` adds the folders beside it, where textures of ShapeNet are. Opening
+    a pipe would wait for ever, and a path may lead anywhere.
     """
     from trimesh.resolvers import FilePathResolver
 
     class FilesNextTo(FilePathResolver):
         def get(self, name: str) -> bytes:
-            inside = PurePosixPath(unquote(str(name)))
+            inside = PurePosixPath(unquote(str(name)).replace('\\', '/'))
+            steps = inside.parts[1:] if beside and inside.parts[:1] == ('..', ) else inside.parts
             file = path.parent / inside
-            if inside.is_absolute() or '..' in inside.parts or not file.is_file():
+            if inside.is_absolute() or '..' in steps or not file.is_file():
                 raise ValueError(f'it refers to {str(name)[:80]!r}, which is not a file next to it')
             return file.read_bytes()
 
     return FilesNextTo(str(path))
+
+
+def part_colors(parts: Sequence[Any], faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the colors of points on meshes: of the texture, material, vertices or faces; gray where there are none.
+
+    Args:
+        parts: Trimesh objects.
+        faces: Index of the face of each point (N,), counted over all parts.
+        weights: Barycentric weights of its corners (N, 3).
+
+    Returns:
+        uint8 (N, 3), RGB.
+    """
+    colors = np.full((len(faces), 3), 128, dtype=np.uint8)
+    first = 0
+    for part in parts:
+        own = (faces >= first) & (faces < first + len(part.faces))
+        chosen = faces[own] - first
+        first += len(part.faces)
+        visual = part.visual
+        material, uv = getattr(visual, 'material', None), getattr(visual, 'uv', None)
+        image = getattr(material, 'image', None) or getattr(material, 'baseColorTexture', None)
+        if image is not None and uv is not None and len(uv) == len(part.vertices) and np.isfinite(uv).all():
+            pixels = np.asarray(image.convert('RGB'))
+            place = np.einsum('nk,nkd->nd', weights[own], np.asarray(uv)[part.faces[chosen]][..., :2])
+            height, width = pixels.shape[:2]
+            column, row = (place[:, 0] % 1 * width).astype(int), ((1 - place[:, 1]) % 1 * height).astype(int)
+            colors[own] = pixels[row.clip(0, height - 1), column.clip(0, width - 1)]
+        elif material is not None:
+            colors[own] = np.asarray(material.main_color)[:3]
+        elif getattr(visual, 'kind', None) == 'vertex':
+            corners = visual.vertex_colors[part.faces[chosen], :3].astype(float)
+            colors[own] = np.rint(np.einsum('nk,nkd->nd', weights[own], corners)).astype(np.uint8)
+        elif getattr(visual, 'kind', None) == 'face':
+            colors[own] = visual.face_colors[chosen, :3]
+    return colors
 
 
 def _check_number_of_faces(path: Path, num_triangles: int) -> None:

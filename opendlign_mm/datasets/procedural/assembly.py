@@ -78,9 +78,16 @@ class Assembly:
             Points, float64 (N, 3), outward normals (N, 3) and colors, uint8 (N, 3).
         """
         whole = trimesh.util.concatenate(self.meshes)
-        colors = np.repeat(np.asarray(self.colors, dtype=np.uint8), [len(mesh.faces) for mesh in self.meshes], axis=0)
         points, faces = trimesh.sample.sample_surface(whole, num_points, seed=rng)
-        return np.asarray(points), np.asarray(whole.face_normals)[faces], colors[faces]
+        return np.asarray(points), np.asarray(whole.face_normals)[faces], self.face_colors()[faces]
+
+    def corners(self) -> np.ndarray:
+        """Return the corners of all triangles, float64 (F, 3, 3)."""
+        return np.concatenate([np.asarray(mesh.triangles) for mesh in self.meshes])
+
+    def face_colors(self) -> np.ndarray:
+        """Return the color of each triangle, uint8 (F, 3)."""
+        return np.repeat(np.asarray(self.colors, dtype=np.uint8), [len(mesh.faces) for mesh in self.meshes], axis=0)
 
 
 def _jitter(rng: np.random.Generator, base: Sequence[int], spread: int) -> Color:

@@ -43,15 +43,11 @@ def sample_shape(category: str, rng: np.random.Generator, num_points: int, scan_
     Raises:
         ValueError: The category is unknown, or ``num_points`` is below 1.
     """
-    if category not in _BUILDERS:
-        raise ValueError(f'unknown category {category!r}; the built-in ones are {", ".join(CATEGORIES)}')
     if num_points < 1:
         raise ValueError(f'num_points must be >= 1, got {num_points}')
-    assembly = Assembly()
-    _BUILDERS[category](assembly, rng)
+    assembly = _assembled(category, rng)
     points, normals, colors = assembly.sample(num_points * (_OVERSAMPLING if scan_like else 1), rng)
-    low, high = points.min(0), points.max(0)
-    points = points - (*(low + high)[:2] / 2, low[2])
+    points = points - _place(points)
     if scan_like:
         weights = scan_like_weights(points, normals, rng)
         chosen = rng.choice(len(points), num_points, replace=True, p=weights / weights.sum())
@@ -61,3 +57,34 @@ def sample_shape(category: str, rng: np.random.Generator, num_points: int, scan_
             points[:remnant] = floor_remnant(points, remnant, rng)
             colors[:remnant] = rng.integers(90, 200, 3)
     return ShapeSample(points.astype(np.float32), colors)
+
+
+def surface_of_shape(category: str, rng: np.random.Generator, num_points: int
+                     ) -> tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """Make the surface of the object whose complete points :func:`sample_shape` gives for the same arguments.
+
+    Returns:
+        Corners of F triangles, float64 (F, 3, 3), in the frame of those points, and the function from indices of
+        triangles (N,) and weights of their corners (N, 3) to colors, uint8 (N, 3).
+
+    Raises:
+        ValueError: The category is unknown.
+    """
+    assembly = _assembled(category, rng)
+    corners = assembly.corners() - _place(assembly.sample(num_points, rng)[0])
+    colors = assembly.face_colors()
+    return corners, lambda faces, weights: colors[faces]
+
+
+def _assembled(category: str, rng: np.random.Generator) -> Assembly:
+    if category not in _BUILDERS:
+        raise ValueError(f'unknown category {category!r}; the built-in ones are {", ".join(CATEGORIES)}')
+    assembly = Assembly()
+    _BUILDERS[category](assembly, rng)
+    return assembly
+
+
+def _place(points: np.ndarray) -> np.ndarray:
+    """Return the place in an object that becomes the origin: the middle of its bottom, float64 (3,)."""
+    low, high = points.min(0), points.max(0)
+    return np.array((*(low + high)[:2] / 2, low[2]))

@@ -29,9 +29,14 @@ def image_folder(root: Path, sample_id: str) -> Path:
 
 def object_files(root: Path, metadata: dict) -> list[Path]:
     """Return all files of an object."""
-    views = len(metadata.get('seeds') or ())
     folder = image_folder(root, metadata['sample_id'])
-    return [depth_path(root, metadata['sample_id'])] + [folder / f'{view}.png' for view in range(views)]
+    return [depth_path(root, metadata['sample_id'])] + [
+        folder / f'{view}.png' for view in range(number_of_images(metadata))]
+
+
+def number_of_images(metadata: dict) -> int:
+    """Return the number of images of an object: renderings, or generated ones, which have a seed each."""
+    return metadata.get('num_images') or len(metadata.get('seeds') or ())
 
 
 def write_folder_shard(root: Path, name: str, shapes: Sequence[PackedShape]) -> None:
@@ -78,7 +83,7 @@ def read_folder_shard(root: Path, name: str, images: bool = True) -> Iterator[Pa
         gray = read_depth_map(depth_path(root, metadata['sample_id']))
         folder = image_folder(root, metadata['sample_id'])
         files = [required(folder / f'{view}.png', remedy).read_bytes()
-                 for view in range(len(gray))] if images and metadata.get('seeds') else []
+                 for view in range(len(gray))] if images and number_of_images(metadata) else []
         yield PackedShape(metadata, [encode_image(view) for view in gray], files)
 
 

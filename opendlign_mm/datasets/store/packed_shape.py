@@ -22,8 +22,8 @@ class PackedShape:
 
     Attributes:
         metadata: JSON values: ``sample_id`` (unique), ``text`` (name of the object in prompts) and ``category``; with
-            images also ``prompt``, ``negative_prompt`` and ``seeds``; after filtering ``scores``, ``ranks``, ``kept``
-            and others.
+            images also ``prompt``, ``negative_prompt`` and ``seeds``, or ``num_images`` for renderings; after filtering
+            ``scores``, ``ranks``, ``kept`` and others.
         depth_files: V gray PNG files, background white, near is dark.
         image_files: V RGB image files, or an empty list.
         image_format: Format of ``image_files``.

@@ -7,10 +7,12 @@ from .loading import LoadBuiltInShape, LoadDepthAlignedImages, LoadDepthViews, L
 from .openshape import LoadOpenShapeObject
 from .points import ArrangePoints, AugmentPoints, PackPointInputs
 from .projecting import DepthViewToImage, ProjectPointsToDepth
+from .rendering import RenderImages
 from .scenes import CheckScenePoints, RandomCuboid
 from .ulip import DrawTextAndRendering
 
 __all__ = ['ArrangePoints', 'AugmentPoints', 'CheckScenePoints', 'DepthViewToImage', 'DiskCache',
            'DrawTextAndRendering', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages', 'LoadDepthViews',
            'LoadOpenShapeObject', 'LoadShapePoints', 'PackPointInputs', 'PackShapeInputs', 'ProjectPointsToDepth',
-           'RandomAxisScaleShift', 'RandomCuboid', 'RenderDepthPair', 'SampleViews', 'SelectPoints', 'SelectViews']
+           'RandomAxisScaleShift', 'RandomCuboid', 'RenderDepthPair', 'RenderImages', 'SampleViews', 'SelectPoints',
+           'SelectViews']

@@ -37,6 +37,7 @@ class LoadShapePoints(BaseTransform):
         points: float32 tensor (N, 3), z up, in the unit of the file.
         points_offset: float64 array (3,), z up: what to add to the points to get those of the file. It is 0 unless they
             are so far from the origin that float32 would lose their form.
+        up_axis: The axis that was up in the file.
         colors: uint8 array (N, 3), RGB, if the file has them.
 
     Args:
@@ -74,7 +75,7 @@ class LoadShapePoints(BaseTransform):
             # A rotation: exchanging two axes would mirror the object.
             points = torch.stack((points[:, 0], -points[:, 2], points[:, 1]), dim=1)
             offset = np.array([offset[0], -offset[2], offset[1]])
-        results['points'], results['points_offset'] = points, offset
+        results['points'], results['points_offset'], results['up_axis'] = points, offset, up_axis
         if shape.colors is not None:
             results['colors'] = shape.colors
         return results
