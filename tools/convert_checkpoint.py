@@ -15,7 +15,12 @@ import argparse
 
 from mmengine.config import DictAction
 
-from opendlign_mm.apis.convert_checkpoint import convert_3detr, opendlign_from_release, opendlign_to_release
+from opendlign_mm.apis.convert_checkpoint import (
+    convert_3detr,
+    opendlign_from_release,
+    opendlign_to_clip,
+    opendlign_to_release,
+)
 from opendlign_mm.apis.convert_tri_modal import (
     convert_class_features,
     convert_slip,
@@ -45,6 +50,9 @@ def parse_args() -> argparse.Namespace:
         kind.add_argument('--to-release', action='store_true',
                           help="write the release's layout from a checkpoint of this project")
         kind.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config as key=value')
+    kinds.choices['opendlign'].add_argument(
+        '--to-clip', action='store_true', help='write the CLIP whose last blocks are the tuned ones of a checkpoint of '
+        "this project, a file for `pretrained` (combine='shared' or 'direct')")
     kinds.choices['opendlign'].add_argument(
         '--trained-only', action='store_true',
         help='leave the frozen CLIP out; tools/test.py then needs the weights that the config names, and refuses '
@@ -81,6 +89,10 @@ def main() -> None:
             (view_system_to_release if args.to_release else view_system_from_release)(args.kind, *places)
         elif args.kind == '3detr':
             convert_3detr(*places, to_release=args.to_release)
+        elif args.to_clip:
+            if args.to_release or args.trained_only:
+                raise ValueError('--to-clip goes with neither --to-release nor --trained-only')
+            opendlign_to_clip(*places)
         elif args.to_release:
             opendlign_to_release(*places)
         else:

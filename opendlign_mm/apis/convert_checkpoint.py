@@ -17,6 +17,7 @@ from ..atomic_files import atomic_write
 from ..config_options import read_config
 from ..models import OpenDlign
 from ..models.checkpoints import read_checkpoint
+from ..models.clip_loading import save_compact_clip
 from ..models.released import from_released, load_whole, to_released, whole_state_dict
 from ..models.safetensors_files import SUFFIX, save_safetensors
 from ..version import __version__
@@ -98,6 +99,40 @@ def opendlign_to_release(source: str | Path, destination: str | Path, config: st
     released = to_released(model)
     save_checkpoint(dict(model_state_dict=released), destination)
     print(f"{len(released)} entries in the release's layout -> {destination}")
+
+
+def opendlign_to_clip(source: str | Path, destination: str | Path, config: str | Path,
+                      cfg_options: dict | None = None) -> None:
+    """Write the CLIP whose last blocks are the tuned ones of a checkpoint: a weight file for ``pretrained`` of a model.
+
+    Args:
+        source: Checkpoint to read.
+        destination: File to write: .safetensors for a CLIP of this package, otherwise a file of ``torch.save``.
+        config: Config of the model.
+        cfg_options: Changes to the config.
+
+    Raises:
+        ValueError: The tuned blocks do not take the place of CLIP's own: they have none, are a residual beside them, or
+            are stacked.
+    """
+    model = init_model(config, source, cfg_options={**(cfg_options or {}), 'model.backbone.precision': 'fp32'})
+    if not isinstance(model, OpenDlign):
+        raise ValueError(f'{config} is the config of a {type(model).__name__}; give the one of the OpenDlign model')
+    backbone = model.backbone
+    if backbone.tuning != 'direct':
+        raise ValueError(f"the tuned branch of {config} is {backbone.tuning or 'not there'}: only that of "
+                         "combine='shared' or 'direct', not stacked, takes the place of CLIP's own blocks")
+    with torch.no_grad():
+        for block, tuned in zip(backbone.source_blocks(), backbone.tuned_blocks, strict=True):
+            block.load_state_dict(tuned.state_dict())
+    if backbone.known_token_ids is not None:
+        save_compact_clip(backbone.clip, backbone.clip_config, backbone.known_token_ids.tolist(), destination,
+                          torch.float32)
+    elif Path(destination).suffix == SUFFIX:
+        raise ValueError(f'{destination}: give a .pt file, the kind of open_clip\'s weights')
+    else:
+        save_checkpoint(dict(state_dict=backbone.clip.state_dict()), destination)
+    print(f'the CLIP with the tuned blocks of {source} -> {destination}')
 
 
 def save_trained_part(source: str | Path, destination: str | Path, config: str | Path, cfg_options: dict | None = None,
