@@ -1,5 +1,5 @@
 """Contour-aware projection: point clouds to multi-view depth maps with sharp contours (OpenDlign, section 3.1)."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -7,7 +7,16 @@ from torch import Tensor
 
 from .numba_backend import project_numba
 from .torch_backends import project_batched, project_dense
-from .views import checked_angles, checked_clouds, number_between, odd_number, view_axes, voxelize, whole_number
+from .views import (
+    VoxelizedPoints,
+    checked_angles,
+    checked_clouds,
+    number_between,
+    odd_number,
+    view_axes,
+    voxelize,
+    whole_number,
+)
 
 Backend = Literal['auto', 'dense', 'numba', 'cuda']
 
@@ -88,14 +97,22 @@ class ContourAwareProjection:
             device = points.device if isinstance(points, Tensor) else None
             return torch.ones(0, self.num_views, self.resolution, self.resolution, device=device)
         device = clouds[0].device
-        project = dict(dense=project_dense, numba=project_numba, cuda=project_batched)[self._choose_backend(device)]
         axes = view_axes(self.view_angles, self.elevation, device)
+        voxels = (voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias)
+                  for cloud in clouds if len(cloud))
+        views = iter(self._project(voxels, self._choose_backend(device)))
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
-        depth_views = torch.stack([
-            project(voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias),
-                    self.resolution, self.depth_bins, self.densify_kernel, self.smooth_kernel, self.sigma_space,
-                    self.sigma_intensity) if len(cloud) else blank for cloud in clouds])
+        depth_views = torch.stack([next(views) if len(cloud) else blank for cloud in clouds])
         return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
+
+    def _project(self, voxels: Iterable[VoxelizedPoints], backend: str) -> Iterable[Tensor]:
+        """Return the depth views (V, H, W) of each cloud."""
+        settings = (self.resolution, self.depth_bins, self.densify_kernel, self.smooth_kernel, self.sigma_space,
+                    self.sigma_intensity)
+        if backend == 'numba':
+            return project_numba(voxels, *settings)
+        project = project_dense if backend == 'dense' else project_batched
+        return (project(cloud, *settings) for cloud in voxels)
 
     def _choose_backend(self, device: torch.device) -> str:
         if self.backend == 'auto':
