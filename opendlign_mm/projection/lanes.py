@@ -21,7 +21,7 @@ _FAST = ('fast', )
 
 
 @intrinsic
-def raise_lanes(typingctx, values, start, value, count):  # noqa: ANN001, ANN201  # types of numba
+def raise_lanes(typingctx, values, start, value, count):  # types of numba
     """Raise the first ``count`` of the 16 floats from ``start`` of an array to ``value`` >= 0, where they are lower."""
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, first, new, number = arguments
@@ -37,7 +37,7 @@ def raise_lanes(typingctx, values, start, value, count):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def add_weighted(typingctx, values, start, centers, center_start, space, precision, norms, totals, place):  # noqa: ANN001, ANN201
+def add_weighted(typingctx, values, start, centers, center_start, space, precision, norms, totals, place):
     """Add the weights of 16 voxels to ``norms``, and the weighted values to ``totals``.
 
     Args:

@@ -193,10 +193,12 @@ def test_nms_keeps_the_best_of_each_pile(rotated):
         nms_3d(boxes, scores[:4], 0.25)
 
 
-def test_overlaps_equal_those_of_mmdet3d():
+@pytest.mark.parametrize('box_dim', [6, 7])
+def test_overlaps_equal_those_of_mmdet3d(box_dim):
     generator = torch.Generator().manual_seed(0)
-    boxes = torch.cat([torch.rand(30, 3, generator=generator) * 2, torch.rand(30, 3, generator=generator) + 0.1], dim=1)
-    boxes = DepthInstance3DBoxes(boxes, box_dim=6, with_yaw=False)
+    boxes = torch.cat([torch.rand(30, 3, generator=generator) * 2, torch.rand(30, 3, generator=generator) + 0.1,
+                       torch.rand(30, 1, generator=generator) * 7 - 3.5], dim=1)
+    boxes = DepthInstance3DBoxes(boxes[:, :box_dim], box_dim=box_dim, with_yaw=box_dim == 7)
     torch.testing.assert_close(box_overlaps(boxes, boxes), boxes.overlaps(boxes, boxes), atol=1e-4, rtol=0)
     assert box_overlaps(boxes[:0], boxes).shape == (0, 30)
 

@@ -11,22 +11,23 @@ from mmengine.structures import InstanceData
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
-from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor, nn
 
 from ...box_ops.nms import nms_3d
 from ...box_ops.points_in_boxes import count_points_in_boxes
+from ...compiled import compiled
 from ...point_ops.coordinates import check_points, move_boxes, scene_offset, to_local
 from ...point_ops.normals import estimate_normals
 from .base import check_colors, make_proposals
 from .room_planes import find_room_planes
+from .ward_tree import ward_tree
 
 
 @MODELS.register_module()
 class ClusterProposals(nn.Module):
     """Bounding boxes of point clusters in an indoor scan without its floor, ceiling and walls.
 
-    One or more hierarchical clusterings (scikit-learn, Ward's criterion over position, normal and color) give clusters
+    One or more hierarchical clusterings (Ward's criterion over position, normal and color) give clusters
     at all scales. A cluster ranks high if its box contains few points of other clusters (purity), few points are just
     outside its box (isolation), it has many points, and it is not longer than typical furniture.
 
@@ -203,18 +204,24 @@ def cluster_tree_boxes(xyz: np.ndarray,
     num = len(xyz)
     if num == 0:
         return ClusterBoxes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
-    tree = AgglomerativeClustering(
-        n_clusters=1, linkage='ward', compute_full_tree=True, connectivity=_connected(graph, features)).fit(features)
-
     lower = np.concatenate([xyz, np.empty((num - 1, 3))])
     upper = lower.copy()
     num_points = np.ones(2 * num - 1, dtype=np.int64)
-    for node, (first, second) in enumerate(tree.children_, start=num):
-        np.minimum(lower[first], lower[second], out=lower[node])
-        np.maximum(upper[first], upper[second], out=upper[node])
-        num_points[node] = num_points[first] + num_points[second]
+    _unite(ward_tree(features, _connected(graph, features)), lower, upper, num_points)
     large = num_points >= min_points
     return ClusterBoxes(lower[large], upper[large], num_points[large])
+
+
+@compiled()
+def _unite(children, lower, upper, num_points):
+    """Fill in the bounds (2N - 1, 3) and numbers of points (2N - 1,) of the unions of N points."""
+    num = len(children) + 1
+    for number in range(num - 1):
+        first, second = children[number]
+        for axis in range(3):
+            lower[num + number, axis] = min(lower[first, axis], lower[second, axis])
+            upper[num + number, axis] = max(upper[first, axis], upper[second, axis])
+        num_points[num + number] = num_points[first] + num_points[second]
 
 
 def _connected(graph: csr_matrix, features: np.ndarray) -> csr_matrix:
