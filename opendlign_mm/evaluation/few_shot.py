@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from .logistic_regression import TorchLogisticRegression
@@ -94,6 +93,8 @@ def classify_few_shot(train: np.ndarray, train_labels: np.ndarray, test: np.ndar
         ValueError: There is only one class.
     """
     num_views = train.shape[1]
+    # Imported here: scikit-learn takes more than a second, which each command of the package would wait for.
+    from sklearn.linear_model import LogisticRegression
     classifier: Any = (LogisticRegression(C=C, max_iter=max_iter) if device is None
                        else TorchLogisticRegression(C, max_iter, device))
     if len(np.unique(train_labels)) < 2:

@@ -7,7 +7,6 @@ import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from terminaltables import AsciiTable
 
 from ..datasets.class_names import class_order_of
@@ -93,7 +92,7 @@ class ZeroShotAccuracy(BaseMetric):
                              'vocabulary of the model to the classes of the dataset.')
         label, predicted, rank = (np.array([result[key] for result in results])
                                   for key in ('label', 'predicted', 'rank'))
-        precision, recall, f1, _ = precision_recall_fscore_support(label, predicted, average='macro', zero_division=0)
+        precision, recall, f1, _ = _precision_recall_f1(label, predicted, average='macro')
         metrics = {f'top{k}': float((rank < k).mean() * 100) for k in self.topk}
         if all('predicted_frozen' in result for result in results):
             frozen = np.array([result['predicted_frozen'] for result in results])
@@ -110,7 +109,7 @@ class ZeroShotAccuracy(BaseMetric):
         logger = MMLogger.get_current_instance()
         if self.print_per_class:
             logger.info('\n' + AsciiTable(_per_class(names, label, predicted)).table)
-        confusion = confusion_matrix(label, predicted, labels=range(len(names)))
+        confusion = _confusion(names, label, predicted)
         pairs = most_confused_pairs(confusion, self.num_confused_pairs)
         if pairs:
             lines = [['class', 'taken for', 'objects', '% of the class']]
@@ -128,7 +127,7 @@ class ZeroShotAccuracy(BaseMetric):
 
         def figure() -> Path:
             return draw_confusion_matrix(
-                confusion_matrix(label, predicted, labels=range(len(names))), names, folder / 'confusion_matrix.png',
+                _confusion(names, label, predicted), names, folder / 'confusion_matrix.png',
                 f'top-1 {100 * (label == predicted).mean():.1f} % of {len(label)} objects')
 
         logger, written = MMLogger.get_current_instance(), []
@@ -142,9 +141,23 @@ class ZeroShotAccuracy(BaseMetric):
             logger.info(f'results per class: {", ".join(written)}')
 
 
+# Imported in these two functions: scikit-learn takes more than a second, which each command of the package would wait for.
+
+def _precision_recall_f1(label: np.ndarray, predicted: np.ndarray, **options: Any) -> tuple:
+    """Return scikit-learn's precision, recall, F1 and number of objects; 0 for what is not defined."""
+    from sklearn.metrics import precision_recall_fscore_support
+    return precision_recall_fscore_support(label, predicted, zero_division=0, **options)
+
+
+def _confusion(names: list[str], label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the number of objects of each class (row) that were classified as each class (column), int (C, C)."""
+    from sklearn.metrics import confusion_matrix
+    return confusion_matrix(label, predicted, labels=range(len(names)))
+
+
 def _per_class(names: list[str], label: np.ndarray, predicted: np.ndarray) -> list[list]:
     """Return a header and a row for each class, with ``-`` for values that a class without objects does not have."""
-    per_class = precision_recall_fscore_support(label, predicted, labels=range(len(names)), zero_division=0)
+    per_class = _precision_recall_f1(label, predicted, labels=range(len(names)))
     rows = [['class', 'samples', 'recall (top-1)', 'precision', 'F1']]
     for name, precision, recall, f1, count in zip(names, *per_class, strict=True):
         rows.append([name, int(count)] + ([f'{100 * value:.1f}' for value in (recall, precision, f1)] if count else

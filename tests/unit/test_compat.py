@@ -95,7 +95,8 @@ def test_importing_the_package_is_light_and_building_finds_everything():
     """In a fresh process: no mmdet3d models or structures at import; the detection components when one is asked for."""
     code = (
         'import sys, opendlign_mm\n'
-        'heavy = {"mmdet3d.models", "mmdet3d.structures", "mmdet.models", "diffusers", "h5py", "plyfile"} '
+        'heavy = {"mmdet3d.models", "mmdet3d.structures", "mmdet.models", "diffusers", "h5py", "plyfile", '
+        '"sklearn", "matplotlib"} '
         '& set(sys.modules)\n'
         'assert not heavy, heavy\n'
         'from mmdet3d.registry import MODELS, TRANSFORMS, METRICS, HOOKS, OPTIM_WRAPPERS, DATASETS\n'

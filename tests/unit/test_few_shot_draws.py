@@ -268,7 +268,7 @@ def test_the_classifier_is_scikit_learns_default_with_more_iterations(monkeypatc
             given.append((self.C, self.max_iter, samples.shape, labels.tolist()))
             return super().fit(samples, labels)
 
-    monkeypatch.setattr('opendlign_mm.evaluation.few_shot.LogisticRegression', Recorder)
+    monkeypatch.setattr('sklearn.linear_model.LogisticRegression', Recorder)
     train, labels = clusters(2, 1, .1)
     classify_few_shot(train, labels, train)
     classify_draws(TrainingObjects(train, labels, {(1, 0): np.arange(2)}, {}), train, labels)
