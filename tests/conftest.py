@@ -6,8 +6,11 @@ import pytest
 import torch
 from mmengine.visualization import Visualizer
 
+from helpers.light_process import keep_what_is_imported, lighten_process
 from helpers.tiny_clip import tiny_clip
 from helpers.tool_modules import REPOSITORY
+
+lighten_process()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def fuzz_examples(request) -> int | None:
     """The number of examples that was asked for; None: few, the same in each run."""
     return request.config.getoption('--fuzz-examples')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def what_a_file_imports_is_kept():
+    """Forget for good what the tests of a file have imported; see :func:`lighten_process`."""
+    yield
+    keep_what_is_imported()
 
 
 @pytest.fixture(scope='session')

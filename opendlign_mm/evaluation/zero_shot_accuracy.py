@@ -141,7 +141,7 @@ class ZeroShotAccuracy(BaseMetric):
             logger.info(f'results per class: {", ".join(written)}')
 
 
-# Imported in these two functions: scikit-learn takes more than a second, which each command of the package would wait for.
+# Imported in these two functions: scikit-learn takes more than a second, for which each command would wait.
 
 def _precision_recall_f1(label: np.ndarray, predicted: np.ndarray, **options: Any) -> tuple:
     """Return scikit-learn's precision, recall, F1 and number of objects; 0 for what is not defined."""

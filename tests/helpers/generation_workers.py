@@ -14,6 +14,7 @@ from mmdet3d.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from helpers import tiny_generation  # noqa: F401  # registers SlowStandIn
+from helpers.light_process import lighten_process
 from opendlign_mm.generation.image_stage import generate_images
 from opendlign_mm.processes import join_processes, leave_processes
 
@@ -24,6 +25,7 @@ if 'PRELOAD_FOR_WORKERS' in os.environ:  # what each process would import for se
     init_default_scope('mmdet3d')
     MODELS.build(dict(type='SlowStandIn'))  # imports mmdet3d's models
     assert diffusers.StableDiffusionControlNetPipeline and diffusers.DDIMScheduler
+    lighten_process()
 
 
 def forkserver_context():

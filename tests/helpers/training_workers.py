@@ -13,10 +13,12 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from helpers.light_process import lighten_process
 from helpers.tiny_runs import tiny_config, tiny_model
 
 if 'PRELOAD_FOR_TRAINING' in os.environ:  # what each process would import for seconds
     tiny_model()
+    lighten_process()
 
 EPOCHS = 3
 

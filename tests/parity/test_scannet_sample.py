@@ -3,8 +3,6 @@ import json
 import os
 import pickle
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from helpers.tiny_clip import TINY_BACKBONE, TINY_CLIP
-from helpers.tool_modules import REPOSITORY
+from helpers.tool_modules import REPOSITORY, run_tool
 from opendlign_mm.apis import SceneInferencer
 
 CONFIG = REPOSITORY / 'configs' / 'opendlign_tiny_scannet.py'
@@ -29,21 +27,17 @@ def sample_root(shared_dir):
     return root
 
 
-def tool_command(name, root, tmp_path, *options):
-    """Command line of a tool with a random CLIP."""
+def run_test(root, tmp_path, *options):
+    """Run tools/test.py with a random CLIP and return what it prints."""
     model_config = tmp_path / 'tiny_clip.json'
     model_config.write_text(json.dumps(TINY_CLIP))
     backbone = 'model.classifier.backbone'
-    return [
-        sys.executable, str(REPOSITORY / 'tools' / name), str(CONFIG), '--work-dir', str(tmp_path / 'work'),
-        *options, '--cfg-options', f'data_root={os.path.relpath(root, REPOSITORY)}', f'{backbone}.clip=tiny',
+    result = run_tool(
+        'test', CONFIG, '--work-dir', tmp_path / 'work', '--cfg-options',
+        f'data_root={os.path.relpath(root, REPOSITORY)}', f'{backbone}.clip=tiny',
         f'{backbone}.model_config={model_config}', f'{backbone}.pretrained=None', 'model.projection.resolution=32',
-        'model.projection.depth_bins=8', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False'
-    ]
-
-
-def run(command):
-    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+        'model.projection.depth_bins=8', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False',
+        f'experiment_name={tmp_path}', *options)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout + result.stderr
 
@@ -59,7 +53,7 @@ def annotated_classes(root):
 
 
 def test_cluster_proposals_by_the_tool(sample_root, tmp_path):
-    output = run(tool_command('test.py', sample_root, tmp_path))
+    output = run_test(sample_root, tmp_path)
     assert '| classes' in output and '| refrigerator' in output and '| Overall' in output
     for threshold in ('0.25', '0.50'):  # the mean over the classes that occur in the scene
         precisions = dict(re.findall(rf'(\w+)_AP_{threshold}: +([0-9.]+)', output))
@@ -72,7 +66,7 @@ def test_cluster_proposals_by_the_tool(sample_root, tmp_path):
 
 
 def test_ground_truth_proposals_by_the_tool(sample_root, tmp_path):
-    output = run(tool_command('test.py', sample_root, tmp_path) + ['model.proposals.type=GroundTruthProposals'])
+    output = run_test(sample_root, tmp_path, 'model.proposals.type=GroundTruthProposals')
     assert value(output, 'proposals/recall_0.50') == 1.
     assert value(output, 'proposals/per_scene') == value(output, 'recognition/found_0.50') == 27
     assert value(output, 'class_agnostic/AP_0.25') == value(output, 'class_agnostic/AP_0.50') == 1.

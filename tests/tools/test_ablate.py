@@ -1,25 +1,21 @@
 """tools/analysis_tools/ablate.py on a CLIP with random weights, and the switches of the paper's ablations."""
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from mmdet3d.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from helpers.tiny_runs import PROJECTION, tiny_config, tiny_model_config
-from helpers.tool_modules import REPOSITORY
+from helpers.tool_modules import run_tool
 
 
 def test_seven_rows_for_each_seed_and_finished_parts_are_kept(tmp_path):
     cfg = tiny_config(tmp_path / 'unused', epochs=1, augment=False)
     cfg.projection = PROJECTION
     cfg.dump(str(tmp_path / 'config.py'))
-    command = [sys.executable, REPOSITORY / 'tools/analysis_tools/ablate.py', '--config', tmp_path / 'config.py',
-               '--out', tmp_path / 'out', '--seeds', '0', '1', '--objects', '1']
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')]))
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
+    command = ['analysis_tools/ablate', '--config', tmp_path / 'config.py', '--out', tmp_path / 'out', '--seeds', 0, 1,
+               '--objects', 1]
+    finished = run_tool(*command)
     assert finished.returncode == 0, finished.stderr[-2000:]
     text = (tmp_path / 'out' / 'ablation.md').read_text()
     assert text in finished.stdout
@@ -30,7 +26,7 @@ def test_seven_rows_for_each_seed_and_finished_parts_are_kept(tmp_path):
     for path in results:
         assert all(0 <= value <= 100 for value in json.loads(path.read_text()).values())
         path.write_text(json.dumps({str(index): 12.5 for index in range(7)}))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
+    again = run_tool(*command)
     assert again.stdout.count('12.5 ± 0.0') == 14, 'what is stored is not measured again'
 
 

@@ -1,8 +1,6 @@
 """tools/convert_checkpoint.py: the release's layout read and written, checked against a forward pass of our own."""
 import argparse
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from open_clip import CLIP, SimpleTokenizer
 
-from helpers.tool_modules import REPOSITORY
+from helpers.tool_modules import REPOSITORY, run_tool
 from opendlign_mm.apis import init_model, load_foreign_checkpoint
 from opendlign_mm.models.pixels import IMAGENET_MEAN, IMAGENET_STD
 from opendlign_mm.models.released import CONTROL_BLOCKS
@@ -20,8 +18,7 @@ CLASSES = ['chair', 'sofa', 'lamp']
 
 
 def convert(*arguments):
-    return subprocess.run([sys.executable, REPOSITORY / 'tools' / 'convert_checkpoint.py', 'opendlign', *arguments],
-                          capture_output=True, text=True, timeout=300)
+    return run_tool('convert_checkpoint', 'opendlign', *arguments)
 
 
 @pytest.fixture(scope='module')

@@ -4,15 +4,18 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
 
+from helpers.gloo_processes import run_in_processes
 from helpers.tiny_runs import scalars, tiny_config, tiny_model
-from helpers.tool_modules import REPOSITORY
+from helpers.tool_modules import REPOSITORY, run_tool
 from opendlign_mm.compat import prepare_cpu_distributed
 from opendlign_mm.engine import DistributedWhereTrained
 
@@ -39,11 +42,23 @@ def both(tmp_path_factory) -> Path:
     generator = torch.Generator().manual_seed(5)
     torch.save(dict(depth_views=torch.rand(6, 2, 32, 32, generator=generator),
                     images=torch.rand(6, 2, 3, 32, 32, generator=generator)), folder / 'inputs.pt')
-    for name, head in HEADS.items():
-        torch.save(head, folder / f'{name}.pt')
-    run(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', '-m', 'helpers.ddp_worker',
-        str(folder), *HEADS)
+    run_in_processes(partial(_half_of_the_batch, folder), 2)
     return folder
+
+
+def _half_of_the_batch(folder: Path, rank: int) -> None:
+    """Save the losses and gradients of one process with each head, its model wrapped as in a run of several."""
+    cfg = Config(dict())
+    prepare_cpu_distributed(cfg, 'pytorch')
+    for name, head in HEADS.items():
+        model = tiny_model(**head)
+        wrapped = MODEL_WRAPPERS.build(cfg.model_wrapper_cfg, default_args=dict(module=model, device_ids=[rank]))
+        inputs = {key: value.chunk(2)[rank] for key, value in torch.load(folder / 'inputs.pt').items()}
+        losses = wrapped(inputs, mode='loss')
+        model.parse_losses(losses)[0].backward()
+        gradients = {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
+        torch.save(dict(losses={key: value.detach() for key, value in losses.items()}, gradients=gradients),
+                   folder / f'{name}_rank{rank}.pt')
 
 
 @pytest.mark.parametrize('name', HEADS)
@@ -75,7 +90,7 @@ def test_half_of_the_batch_alone_has_another_loss(both):
 
 
 def test_distributed_tools_equal_a_single_process(tmp_path):
-    """tools/dist_train.sh with two processes: the same losses and weights; tools/dist_test.sh: the same accuracy."""
+    """tools/dist_train.sh with two processes gives the same losses and weights, the test of them the same accuracy."""
     path, losses, weights, accuracy = str(tmp_path / 'config.py'), {}, {}, {}
     for processes in (1, 2):
         work_dir = tmp_path / f'{processes}'
@@ -89,7 +104,7 @@ def test_distributed_tools_equal_a_single_process(tmp_path):
         else:
             config.dump(path)
             run('tools/dist_train.sh', path, '2')
-            run('tools/dist_test.sh', path, str(checkpoint), '2')
+            run_in_processes(partial(_test_by_the_tool, path, checkpoint), 2)
             accuracy[2] = json.loads(max(work_dir.glob('*/*.json'), key=lambda file: file.stat().st_mtime).read_text())
         losses[processes], weights[processes] = scalars(work_dir), torch.load(checkpoint)['state_dict']
     assert len(losses[1]) == 4 and losses[1].keys() == losses[2].keys()
@@ -106,6 +121,11 @@ def test_distributed_tools_equal_a_single_process(tmp_path):
         assert accuracy[2][f'zero_shot/{name}'] == pytest.approx(accuracy[1][f'zero_shot/{name}'])
 
 
+def _test_by_the_tool(config: Path | str, checkpoint: Path, rank: int) -> None:
+    finished = run_tool('test', config, checkpoint, '--launcher', 'pytorch')
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_a_model_in_which_nothing_is_trained_is_tested_by_two_processes(tmp_path):
     config = tiny_config(tmp_path / 'run')
     config.model.backbone.num_blocks, config.model.zero_shot_head.branches = 0, 'pretrained'
@@ -117,7 +137,7 @@ def test_a_model_in_which_nothing_is_trained_is_tested_by_two_processes(tmp_path
     torch.save(dict(state_dict=runner.model.state_dict()), checkpoint)
     expected = runner.test()
     config.dump(path)
-    run('tools/dist_test.sh', str(path), str(checkpoint), '2')
+    run_in_processes(partial(_test_by_the_tool, path, checkpoint), 2)
     results = max((tmp_path / 'run').glob('*/*.json'), key=lambda file: file.stat().st_mtime)
     found = json.loads(results.read_text())
     for name in ('top1', 'top3', 'recall', 'num_samples'):

@@ -1,7 +1,5 @@
 """ScanNet's own files -> info file -> dataset -> detector and metrics."""
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,14 +9,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from helpers.scannet_fixtures import CATEGORIES, write_label_map, write_scan
-from helpers.tool_modules import REPOSITORY
+from helpers.tool_modules import REPOSITORY, run_tool
 from opendlign_mm.datasets.class_names import CLASS_SETS, OV3DET_NYU40_IDS, vocabulary_of
 from opendlign_mm.datasets.scannet_scans import read_label_map, read_scan
 
 
 def make_infos(*arguments):
-    return subprocess.run([sys.executable, str(REPOSITORY / 'tools/make_scannet_infos.py'), *map(str, arguments)],
-                          capture_output=True, text=True, cwd=REPOSITORY)
+    return run_tool('make_scannet_infos', *arguments)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@ import base64
 import io
 import json
 import pickle
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +13,7 @@ from PIL import Image
 
 from helpers.scenes import furnished_room
 from helpers.tiny_clip import TINY_CLIP
-from helpers.tool_modules import REPOSITORY, load_tool
+from helpers.tool_modules import load_tool, run_tool
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
 from opendlign_mm.structures import SceneDetections
 from opendlign_mm.visualization import depth_contact_sheet, draw_scene_from_above
@@ -163,16 +161,15 @@ def test_page_of_nothing(tmp_path):
         assert Page(path).images == [] and len(plotted(path)) == 3
 
 
-def run_tool(*arguments):
-    return subprocess.run([sys.executable, str(REPOSITORY / 'tools' / 'visualize_detections.py'), *map(str, arguments)],
-                          capture_output=True, text=True, cwd=REPOSITORY)
+def draw(*arguments):
+    return run_tool('visualize_detections', *arguments)
 
 
 def test_tool_draws_boxes_and_views(tmp_path):
     write_rooms(tmp_path / 'rooms', num_val=1, num_points=8000)
     (tmp_path / 'clip.json').write_text(json.dumps(TINY_CLIP))
     backbone = 'model.classifier.backbone'
-    result = run_tool(
+    result = draw(
         'configs/opendlign_tiny_scannet.py', '--out', tmp_path / 'figures', '--max-boxes', 5, '--device', 'cpu',
         '--cfg-options', f'data_root={tmp_path / "rooms"}', f'{backbone}.clip=tiny',
         f'{backbone}.model_config={tmp_path / "clip.json"}', f'{backbone}.pretrained=None',
@@ -188,7 +185,7 @@ def test_tool_draws_boxes_and_views(tmp_path):
 
 
 def test_tool_names_a_config_without_detector(tmp_path):
-    result = run_tool('configs/opendlign_tiny.py', '--out', tmp_path / 'figures')
+    result = draw('configs/opendlign_tiny.py', '--out', tmp_path / 'figures')
     assert result.returncode == 2
     assert 'OpenVocabDetector3D' in result.stderr and 'Traceback' not in result.stderr
 

@@ -1,7 +1,5 @@
 """Procedural rooms, as the project writes them and as mmdet3d reads them."""
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import opendlign_mm.datasets.scene_datasets  # noqa: F401
-from helpers.tool_modules import REPOSITORY
+from helpers.tool_modules import run_tool
 from opendlign_mm.datasets.class_names import SCANNET_CLASSES, SCANNET_NYU40_IDS
 from opendlign_mm.datasets.procedural.room_layout import lay_out_room
 from opendlign_mm.datasets.procedural.room_writer import write_rooms
@@ -194,9 +192,7 @@ def test_a_scan_has_noise_holes_and_uneven_density():
 
 
 def test_tool_writes_rooms(tmp_path):
-    command = [sys.executable, str(REPOSITORY / 'tools' / 'make_rooms.py'), '--out', str(tmp_path / 'data'),
-               '--num-val', '1', '--num-points', '5000']
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_tool('make_rooms', '--out', tmp_path / 'data', '--num-val', 1, '--num-points', 5000)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / 'data' / 'scannet_infos_val.pkl').is_file()
     assert (tmp_path / 'data' / 'points' / 'room_val_0000.bin').stat().st_size == 5000 * 24
