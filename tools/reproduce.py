@@ -15,7 +15,7 @@ from pathlib import Path
 
 from opendlign_mm.command_line.built_in_tables import demonstration_of
 from opendlign_mm.command_line.paper_tables import rows_of
-from opendlign_mm.command_line.reproduction import Reproduction, missing_inputs, reproduce
+from opendlign_mm.command_line.reproduction import Reproduction, reproduce
 from opendlign_mm.command_line.reproduction_page import write_page
 from opendlign_mm.command_line.reproduction_results import (
     entries_of,
@@ -67,7 +67,7 @@ def main() -> None:
             print(*write_page(args.page, args.out), sep='\n')
             return
         place = Reproduction(ROOT, args.out.resolve() / args.data, args.checkpoints.resolve(), data_root, args.seeds,
-                             args.templates, args.jobs)
+                             args.templates, jobs=args.jobs)
         tables = [name.lower().removeprefix('table') for name in args.tables] or list(TABLES)
         all_rows = {table: demonstration_of(table) if built_in else rows_of(table) for table in dict.fromkeys(tables)}
         chosen = chosen_rows(all_rows, args.rows)
@@ -91,7 +91,7 @@ def list_rows(table: str, rows: list[Row], place: Reproduction) -> None:
         for run in row.runs:
             trained = isinstance(run.checkpoint, Training)
             ready = f'ready; configs/{run.checkpoint.config} is trained' if trained else 'ready'
-            print(f'  {row.name} | {run.column} | configs/{run.config} | {missing_inputs(run, place) or ready}')
+            print(f'  {row.name} | {run.column} | configs/{run.config} | {place.missing(run) or ready}')
 
 
 def run_table(table: str, rows: list[Row], all_rows: list[Row], place: Reproduction, built_in: bool) -> bool:

@@ -1,5 +1,6 @@
 """Rows of the paper's ablations, tables 4, 5, 10 and 11: their switches, and their runs on the published data."""
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .table_rows import BENCHMARKS, SHOTS, Row, Run, Training
 
@@ -90,10 +91,32 @@ def _table4() -> list[Row]:
     return rows
 
 
+def strategies(folder: str) -> dict[str, Training]:
+    """Return row of table 5 -> training, except for the paper's own row.
+
+    Args:
+        folder: Beginning of the paths of the configs, such as 'alignment/tiny_'.
+    """
+    first = Training(f'{folder}dlign_text.py')
+    return {'depth-rendCAD': Training(f'{folder}depth_rendcad.py'),
+            'dlign-text & depth': Training(f'{folder}dlign_text_depth.py', clip=first),
+            'depth-text & dlign': Training(f'{folder}depth_text_dlign.py')}
+
+
+STRATEGY_NOTES = {
+    'depth-rendCAD': 'renderings of the CAD models in the place of depth-aligned images',
+    'dlign-text & depth': 'first the image encoder is tuned on images and texts, then depth maps are aligned with it',
+    'depth-text & dlign': 'a text term beside the image term', 'depth-dlign': ''}
+
+
 def _table5() -> list[Row]:
-    return [Row('depth-dlign', runs=tuple(
-        Run(column, f'benchmarks/opendlign_h14_{name}.py', 'opendlign_h14', authors_prompts=True)
-        for column, name in BENCHMARKS.items()))]
+    trainings = strategies('alignment/opendlign_h14_')
+    # Streamed trainings keep checkpoints by iteration unless they are told otherwise.
+    by_epoch = ('default_hooks.checkpoint.by_epoch=True', 'default_hooks.checkpoint.interval=1')
+    trainings['depth-rendCAD'] = replace(trainings['depth-rendCAD'], options=by_epoch)
+    return [Row(method, runs=tuple(
+        Run(column, f'benchmarks/opendlign_h14_{name}.py', trainings.get(method, 'opendlign_h14'), authors_prompts=True)
+        for column, name in BENCHMARKS.items()), note=note) for method, note in STRATEGY_NOTES.items()]
 
 
 def _table10() -> list[Row]:

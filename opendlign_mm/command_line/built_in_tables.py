@@ -4,13 +4,16 @@ Each row takes the way of the row of the paper that it stands for: the same tool
 and CLIP are toys, and trainings are short.
 """
 from collections.abc import Callable
+from dataclasses import replace
 
 from .ablation_tables import (
     NUMBERS_OF_VIEWS,
     PART_ROWS,
     SIXTEEN_SHOTS,
+    STRATEGY_NOTES,
     part_options,
     parts_name,
+    strategies,
     tuning_note,
     tunings,
     view_options,
@@ -20,13 +23,15 @@ from .table_rows import TABLES, Row, Run, Training
 
 OPENDLIGN = 'opendlign_tiny.py'
 # Number of test objects of each of the 16 categories.
-OBJECTS = 'test_dataloader.dataset.num_per_category=20'
+OBJECTS = 'test_dataloader.dataset.num_per_category=10'
 SCAN_LIKE = 'test_dataloader.dataset.scan_like=1.'
 KINDS = {'complete': (), 'scan-like': (SCAN_LIKE, )}
+SCANS = ('scan-like', )
 # The trainings of the tables: 160 objects instead of 640.
 FEW_OBJECTS = ('train_dataloader.dataset.num_per_category=10', 'train_dataloader.batch_size=32')
 FEW_EPOCHS = ('train_cfg.max_epochs=5', )
-FEW_SHOT_SCANS = (SCAN_LIKE, 'train_dataloader.dataset.scan_like=1.', OBJECTS)
+FEW_SHOT_SCANS = (SCAN_LIKE, 'train_dataloader.dataset.scan_like=1.', 'train_dataloader.dataset.num_per_category=20',
+                  OBJECTS)
 # PointCLIP V2's projection in the size of this CLIP.
 REALISTIC = ('_delete_=True', 'type=RealisticProjection', 'output_resolution=112')
 # Prompts for photographs, in the words that the demonstration CLIP knows.
@@ -98,7 +103,14 @@ def _table4() -> list[Row]:
 
 
 def _table5() -> list[Row]:
-    return [Row('depth-dlign', runs=_tests(OPENDLIGN, _trained(OPENDLIGN)))]
+    def short(training: Training) -> Training:
+        return replace(training, options=(*FEW_OBJECTS, *FEW_EPOCHS), clip_file='clip.safetensors',
+                       clip=None if training.clip is None else short(training.clip))
+    rows = []
+    for method, note in STRATEGY_NOTES.items():
+        training = strategies('alignment/tiny_').get(method, Training(OPENDLIGN))
+        rows.append(Row(method, runs=_tests(training.config, short(training), columns=SCANS), note=note))
+    return rows
 
 
 def _table7() -> list[Row]:
@@ -114,8 +126,9 @@ def _table9() -> list[Row]:
 
 
 def _table10() -> list[Row]:
-    return [Row(method, reading, _tests(OPENDLIGN, Training(OPENDLIGN, (*FEW_OBJECTS, *FEW_EPOCHS, *options)), options),
-                tuning_note(method, reading)) for (method, reading), options in tunings().items()]
+    return [Row(method, reading, _tests(OPENDLIGN, Training(OPENDLIGN, (*FEW_OBJECTS, *FEW_EPOCHS, *options)), options,
+                                        SCANS), tuning_note(method, reading))
+            for (method, reading), options in tunings().items()]
 
 
 def _table11() -> list[Row]:

@@ -29,6 +29,7 @@ _DATA = {
     'OmniObject3D': "unpack OmniObject3D's point clouds of 4,096 points, <category>/<object>.ply",
     'scannet': 'prepare ScanNet V2 as mmdetection3d describes',
     'scannet20': 'write it from the scans with `tools/make_scannet_infos.py`',
+    'shapenet_rendered': 'write it with `tools/render_images.py`',
     'shapenet_features_g14': 'write it with `tools/encode_images.py configs/baselines/clip_bigg14.py`'}
 
 

@@ -24,9 +24,13 @@ class Training:
     Attributes:
         config: Path below ``configs``.
         options: Changes to the config as ``key=value``.
+        clip: Training that comes first and whose tuned image encoder is the CLIP of this one and of its tests.
+        clip_file: Name of the file of that CLIP: .pt as open_clip's, .safetensors for the CLIP of this package.
     """
     config: str
     options: tuple[str, ...] = ()
+    clip: 'Training | None' = None
+    clip_file: str = 'clip.pt'
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def calls(monkeypatch):
         found.append(command)
         folder.mkdir(parents=True, exist_ok=True)
         if 'train.py' in command[0]:
-            time.sleep(.2)
+            time.sleep(.05)
             return (folder / 'epoch_10.pth').write_bytes(str(command[5:]).encode())
         results = folder / 'now/results/results.json'
         results.parent.mkdir(parents=True, exist_ok=True)
@@ -77,9 +77,9 @@ def test_another_config_is_measured_anew(place, calls, tmp_path):
     (tmp_path / 'tools').symlink_to(REPOSITORY / 'tools')
     config = tmp_path / 'configs/mine.py'
     config.parent.mkdir()
-    moved = Reproduction(tmp_path, place.out, place.checkpoints, place.data_root)
     for text, count in (('model = dict(a=1)', 1), ('model = dict(a=1)', 1), ('model = dict(a=2)', 2)):
         config.write_text(text)
+        moved = Reproduction(tmp_path, place.out, place.checkpoints, place.data_root)
         reproduce([Row('mine', runs=(Run('complete', 'mine.py'), ))], moved)
         assert len(calls) == count
 
