@@ -4,11 +4,13 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from helpers.tool_modules import REPOSITORY, load_tool
+from opendlign_mm.command_line.built_in_tables import demonstration_of
 from opendlign_mm.command_line.reproduction import Reproduction, reproduce
 from opendlign_mm.command_line.reproduction_results import (
     entries_of,
@@ -41,6 +43,8 @@ def calls(monkeypatch):
         if 'train.py' in command[0]:
             time.sleep(.05)
             return (folder / 'epoch_10.pth').write_bytes(str(command[5:]).encode())
+        if 'convert_checkpoint.py' in command[0]:
+            return Path(command[3]).touch()
         results = folder / 'now/results/results.json'
         results.parent.mkdir(parents=True, exist_ok=True)
         return results.write_text(json.dumps(dict(metrics=METRICS)))
@@ -134,6 +138,22 @@ def test_a_training_is_shared_by_its_runs_also_at_the_same_time_and_another_one_
     checkpoints = {run.column: command.split()[3] for _, run, each in found for command in [each['command']]
                    if run.checkpoint == small}
     assert len(set(checkpoints.values())) == 1 and len({each[2]['command'].split()[3] for each in found}) == 2
+
+
+def test_a_training_on_the_clip_of_another_one_comes_second_and_is_tested_with_that_clip(place, calls):
+    strategies = {row.method: row for row in demonstration_of('5')}
+    row = strategies['dlign-text & depth']
+    training = replace(row.runs[0].checkpoint, options=('train_dataloader.batch_size=8', ))  # ten epochs, as the stub
+    training = replace(training, clip=replace(training.clip, options=()))
+    for _ in range(2):
+        (_, _, found), = reproduce([replace(row, runs=(replace(row.runs[0], checkpoint=training), ))], place)
+        assert found['state'] == 'measured', found
+    assert [Path(call[0]).name for call in calls] == ['train.py', 'convert_checkpoint.py', 'train.py', 'test.py']
+    first, converted, second, tested = calls
+    clip = Path(first[3]) / 'clip.safetensors'
+    assert first[1].endswith('tiny_dlign_text.py') and converted[2:4] == [f'{first[3]}/epoch_10.pth', str(clip)]
+    assert '--to-clip' in converted
+    assert all(f'model.backbone.pretrained={clip}' in call for call in (second, tested))
 
 
 def test_rows_of_earlier_calls_stay_in_the_table_and_the_plot_has_both_lines(tmp_path):
