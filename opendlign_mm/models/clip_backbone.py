@@ -9,6 +9,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
+from .cross_view import CrossViewAttention
 from .image_branches import ImageBranchesMixin
 from .pixels import PixelStatistic, resolve_pixel_statistics
 from .precision import Precision, checked_precision
@@ -41,6 +42,8 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             of them (OpenDlign's ablation, which the paper words as the block).
         combine: ``'residual'`` as above, ``'direct'``: the tuned branch is T'(x) alone, or ``'shared'``: in addition
             :class:`OpenDlign` aligns images by the tuned branch, too, as without a copy (OpenDlign's ablation).
+            ``'multi_view'``: as ``'residual'``, and in front of T' the tokens of all views of an object attend to each
+            other (:class:`CrossViewAttention`, trained, without effect at the start): not a part of the paper.
         trainable: Trained parameters of T': ``'attention'`` (in- and out-projection, biases included) or ``'all'``.
         pixel_mean: Mean per RGB channel of pixels in [0, 1]: three numbers, ``'imagenet'``, or ``'clip'``, the mean
             that the CLIP was trained with. ``'default'``: ImageNet's, as in OpenDlign's released code, with a warning
@@ -75,7 +78,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
                  num_blocks: int = 1,
                  stacked: bool = False,
                  copy_init: CopyInit = 'pretrained',
-                 combine: Literal['residual', 'direct', 'shared'] = 'residual',
+                 combine: Literal['residual', 'direct', 'shared', 'multi_view'] = 'residual',
                  trainable: Trainable = 'attention',
                  pixel_mean: PixelStatistic = 'default',
                  pixel_std: PixelStatistic = 'default',
@@ -85,8 +88,8 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
                  random_seed: int = 0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        if combine not in ('residual', 'direct', 'shared'):
-            raise ValueError(f"combine must be 'residual', 'direct' or 'shared', got {combine!r}")
+        if combine not in ('residual', 'direct', 'shared', 'multi_view'):
+            raise ValueError(f"combine must be 'residual', 'direct', 'shared' or 'multi_view', got {combine!r}")
         if output not in ('embedding', 'feature_map'):
             raise ValueError(f"output must be 'embedding' or 'feature_map', got {output!r}")
         self.clip_name, self.combine, self.resize, self.output = clip, combine, resize, output
@@ -111,6 +114,12 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
         self.num_blocks, self.stacked = num_blocks, stacked
         self.tuned_blocks = trainable_copy(self.source_blocks(), copy_init, trainable)
+        self.cross_view = None
+        if combine == 'multi_view':
+            if not num_blocks or output == 'feature_map' or not self.tower.has_feature_map:
+                raise ValueError("combine='multi_view' needs a tuned branch of a vision transformer, and embeddings; "
+                                 f"CLIP '{clip}' with num_blocks={num_blocks} and output={output!r} has none")
+            self.cross_view = CrossViewAttention(self.tower.width, self.source_blocks()[0], random_seed)
 
         self.embed_dim = int(self.clip_config['embed_dim'])
         size = visual.image_size
@@ -134,14 +143,15 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         self.clip.eval()
         return self
 
-    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None, trunk_batch_size: int | None = None
-                ) -> dict[str, torch.Tensor] | tuple[torch.Tensor]:
+    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None, trunk_batch_size: int | None = None,
+                num_views: int = 1) -> dict[str, torch.Tensor] | tuple[torch.Tensor]:
         """Encode images.
 
         Args:
             views: Float (N, 3, H, W) in [0, 1], RGB, of ``image_size`` unless ``resize``. N may be 0.
             branches: Branches to compute, in one pass of the trunk; default: all of them.
             trunk_batch_size: Number of views per pass of the frozen blocks, which bounds their memory; default: all.
+            num_views: Number of views of an object, which follow each other, for ``combine='multi_view'``.
 
         Returns:
             Dict branch -> embeddings (N, D), not normalized. With ``output='feature_map'``: a tuple of one map
@@ -149,9 +159,11 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
 
         Raises:
             TypeError: The views are not floating point.
-            ValueError: The views have a wrong shape, or a branch does not exist.
+            ValueError: The views have a wrong shape, are no multiple of ``num_views``, or a branch does not exist.
         """
         views = self._checked(views)
+        if num_views < 1 or len(views) % num_views:
+            raise ValueError(f'{len(views)} views are not those of objects with {num_views} views each')
         if self.output == 'feature_map':
             return (self._feature_map(views, (branches or self.branches)[-1], trunk_batch_size), )
         branches = self.branches if branches is None else tuple(branches)
@@ -162,7 +174,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         if len(views) == 0:
             dtype = next(self.clip.visual.parameters()).dtype if self.precision == 'fp32' else torch.float32
             return {branch: views.new_zeros(0, self.embed_dim, dtype=dtype) for branch in branches}
-        return self._embeddings(views, branches, trunk_batch_size)
+        return self._embeddings(views, branches, trunk_batch_size, num_views)
 
     def _checked(self, views: torch.Tensor) -> torch.Tensor:
         if views.ndim != 4 or views.shape[1] != 3:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .cross_view import CrossViewAttention
 from .precision import CastBlock, Precision, cast_weights, resolve_precision
 from .trained_state import TrainedStateMixin, equals_its_source
 from .zero_shot_model import full_precision
@@ -32,6 +33,7 @@ class ImageBranchesMixin(TrainedStateMixin):
     num_blocks: int
     stacked: bool
     combine: str
+    cross_view: CrossViewAttention | None
     precision: Precision
 
     @property
@@ -41,11 +43,21 @@ class ImageBranchesMixin(TrainedStateMixin):
 
     @property
     def tuning(self) -> str | None:
-        """How the tuned branch uses its blocks: ``residual`` or ``direct``, and ``, stacked``; None if it has none."""
+        """How the tuned branch uses its blocks: ``residual``, ``multi_view`` or ``direct``, and ``, stacked``."""
         if not self.num_blocks:
             return None
-        combine = 'residual' if self.combine == 'residual' else 'direct'  # 'shared' differs in training alone
+        combine = 'direct' if self.combine == 'shared' else self.combine  # 'shared' differs in training alone
         return combine + ', stacked' * (self.stacked and self.num_blocks > 1)
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether the tuned branch is the mean of its blocks and CLIP's own."""
+        return self.combine in ('residual', 'multi_view')
+
+    @property
+    def views_attend(self) -> bool:
+        """Whether the embedding of a view depends on the other views of its object."""
+        return self.cross_view is not None
 
     def source_blocks(self) -> list[nn.Module]:
         """Return the frozen block that each of ``tuned_blocks`` was copied from: T_{L-k+1..L}, or T_L if stacked."""
@@ -84,23 +96,23 @@ class ImageBranchesMixin(TrainedStateMixin):
             copied.data = original.detach().clone()
         self._is_cast, self._cast_is_due = dtype != torch.float32, False
 
-    def _embeddings(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None
-                    ) -> dict[str, torch.Tensor]:
+    def _embeddings(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None,
+                    num_views: int = 1) -> dict[str, torch.Tensor]:
         """Embeddings (N, D) of each branch, float32 unless the precision is left to the user."""
         dtype = self.prepare_precision()
         if dtype is None:
-            return self._computed(views, branches, trunk_batch_size, None)
+            return self._computed(views, branches, trunk_batch_size, None, num_views)
         with full_precision(views):
-            computed = self._computed(views, branches, trunk_batch_size, dtype)
+            computed = self._computed(views, branches, trunk_batch_size, dtype, num_views)
         return {branch: embeddings.float() for branch, embeddings in computed.items()}
 
     def _computed(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None,
-                  dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+                  dtype: torch.dtype | None, num_views: int) -> dict[str, torch.Tensor]:
         if self.tower is None:
             with torch.no_grad():
                 embeddings = self.clip.visual(self._normalized(views, dtype))
             return {'pretrained': embeddings[0] if isinstance(embeddings, tuple) else embeddings}
-        tokens = self._tokens(views, branches, trunk_batch_size, dtype, pooled=True)
+        tokens = self._tokens(views, branches, trunk_batch_size, dtype, True, num_views)
         return {branch: self._pool(tokens[branch], branch) for branch in branches}
 
     def _feature_map(self, views: torch.Tensor, branch: str, trunk_batch_size: int | None) -> torch.Tensor:
@@ -112,7 +124,8 @@ class ImageBranchesMixin(TrainedStateMixin):
             return self.tower.feature_map(self._tokens(views, (branch, ), trunk_batch_size, dtype)[branch]).float()
 
     def _tokens(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None = None,
-                dtype: torch.dtype | None = None, pooled: bool = False) -> dict[str, torch.Tensor]:
+                dtype: torch.dtype | None = None, pooled: bool = False, num_views: int = 1
+                ) -> dict[str, torch.Tensor]:
         """Tokens of each branch after its last block; only those that the tower pools if ``pooled``."""
         # Nothing before T' is trained: no graph of it is kept, and its views may come in chunks.
         with torch.no_grad():
@@ -123,7 +136,7 @@ class ImageBranchesMixin(TrainedStateMixin):
                                  for parts in zip(*chunks, strict=True))
         tokens = {'pretrained': pretrained}
         if 'tuned' in branches:
-            tokens['tuned'] = self._tuned_tokens(trunk, pretrained, dtype, pooled)
+            tokens['tuned'] = self._tuned_tokens(trunk, pretrained, dtype, pooled, num_views)
         return tokens
 
     def _frozen_tokens(self, images: torch.Tensor, branches: Sequence[str], pooled: bool
@@ -131,21 +144,26 @@ class ImageBranchesMixin(TrainedStateMixin):
         """Tokens before the copied blocks, and those after them, or the former again where these are not needed."""
         blocks = self.tower.blocks
         split = len(blocks) - (min(self.num_blocks, 1) if self.stacked else self.num_blocks)
-        needed = 'pretrained' in branches or self.combine == 'residual'
+        needed = 'pretrained' in branches or self.is_residual
         trunk = pretrained = self.tower.embed(images)
         for index, block in enumerate(blocks if needed else blocks[:split], 1):
             pretrained = self.tower.run(self._step(block, pooled and index == len(blocks)), pretrained)
             trunk = pretrained if index <= split else trunk
         return trunk, pretrained
 
-    def _tuned_tokens(self, trunk: torch.Tensor, pretrained: torch.Tensor, dtype: torch.dtype | None, pooled: bool
-                      ) -> torch.Tensor:
+    def _tuned_tokens(self, trunk: torch.Tensor, pretrained: torch.Tensor, dtype: torch.dtype | None, pooled: bool,
+                      num_views: int | None = None) -> torch.Tensor:
         """Tokens of the tuned branch from those before its blocks and those of the pretrained branch."""
         tuned = trunk
+        if self.cross_view is not None:
+            if num_views is None:
+                raise ValueError("combine='multi_view' needs the views of an object together: leave stored tokens out")
+            attention = self.cross_view if dtype is None else CastBlock(self.cross_view, dtype)
+            tuned = attention(tuned, num_views, self.tower.batch_dim)
         for index, block in enumerate(self.tuned_blocks, 1):
             step = self._step(block, pooled and index == len(self.tuned_blocks))
             tuned = self.tower.run(step if dtype is None else CastBlock(step, dtype), tuned)
-        return 0.5 * pretrained + 0.5 * tuned if self.combine == 'residual' else tuned
+        return 0.5 * pretrained + 0.5 * tuned if self.is_residual else tuned
 
     def _step(self, block: nn.Module, is_pooled: bool) -> nn.Module:
         return self.tower.last(block) if is_pooled else block

@@ -51,6 +51,8 @@ def to_released(model: OpenDlign) -> StateDict:
     """
     if not model.backbone.num_blocks:
         raise ValueError('a released checkpoint has a trainable copy of the last block; this model has num_blocks=0')
+    if model.backbone.views_attend:
+        raise ValueError("a released checkpoint has no attention between views; this model has combine='multi_view'")
     released = {'logit_scale': model.backbone.logit_scale.detach().clone()}
     for key, value in model.backbone.clip.state_dict().items():
         released[f'clip_model.{key}'] = value

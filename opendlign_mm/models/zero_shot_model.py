@@ -40,7 +40,8 @@ def embed_views(backbone: nn.Module, views: Tensor, branches: Sequence[str], bat
         backbone: A ``CLIPDepthBackbone``.
         views: Float (B, V, H, W), gray, or (B, V, 3, H, W), in [0, 1].
         branches: Branches to compute, in one pass.
-        batch_size: Number of views at a time where no gradient is needed.
+        batch_size: Number of views at a time where no gradient is needed; whole objects, where their views attend to
+            each other.
 
     Returns:
         Branch -> (B, V, D), not normalized.
@@ -50,8 +51,10 @@ def embed_views(backbone: nn.Module, views: Tensor, branches: Sequence[str], bat
     if views.ndim == 3:  # a view of the gray values, not a copy
         views = views.unsqueeze(1).expand(-1, 3, -1, -1)
     # With a graph, the backbone itself divides the blocks that keep none.
-    chunks = [views] if torch.is_grad_enabled() else views.split(batch_size)
-    encoded = [backbone(chunk, branches, batch_size) for chunk in chunks]
+    options = dict(num_views=num_views) if getattr(backbone, 'views_attend', False) else {}
+    whole = max(batch_size // num_views, 1) * num_views if options and num_views else batch_size
+    chunks = [views] if torch.is_grad_enabled() else views.split(whole)
+    encoded = [backbone(chunk, branches, batch_size, **options) for chunk in chunks]
     return {name: torch.cat([chunk[name] for chunk in encoded]).unflatten(0, (objects, num_views))
             for name in branches}
 
