@@ -16,6 +16,9 @@ model = dict(
     alignment_head=dict(type='DepthImageContrastiveHead', logit_scale='frozen', distance='mse'),
     # The vocabulary is that of the dataset.
     zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum'),
+    # Used where views='color' or 'both' adds color views: opendlign_tiny_color.py.
+    color_head=dict(
+        type='ZeroShotHead', templates=_base_.photo_templates, aggregation='softmax_sum', branches='pretrained'),
     # The metric then also reports the pretrained CLIP without alignment.
     compare_pretrained=True)
 

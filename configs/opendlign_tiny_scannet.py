@@ -7,6 +7,7 @@ Without a checkpoint CLIP is used as it is. Another dataset in ScanNet's format,
     --cfg-options data_root=data/scannet
 Ground-truth boxes instead of clusters, to see what the classifier alone does:
     --cfg-options model.proposals.type=GroundTruthProposals
+Color views of the points instead of depth views, or both: --cfg-options model.classifier.views=both
 Boxes from a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
 
 The classes are those of the dataset: the 12 of the rooms, or ScanNet's 18. The demonstration CLIP was not trained on
@@ -23,7 +24,9 @@ model = dict(
     classifier=dict(
         type='OpenDlign',
         backbone=_base_.clip_backbone,
-        zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum')),
+        zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum'),
+        color_head=dict(
+            type='ZeroShotHead', templates=_base_.photo_templates, aggregation='softmax_sum', branches='pretrained')),
     # A small CLIP is overconfident: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
     # rewards. Chosen on the rooms of make_rooms.py --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.05))

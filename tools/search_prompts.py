@@ -32,7 +32,8 @@ from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.evaluation.few_shot_objects import check_disjoint, training_set
 from opendlign_mm.evaluation.prompt_search import SearchResult, search_sentences, search_view_weights
-from opendlign_mm.models.weighted_view_head import WeightedViewHead, resolve_sentences, spoken_name
+from opendlign_mm.models.class_sentences import resolve_sentences, spoken_name
+from opendlign_mm.models.weighted_view_head import WeightedViewHead
 
 ON_TEST_SET = ('WARNING: the search uses the labels of the TEST set, as the releases do. The accuracy that it finds is '
                'no measure of unseen objects; give a validation split with --val')

@@ -42,7 +42,7 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
     if len(found):
         found.objectness = found.scores_3d
         found, crops = detector.crop_proposals(points, found)
-        depth_views = detector.projection(crops)
+        depth_views = detector.depth_views(crops)
         probabilities = detector.class_probabilities(depth_views)
         for row in probabilities:
             best = row.topk(min(num_classes, len(names)))

@@ -1,11 +1,12 @@
 """Configs of classifiers and detectors by name or path, as the inferencers use them."""
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmengine.config import Config
 
 from ..config_options import apply_options, read_config
+from ..models.color_views import Views
 from ..source_files import cache_folder
 from .model_index import resolve_model
 
@@ -51,9 +52,25 @@ def classifier_of(cfg: Config, points: bool = False) -> dict:
 
 def keep_text_features(classifier: dict) -> None:
     """Let a classifier that keeps class features on disk keep them in the user's cache, wherever it runs."""
-    head = classifier.get('zero_shot_head')
-    if head and head.get('text_cache_dir'):
-        head['text_cache_dir'] = str(cache_folder() / 'text')
+    for head in (classifier.get('zero_shot_head'), classifier.get('color_head')):
+        if head and head.get('text_cache_dir'):
+            head['text_cache_dir'] = str(cache_folder() / 'text')
+
+
+def choose_views(classifier: dict, views: str | None) -> None:
+    """Set the views that a classifier takes, ``'depth'``, ``'color'`` or ``'both'``; None leaves those of its config.
+
+    Raises:
+        ValueError: There are no such views, or the classifier is a point encoder.
+    """
+    if views is None:
+        return
+    if views not in get_args(Views):
+        raise ValueError(f'views must be one of {", ".join(get_args(Views))}, got {views!r}')
+    if classifier.get('type') == POINT_CLASSIFIER:
+        raise ValueError(f'a {POINT_CLASSIFIER} takes points, with their colors where it was trained with them: leave '
+                         f'out views={views!r}')
+    classifier['views'] = views
 
 
 def projection_of(cfg: Config) -> dict:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
 
     from ..detection import OpenVocabDetector3D
 
-ENTRIES = ('boxes', 'objectness', 'num_points', 'view_features')
+FEATURES = ('view_features', 'color_features')
+ENTRIES = ('boxes', 'objectness', 'num_points', *FEATURES)
 
 
 def settings_of(detector: OpenVocabDetector3D, cfg: Config) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def settings_of(detector: OpenVocabDetector3D, cfg: Config) -> dict[str, Any]:
                'proposals': sha256_of_weights(detector.proposals)}
     return dict(
         version=__version__, weights=weights, branches=head.branches, combine=backbone.combine,
+        views=detector.classifier.views,
+        color_branches=None if detector.classifier.color is None else detector.classifier.color.head.branches,
         num_blocks=backbone.num_blocks, proposals=json.loads(json.dumps(cfg.model.to_dict()['proposals'], default=str)),
         projection=repr(detector.projection), objectness_threshold=detector.objectness_threshold,
         max_proposals=detector.max_proposals, box_margin=detector.box_margin, min_points=detector.min_points)
@@ -65,9 +68,8 @@ def save_scene_features(folder: str | Path, key: str, proposals: InstanceData, p
     """
     digest = hash_of_points(points)
     path = _path(folder, key, digest)
-    features = proposals.view_features if 'view_features' in proposals else torch.zeros(0, 0, 0)
     arrays = dict(boxes=proposals.bboxes_3d.tensor, objectness=proposals.objectness, num_points=proposals.num_points,
-                  view_features=features)
+                  **{name: proposals.get(name, torch.zeros(0, 0, 0)) for name in FEATURES})
     about = json.dumps(dict(settings=settings, points=digest, with_yaw=bool(proposals.bboxes_3d.with_yaw)))
     with atomic_write(path) as unfinished:
         np.savez(unfinished, about=np.array(about), **{name: value.cpu().numpy() for name, value in arrays.items()})
@@ -106,8 +108,9 @@ def load_scene_features(folder: str | Path, points: Tensor, settings: dict, name
     boxes = DepthInstance3DBoxes(tensors['boxes'], box_dim=tensors['boxes'].shape[-1], with_yaw=about['with_yaw'])
     proposals = make_proposals(boxes, tensors['objectness'])
     proposals.num_points = tensors['num_points']
-    if len(boxes):
-        proposals.view_features = tensors['view_features']
+    for feature in FEATURES:
+        if len(tensors[feature]):
+            proposals.set_field(tensors[feature], feature)
     return proposals
 
 

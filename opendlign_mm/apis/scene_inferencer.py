@@ -12,12 +12,13 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..models.color_views import Views
 from ..models.precision import Precision
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import SceneFrame, find_frame, read_points
 from ..point_files.room_axes import room_axes
 from ..structures import SceneDetections
-from .named_configs import classifier_of, detector_config, keep_text_features, read_model_config
+from .named_configs import choose_views, classifier_of, detector_config, keep_text_features, read_model_config
 from .point_inferencer import INPUT_ERRORS, LoadedInput, PointInferencer, reason_of, show_image
 from .scene_features import load_scene_features, save_scene_features, settings_of
 from .vocabulary import default_vocabulary, read_vocabulary, warn_of_unknown_names
@@ -62,6 +63,8 @@ class SceneInferencer(PointInferencer):
         proposals: Source of boxes: ``'clusters'``, ``'3detr'``, a config such as
             ``dict(type='DetectorProposals', ...)`` or the path of one with ``model.proposals``. Default: those of a
             detector's config, clusters otherwise.
+        views: What classifies the points of a box: ``'depth'``, ``'color'`` or ``'both'``, see :class:`OpenDlign`; by
+            default what the config says, depth. Scenes without colors are an error with ``'color'``.
         labels_per_box: 1: each box has one label, and boxes of different labels do not overlap. None: each box has
             every label, as average precision rewards, and as the config of the detector says.
         cfg_options: Changes to the config.
@@ -82,10 +85,11 @@ class SceneInferencer(PointInferencer):
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, proposals: str | dict | None = None,
                  labels_per_box: Literal[1] | None = 1, cfg_options: dict | None = None,
-                 show_progress: bool = True, precision: Precision | None = None) -> None:
+                 show_progress: bool = True, precision: Precision | None = None,
+                 views: Views | None = None) -> None:
         if labels_per_box not in (None, 1):
             raise ValueError(f'labels_per_box must be 1 or None, got {labels_per_box}')
-        self.proposals, self.labels_per_box = proposals, labels_per_box
+        self.proposals, self.labels_per_box, self.views = proposals, labels_per_box, views
         super().__init__(model, weights, device, cfg_options, show_progress, precision)
         self._settings: dict | None = None
 
@@ -93,6 +97,7 @@ class SceneInferencer(PointInferencer):
                      ) -> tuple[Config, str | None]:
         cfg, checkpoint, path = read_model_config(model, weights, options)
         cfg = detector_config(cfg, path, self.proposals)
+        choose_views(classifier_of(cfg), self.views)
         keep_text_features(classifier_of(cfg))
         if self.labels_per_box == 1:
             head = cfg.model.get('bbox_head') or dict(type='OpenVocabBBoxHead')
@@ -191,7 +196,8 @@ class SceneInferencer(PointInferencer):
         with warnings.catch_warnings():  # which names each word of the templates, too
             warnings.simplefilter('ignore', UnknownWordsWarning)
             self.model.set_vocabulary(classes)
-            self.model.classifier.class_features()
+            for kind in self.model.classifier.kinds_of_views:
+                self.model.classifier.class_features(kind)
 
     def _encoded(self, scene: LoadedInput, save_features: str | Path, load_features: str | Path) -> InstanceData:
         """Return the proposals of one scene with their view features, read or computed."""
@@ -245,7 +251,7 @@ class SceneInferencer(PointInferencer):
         if 'depth_views' in proposals:
             return proposals.depth_views[indices]
         _, crops = self.model.crop_proposals(scene.points, proposals[indices])
-        return self.model.projection(crops)
+        return self.model.depth_views(crops)
 
     def visualize(self, inputs: list[LoadedInput], preds: list[dict], return_vis: bool = False, show: bool = False,
                   out_dir: str | Path = '') -> list[np.ndarray | None]:

@@ -11,14 +11,16 @@ from mmengine.config import Config
 from ..datasets.collate import collate_shapes
 from ..datasets.transforms import ArrangePoints, PackPointInputs
 from ..models import CLIPDepthBackbone, OpenDlign, TriModalAligner
+from ..models.color_views import Views
 from ..models.contrastive_head import object_features
 from ..models.precision import Precision
 from ..models.prompts import UnknownWordsWarning
 from ..point_files import PointCloud, read_points
 from ..point_files.shape_pose import UpAxisCheck, z_up
-from ..projection import build_projection
+from ..projection import ColorProjection, build_projection
 from ..structures import ShapeDataSample
 from .named_configs import (
+    choose_views,
     classifier_of,
     keep_text_features,
     projection_of,
@@ -45,6 +47,8 @@ class ShapeInferencer(PointInferencer):
         cfg_options: Changes to the config.
         show_progress: Whether to show a progress bar.
         precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
+        views: What classifies: ``'depth'``, ``'color'`` or ``'both'``, see :class:`OpenDlign`; by default what the
+            config says, depth. Shapes without colors are an error with ``'color'``.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -59,7 +63,9 @@ class ShapeInferencer(PointInferencer):
 
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, num_points: int = 10000, cfg_options: dict | None = None,
-                 show_progress: bool = True, precision: Precision | None = None) -> None:
+                 show_progress: bool = True, precision: Precision | None = None,
+                 views: Views | None = None) -> None:
+        self.views = views
         if num_points < 1:
             raise ValueError(f'num_points must be at least 1, got {num_points}')
         super().__init__(model, weights, device, cfg_options, show_progress, precision)
@@ -72,6 +78,7 @@ class ShapeInferencer(PointInferencer):
         elif 'normalize' in projection:  # the files of a benchmark are of one size, any others not
             projection['normalize'] = True
         self.projection = build_projection(projection)
+        self.color_projection = ColorProjection(self.projection) if self._takes_colors else None
         self.point_steps = [] if isinstance(self.model, OpenDlign) else [
             kind(**{key: value for key, value in step.items() if key != 'type'})
             for kind in (ArrangePoints, PackPointInputs) for step in steps_of_test(self.cfg, kind.__name__)]
@@ -87,6 +94,7 @@ class ShapeInferencer(PointInferencer):
                      ) -> tuple[Config, str | None]:
         cfg, checkpoint, _ = read_model_config(model, weights, options)
         classifier = classifier_of(cfg, points=True)
+        choose_views(classifier, self.views)
         keep_text_features(classifier)
         self.shape_config = cfg
         return cfg, None if checkpoint is None else str(checkpoint)
@@ -139,15 +147,30 @@ class ShapeInferencer(PointInferencer):
         if up == 'auto':
             self.up_axes.add(cloud, points)
         inputs = dict(depth_views=self.projection([torch.from_numpy(points)])[0])
+        colors = None if cloud.colors is None else np.rint(
+            cloud.colors[chosen_points(cloud, self.num_points)] * 255).astype(np.uint8)
+        if self.color_projection is not None:
+            inputs.update(self._color_inputs(cloud.name, points, colors))
         if self.point_steps:
             results: dict = dict(points=torch.from_numpy(points))
-            if cloud.colors is not None:
-                colors = cloud.colors[chosen_points(cloud, self.num_points)]
-                results['colors'] = np.rint(colors * 255).astype(np.uint8)
+            if colors is not None:
+                results['colors'] = colors
             for step in self.point_steps:
                 results = step(results)
             inputs.update(results['inputs'])
         return dict(inputs=inputs, data_samples=ShapeDataSample())
+
+    @property
+    def _takes_colors(self) -> bool:
+        return isinstance(self.model, OpenDlign) and self.model.color is not None
+
+    def _color_inputs(self, name: str, points: np.ndarray, colors: np.ndarray | None) -> dict[str, torch.Tensor]:
+        """Return the color views of one shape, white ones where it has no colors, and whether it has."""
+        if colors is None and self.model.views == 'color':
+            raise ValueError(f"{name} has no colors, which views='color' needs; take views='depth' or 'both'")
+        cloud = torch.from_numpy(points if colors is not None else points[:0])
+        views = self.color_projection([cloud], [cloud if colors is None else torch.from_numpy(colors)])[0]
+        return dict(color_views=views, has_color=torch.tensor(colors is not None))
 
     @torch.no_grad()
     def forward(self, inputs: list[LoadedInput], classes: Sequence[str] = (), top_k: int = 5, embed: bool = False,
@@ -170,14 +193,17 @@ class ShapeInferencer(PointInferencer):
         with warnings.catch_warnings():  # which names each word of the templates, too
             warnings.simplefilter('ignore', UnknownWordsWarning)
             self.model.set_vocabulary(classes)
-            self.model.class_features()
+            for kind in self.model.kinds_of_views:
+                self.model.class_features(kind)
 
     def _classify(self, inputs: list[LoadedInput], top_k: int, embed: bool, return_views: bool) -> list[dict]:
         batch = self.model.data_preprocessor(collate_shapes([each.data for each in inputs]))
         views = batch['inputs']['depth_views']
         features = (self.model.encode_for_classes(views) if isinstance(self.model, OpenDlign)
                     else self.model.encode_inputs(batch['inputs'])['pretrained'])
-        probabilities = (self.model.class_logits_of(features) / self.temperature).softmax(dim=-1)
+        colors = ((self.model.encode_colors(batch['inputs']['color_views']), batch['inputs']['has_color'])
+                  if self._takes_colors else ())
+        probabilities = (self.model.class_logits_of(features, *colors) / self.temperature).softmax(dim=-1)
         names = self._class_names()
         best = probabilities.topk(min(top_k, len(names)), dim=-1)
         bytes_ = (views * 255).round().byte().cpu().numpy()

@@ -18,6 +18,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', help='cpu, cuda or cuda:1; default: a GPU if there is one')
 
 
+def add_views_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--views``."""
+    parser.add_argument('--views', choices=['depth', 'color', 'both'], help='what the model looks at; color needs '
+                        'points with colors, both takes depth alone where they have none; default: depth')
+
+
 def add_classes_option(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--classes``."""
     parser.add_argument('--classes', metavar='WORDS', help='names separated by commas, a text file with one name a '
@@ -30,11 +36,16 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_model(args: argparse.Namespace) -> dict[str, Any]:
-    """Return ``model``, ``weights`` and ``device`` for an inferencer; say so if it is the demonstration model."""
+    """Return ``model``, ``weights``, ``device`` and, if given, ``views`` for an inferencer.
+
+    It says so if it is the demonstration model.
+    """
     if args.model is None and args.weights is None:
         note(f'model: {DEFAULT_MODEL}, a small one for demonstration that knows a few kinds of furniture; --model '
              'opendlign-h14 is that of the paper (opendlign models lists all)')
-    return dict(model=args.model or DEFAULT_MODEL, weights=args.weights, device=args.device)
+    views = getattr(args, 'views', None)
+    return dict(model=args.model or DEFAULT_MODEL, weights=args.weights, device=args.device,
+                **({} if views is None else dict(views=views)))
 
 
 def chosen_classes(args: argparse.Namespace) -> list[str] | None:

@@ -31,7 +31,7 @@ def run_on_shards(args: argparse.Namespace, model: dict, folder: Path, fields: l
 
     Args:
         args: Options ``inputs``, ``batch_size`` and ``launcher``.
-        model: ``model``, ``weights`` and ``device`` of the inferencer.
+        model: ``model``, ``weights``, ``device`` and perhaps ``views`` of the inferencer.
         folder: Folder of the results.
         fields: Names and types of the columns that ``select`` fills.
         select: Returns the columns of a prediction.
@@ -54,9 +54,11 @@ def run_on_shards(args: argparse.Namespace, model: dict, folder: Path, fields: l
             predictions = inferencer(inputs, batch_size=args.batch_size, **options)['predictions']
             return [dict(error=each['error']) if 'error' in each else select(each) for each in predictions]
 
+        views = inferencer.model.kinds_of_views
         settings = dict(model=Path(str(inferencer.shape_config.filename or '')).stem,
                         weights=sha256_of_weights(inferencer.model), num_points=inferencer.num_points,
                         **{name: list(value) if isinstance(value, tuple) else value
-                           for name, value in options.items()})
+                           for name, value in options.items()},
+                        **({} if views == ('depth', ) else dict(views=list(views))))
         result = run_sharded(list_inputs(args.inputs), rows, folder, pa.schema(fields), settings, title='shapes')
         return result if is_main_process() else None

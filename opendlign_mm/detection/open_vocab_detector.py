@@ -8,23 +8,23 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..box_ops.points_in_boxes import crop_points
 from ..datasets.class_names import vocabulary_of
-from ..models import OpenDlign
 from ..models.prompts import checked_class_names
 from ..models.zero_shot_model import Component, build_component
 from ..point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
-from ..projection import build_projection
+from .box_views import BoxViewsMixin
 
 
 @MODELS.register_module()
-class OpenVocabDetector3D(Base3DDetector):
-    """Detector that classifies the points in class-agnostic boxes by their depth views.
+class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
+    """Detector that classifies the points in class-agnostic boxes by their views.
 
     Points in each proposed box -> depth views -> cosines of :class:`OpenDlign` with the classes ->
     :class:`OpenVocabBBoxHead`.
     The views of all boxes of a scene are encoded together, in batches of the classifier's ``encode_batch_size``.
-    Nothing is trained here; a checkpoint of an aligned :class:`OpenDlign` can be loaded.
+    Nothing is trained here; a checkpoint of an aligned :class:`OpenDlign` can be loaded. With
+    ``classifier.views='color'`` or ``'both'`` columns 4 to 6 of the points are colors, see
+    :func:`.projection.color.color_bytes`.
 
     Scenes far from the origin, such as UTM coordinates, keep their shape if their points are float64, see
     :mod:`opendlign_mm.point_ops.coordinates`; their boxes then have float64 tensors.
@@ -71,14 +71,13 @@ class OpenVocabDetector3D(Base3DDetector):
             raise ValueError('the classifier has no zero_shot_head; add zero_shot_head=dict(type="ZeroShotHead") '
                              'to its config')
         self.bbox_head = build_component(bbox_head or dict(type='OpenVocabBBoxHead'))
-        self.projection = build_projection(projection)
         if min_points < 1:
             raise ValueError(f'min_points must be >= 1, got {min_points}')
         if max_proposals is not None and max_proposals < 1:
             raise ValueError(f'max_proposals must be None or >= 1, got {max_proposals}')
         if box_margin < 0:
             raise ValueError(f'box_margin must be >= 0, got {box_margin}')
-        self.box_margin, self.min_points = box_margin, min_points
+        self.init_views(projection, box_margin, min_points)
         self.objectness_threshold, self.max_proposals = objectness_threshold, max_proposals
         self.background = checked_class_names(background) if len(background) else ()
         self._num_background = 0
@@ -130,20 +129,6 @@ class OpenVocabDetector3D(Base3DDetector):
         order = order[proposals.objectness[order] >= self.objectness_threshold]
         return proposals[order[:self.max_proposals]]
 
-    def crop_proposals(self, points: Tensor, proposals: InstanceData) -> tuple[InstanceData, list[Tensor]]:
-        """Drop proposals with fewer than ``min_points`` points and crop the points of the others.
-
-        Args:
-            points: Float (N, >=3), x, y, z first, in meters, z up.
-            proposals: ``bboxes_3d`` and ``objectness`` of K boxes.
-
-        Returns:
-            Proposals of K' <= K boxes, and K' tensors (N_i, 3) of points in the frames of their boxes.
-        """
-        crops = crop_points(points[:, :3], proposals.bboxes_3d, self.box_margin)
-        kept = torch.tensor([len(crop) >= self.min_points for crop in crops], dtype=torch.bool, device=points.device)
-        return proposals[kept], [crop for crop in crops if len(crop) >= self.min_points]
-
     @torch.no_grad()
     def encode_scene(self, points: Tensor, name: str = 'scene') -> InstanceData:
         """Propose boxes for one scene and encode them: all of a detection that does not depend on the vocabulary.
@@ -154,8 +139,8 @@ class OpenVocabDetector3D(Base3DDetector):
 
         Returns:
             K proposals with at least ``min_points`` points: ``bboxes_3d``, ``objectness``, ``num_points`` int64 (K,),
-            ``depth_views`` float (K, V, H, W) and ``view_features`` float32 (K, V, D), the latter only if the
-            classifier is a plain ``OpenDlign``.
+            ``depth_views`` float (K, V, H, W) and, if the classifier is a plain ``OpenDlign``, float32 (K, V, D)
+            ``view_features`` and ``color_features``, those that it takes.
 
         Raises:
             ValueError: The scene has no points, unusable or distant ones.
@@ -167,34 +152,14 @@ class OpenVocabDetector3D(Base3DDetector):
         proposals, crops = self.crop_proposals(to_local(points, offset, name),
                                                self._propose_local(points, None, offset))
         proposals.num_points = torch.tensor([len(crop) for crop in crops], dtype=torch.int64, device=points.device)
-        proposals.depth_views = self.projection(crops)
+        proposals.depth_views = self.depth_views(crops)
         if self.keeps_view_features and len(crops):
-            proposals.view_features = self.classifier.encode_for_classes(proposals.depth_views)
+            if self.classifier.views != 'color':
+                proposals.view_features = self.classifier.encode_for_classes(proposals.depth_views)
+            colors = self.color_features(crops)
+            if colors is not None:
+                proposals.color_features = colors
         return proposals
-
-    @property
-    def keeps_view_features(self) -> bool:
-        """Whether the classes of a box follow from features of its views, which do not depend on the vocabulary."""
-        return getattr(type(self.classifier), 'class_logits', None) is OpenDlign.class_logits
-
-    @torch.no_grad()
-    def classify_encoded(self, proposals: InstanceData) -> Tensor:
-        """Return the class probabilities (K, C) of the result of :meth:`encode_scene`."""
-        if len(proposals) == 0:
-            return proposals.objectness.new_zeros(0, len(self.class_names))
-        if 'view_features' not in proposals:
-            return self.class_probabilities(proposals.depth_views)
-        logits = self.classifier.class_logits_of(proposals.view_features)
-        return self.bbox_head.probabilities(logits)[:, :len(self.class_names)]
-
-    def extract_feat(self, depth_views: Tensor) -> dict[str, Tensor]:
-        """Encode depth views (K, V, H, W) into L2-normalized features (K, V, D) of each branch."""
-        return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
-
-    def class_probabilities(self, depth_views: Tensor) -> Tensor:
-        """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share."""
-        probabilities = self.bbox_head.probabilities(self.classifier.class_logits(depth_views))
-        return probabilities[:, :len(self.class_names)]
 
     def _forward(self,
                  batch_inputs_dict: dict,
@@ -207,7 +172,7 @@ class OpenVocabDetector3D(Base3DDetector):
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
             check_points(points, _name_of_scene(sample, index))
             offset = scene_offset(points)
-            local = to_local(points[:, :3], offset, _name_of_scene(sample, index))
+            local = to_local(points, offset, _name_of_scene(sample, index))
             proposals, _ = self._classified_proposals(points, local, sample, offset)
             proposals.bboxes_3d = move_boxes(proposals.bboxes_3d, offset)
             results.append((proposals, proposals.class_probabilities))
@@ -242,7 +207,7 @@ class OpenVocabDetector3D(Base3DDetector):
         for index, (points, sample) in enumerate(zip(points_of_scenes, samples, strict=True)):
             check_points(points, _name_of_scene(sample, index))
             offset = scene_offset(points)
-            local = to_local(points[:, :3], offset, _name_of_scene(sample, index))
+            local = to_local(points, offset, _name_of_scene(sample, index))
             proposals, num_dropped = self._classified_proposals(points, local, sample, offset)
             found = self.bbox_head.predict(proposals, proposals.class_probabilities)
             for instances in (proposals, found):
@@ -257,7 +222,7 @@ class OpenVocabDetector3D(Base3DDetector):
         """Return the proposals with class probabilities, relative to ``offset``, and the number of dropped ones."""
         proposed = self._propose_local(points, sample, offset)
         proposals, crops = self.crop_proposals(local, proposed)
-        proposals.class_probabilities = self._classify(crops, local)
+        proposals.class_probabilities = self.classify_crops(crops, local)
         return proposals, len(proposed) - len(proposals)
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:
@@ -265,12 +230,6 @@ class OpenVocabDetector3D(Base3DDetector):
         raise RuntimeError("OpenVocabDetector3D has nothing to train (mode='loss'): align an OpenDlign model with "
                            'tools/train.py, then run tools/test.py with the config of this detector and the '
                            "model's checkpoint")
-
-    def _classify(self, crops: list[Tensor], points: Tensor) -> Tensor:
-        """Return the class probabilities (K, C) of K point sets."""
-        if not crops:
-            return points.new_zeros(0, len(self.class_names))
-        return self.class_probabilities(self.projection(crops))
 
     def _require_vocabulary(self) -> None:
         """Set a missing vocabulary to the classes of the test dataset of ``cfg``, which mmdet3d's inferencers set."""

@@ -7,6 +7,7 @@ from .pixels import PointDataPreprocessor, ViewDataPreprocessor
 from .tri_modal import TriModalAligner
 from .tri_modal_head import TriModalContrastiveHead
 from .twin_backbone import CLIPTwinBackbone
+from .two_step_head import TwoStepHead
 from .view_adapters import DualPathAdapter, InterViewAdapter
 from .view_systems import CLIP2Point, PointCLIP
 from .weighted_view_head import WeightedViewHead
@@ -14,5 +15,5 @@ from .zero_shot_head import ZeroShotHead
 
 __all__ = ['AlignmentAdapter', 'CLIP2Point', 'CLIPDepthBackbone', 'CLIPImageAdapter', 'CLIPTwinBackbone',
            'DepthImageContrastiveHead', 'DualPathAdapter', 'ImageAdapterAligner', 'InterViewAdapter', 'OpenDlign',
-           'PointCLIP', 'PointDataPreprocessor', 'TriModalAligner', 'TriModalContrastiveHead', 'ViewDataPreprocessor',
-           'WeightedViewHead', 'ZeroShotHead']
+           'PointCLIP', 'PointDataPreprocessor', 'TriModalAligner', 'TriModalContrastiveHead', 'TwoStepHead',
+           'ViewDataPreprocessor', 'WeightedViewHead', 'ZeroShotHead']

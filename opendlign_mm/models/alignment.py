@@ -1,39 +1,38 @@
 """Alignment of a CLIP depth backbone: the features that the losses compare (OpenDlign, section 3.2 and table 5)."""
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from ..structures import ShapeDataSample
 from .captions import CaptionFeatures
-from .clip_backbone import CLIPDepthBackbone
+from .color_views import ColorViews
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .pixels import checked_views
-from .zero_shot_model import Component, ZeroShotModel
+from .view_encoder import ViewEncoder
+from .zero_shot_model import Component
 
 
-class AligningModel(ZeroShotModel):
+class AligningModel(ViewEncoder):
     """Base of :class:`OpenDlign`: mode ``'loss'``, which aligns views, images and captions by the head's losses.
 
     Args:
-        data_preprocessor: See :class:`ZeroShotModel`, as the other arguments.
+        backbone: A ``CLIPDepthBackbone`` or its config.
+        data_preprocessor: See :class:`ViewEncoder`, as the other arguments.
         encode_batch_size: Number of views per pass.
         return_embeddings: Whether mode ``'predict'`` also returns embeddings.
         init_cfg: Initialization config of mmengine.
     """
 
-    backbone: CLIPDepthBackbone
     alignment_head: DepthImageContrastiveHead | None
+    color: ColorViews | None
 
-    def __init__(self, data_preprocessor: Component, encode_batch_size: int, return_embeddings: bool,
-                 init_cfg: dict | None) -> None:
-        super().__init__(data_preprocessor, encode_batch_size, return_embeddings, init_cfg)
+    def __init__(self, backbone: Component, data_preprocessor: Component | None, encode_batch_size: int,
+                 return_embeddings: bool, init_cfg: dict | None) -> None:
+        super().__init__(backbone, data_preprocessor, encode_batch_size, return_embeddings, init_cfg)
         self.caption_features = CaptionFeatures()
         self.register_load_state_dict_post_hook(_forget_caption_features)
-
-    def _encode(self, views: torch.Tensor, branch: Any) -> Any:
-        raise NotImplementedError
 
     def check_pairs(self) -> None:
         """Raise ValueError if a pair of the alignment head would train nothing.
@@ -54,6 +53,8 @@ class AligningModel(ZeroShotModel):
         Args:
             inputs: What the pairs of the head need: ``depth_views`` float (B, V, H, W) in [0, 1], and ``images``
                 (B, V, 3, H, W) in [0, 1] or their features by the pretrained branch, ``image_features`` (B, V, D).
+                Where color views are encoded by the tuned branch also ``color_views`` (B, V, 3, H, W) and
+                ``has_color``, see :class:`ColorViews`.
             data_samples: B samples with a ``caption``, if the head has a pair with texts.
 
         Raises:
@@ -65,11 +66,11 @@ class AligningModel(ZeroShotModel):
         if with_images and not {'images', 'image_features'} & set(inputs):
             raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
                              'them')
-        used = [name for name, modality in (('depth_views', 'depth'), ('images', 'image'))
-                if modality in head.modalities and name in inputs]
-        views = checked_views({name: inputs[name] for name in used})
+        kinds = ('depth_views', ) if self.color is None else self.color.views_of_training()
+        used = kinds * ('depth' in head.modalities) + ('images', ) * with_images
+        views = checked_views({name: inputs[name] for name in used if name in inputs})
         text, caption_ids = (self.text_features(data_samples) if 'text' in head.modalities else (None, None))
-        depth = object_features(self._encode(views['depth_views'], 'tuned')) if 'depth_views' in views else None
+        depth = self._depth_features(views, inputs.get('has_color')) if 'depth' in head.modalities else None
         image = self._image_features(views.get('images'), inputs.get('image_features')) if with_images else None
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp(), text_features=text,
                          caption_ids=caption_ids)
@@ -94,6 +95,12 @@ class AligningModel(ZeroShotModel):
                              f'{names[0] if names else "the batch"} has none: set '
                              "PackShapeInputs(caption='a photo of a {}') in the training pipeline")
         return self.caption_features(captions, self.backbone.encode_text, self.backbone.logit_scale.device)
+
+    def _depth_features(self, views: dict[str, torch.Tensor], has_color: torch.Tensor | None) -> torch.Tensor:
+        """Object features (B, D) of checked depth views, and of color views where these are trained, too."""
+        if self.color is not None and self.color.is_trained:
+            return self.color.aligned_features(views, has_color, partial(self._encode, branch='tuned'))
+        return object_features(self._encode(views['depth_views'], 'tuned'))
 
     def _image_features(self, images: torch.Tensor | None, features: torch.Tensor | None) -> torch.Tensor:
         """Object features (B, D) of checked images, or of the features of their views."""

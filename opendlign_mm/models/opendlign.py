@@ -1,19 +1,19 @@
-"""The OpenDlign model: aligns depth views with images, and classifies and embeds shapes by their depth views."""
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+"""The OpenDlign model: aligns depth views with images, and classifies shapes by their depth views and color views."""
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 
 from ..structures import ShapeDataSample
 from .alignment import AligningModel
-from .clip_backbone import CLIPDepthBackbone
+from .color_views import ColorViews, Views
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .image_branches import BRANCHES
-from .pixels import ViewDataPreprocessor, checked_views
+from .pixels import checked_views
 from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
-from .zero_shot_model import Component, build_component, embed_views, full_precision
+from .zero_shot_model import Component
 
 
 @MODELS.register_module()
@@ -33,15 +33,19 @@ class OpenDlign(AligningModel):
             from the pretrained branch: the model as it was before alignment.
         return_embeddings: In mode ``'predict'`` also return ``depth_embedding`` (D,), see :meth:`embed_shapes`, and,
             where there are images, ``image_embedding`` (D,): the inputs of ``RetrievalRecall``.
+        views: What classifies: ``'depth'`` views as in the paper; ``'color'`` views of points with colors (see
+            ``ProjectPointsToColor``); or ``'both'``, whose logits are added, where an object without colors has depth
+            views alone. Embeddings for retrieval and few-shot classification are of depth views.
+        color_head: A ``ZeroShotHead`` of color views or its config; default: CLIP's prompts of photos and its
+            pretrained branch. With ``branches='tuned'`` mode ``'loss'`` aligns color views, too.
+        color_weight: Share of the color views in the logits of ``'both'``, in (0, 1).
         init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: The zero-shot head uses a branch that the backbone does not have, a pair of the alignment head would
-            train nothing, or ``encode_batch_size`` < 1.
+        ValueError: A head uses a branch that the backbone does not have, a pair of the alignment head would train
+            nothing, or an option is wrong.
     """
 
-    required_input = 'depth_views'
-    remedy = 'put ProjectPointsToDepth before PackShapeInputs in the pipeline'
     alignment_head: DepthImageContrastiveHead | None
     zero_shot_head: ZeroShotHead | None
 
@@ -53,10 +57,12 @@ class OpenDlign(AligningModel):
                  encode_batch_size: int = 256,
                  compare_pretrained: bool = False,
                  return_embeddings: bool = False,
+                 views: Views = 'depth',
+                 color_head: Component | None = None,
+                 color_weight: float = .5,
                  init_cfg: dict | None = None) -> None:
-        super().__init__(data_preprocessor or ViewDataPreprocessor(), encode_batch_size, return_embeddings, init_cfg)
+        super().__init__(backbone, data_preprocessor, encode_batch_size, return_embeddings, init_cfg)
         self.compare_pretrained = compare_pretrained
-        self.backbone: CLIPDepthBackbone = build_component(backbone)
         self.build_heads(alignment_head, zero_shot_head)
         if self.alignment_head is not None:
             self.alignment_head.init_logit_scale_from(self.backbone.logit_scale)
@@ -66,115 +72,92 @@ class OpenDlign(AligningModel):
             if absent:
                 raise ValueError(f'the zero-shot head uses the {absent.pop()!r} branch, which the backbone does not '
                                  "have; set branches='pretrained' or num_blocks >= 1")
+        self.views: Views = views
+        self.color = None if views == 'depth' else ColorViews(
+            views, color_head, color_weight, self.zero_shot_head, self.backbone.branches)
+        if views == 'color':
+            self.required_input, self.remedy = 'color_views', 'put ProjectPointsToColor before PackShapeInputs'
+        if self.color is not None and return_embeddings:
+            raise ValueError(f'return_embeddings are those of depth views: set views="depth", got {views!r}')
 
     # --- modes ---
 
     @torch.no_grad()
     def predict(self, inputs: dict[str, torch.Tensor], data_samples: list[ShapeDataSample] | None = None
                 ) -> list[ShapeDataSample]:
-        """Classify a batch with ``depth_views`` float (B, V, H, W) in [0, 1]; see :meth:`forward`."""
-        used = ('depth_views', 'images') if self.return_embeddings else ('depth_views', )
+        """Classify a batch; see :meth:`forward`.
+
+        Args:
+            inputs: ``depth_views`` float (B, V, H, W) in [0, 1]; where ``views`` says so ``color_views`` float
+                (B, V, 3, H, W) in [0, 1] and ``has_color`` bool (B,), by default all True.
+            data_samples: B samples; new ones are made if absent.
+        """
+        used = self._used_views + ('images', ) * self.return_embeddings
         views = checked_views({name: inputs[name] for name in used if name in inputs})
-        features = self._features_for_scores(views['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
-        fields = dict()
-        if self.compare_pretrained:
-            fields['pred_scores_pretrained'] = self._scores(features, 'pretrained')
+        features = {} if self.views == 'color' else self._features_for_scores(
+            views['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
+        scores, fields = self._scores(features) if features else None, dict()
+        before = self._scores(features, 'pretrained') if features and self.compare_pretrained else None
+        if self.color is not None:
+            has_color = inputs.get('has_color')
+            scores = self._add_color(scores, views.get('color_views'), has_color)
+            if self.compare_pretrained:
+                before = self._add_color(before, views.get('color_views'), has_color, 'pretrained')
+        if before is not None:
+            fields['pred_scores_pretrained'] = before
         if self.return_embeddings:
             fields['depth_embedding'] = self.pool_views(features)
             if 'images' in views:
                 fields['image_embedding'] = object_features(self._encode(views['images'], 'pretrained'))
-        return self.fill_samples(data_samples, self._scores(features), fields)
-
-    # --- views ---
-
-    @overload
-    def encode_views(self, views: torch.Tensor, branch: str) -> torch.Tensor:
-        ...
-
-    @overload
-    def encode_views(self, views: torch.Tensor, branch: tuple[str, ...] | list[str]) -> dict[str, torch.Tensor]:
-        ...
-
-    def encode_views(self, views, branch):
-        """Embed views.
-
-        Args:
-            views: Float in [0, 1] or uint8, (B, V, H, W), gray, or (B, V, 3, H, W).
-            branch: ``'pretrained'`` or ``'tuned'``; or several, computed in one pass.
-
-        Returns:
-            Float32 (B, V, D), each view L2-normalized. For several branches: a dict of them.
-
-        Raises:
-            ValueError: The views have a wrong shape, are not in [0, 1] or all black, or the backbone does not have the
-                branch.
-            TypeError: The views are neither floating point nor uint8.
-        """
-        return self._encode(checked_views(dict(views=views))['views'], branch)
-
-    def _encode(self, views: torch.Tensor, branch: Any) -> Any:
-        """Embed views that have been checked."""
-        branches = (branch, ) if isinstance(branch, str) else tuple(branch)
-        features = {}
-        for name, embeddings in embed_views(self.backbone, views, branches, self.encode_batch_size).items():
-            with full_precision(views):
-                features[name] = F.normalize(embeddings.float(), dim=-1)
-        return features[branch] if isinstance(branch, str) else features
-
-    def encode_inputs(self, inputs: Mapping[str, torch.Tensor], branches: Sequence[str] | None = None
-                      ) -> dict[str, torch.Tensor]:
-        """Embed the shapes of a preprocessed batch.
-
-        Args:
-            inputs: ``depth_views`` float (B, V, H, W) in [0, 1].
-            branches: Branches to compute; default: all that the model has.
-
-        Returns:
-            Branch -> float32 (B, V, D), each view L2-normalized.
-        """
-        return self.encode_views(inputs['depth_views'], tuple(branches or self.branches))
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The branches of the backbone: names in the result of :meth:`encode_inputs`."""
-        return self.backbone.branches
-
-    @property
-    def clip_backbone(self) -> CLIPDepthBackbone:
-        """The CLIP of texts and images."""
-        return self.backbone
+        return self.fill_samples(data_samples, scores, fields)
 
     # --- classification ---
 
-    def class_features(self) -> torch.Tensor:
-        """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
-        head = self.head_for('class features')
+    def set_vocabulary(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None) -> None:
+        """Set the classes of mode ``'predict'``; see :meth:`ZeroShotHead.set_vocabulary`.
+
+        With ``views='color'`` the templates are those of color views, otherwise those of depth views.
+        """
+        if self.color is None:
+            return super().set_vocabulary(class_names, templates)
+        self.color.set_vocabulary(class_names, templates)
+        super().set_vocabulary(class_names, None if self.views == 'color' else templates)
+
+    def class_features(self, of: Literal['depth', 'color'] | None = None) -> torch.Tensor:
+        """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model.
+
+        Args:
+            of: Kind of views whose prompts are meant; default: depth views, unless color views are alone.
+        """
+        of = of or ('color' if self.views == 'color' else 'depth')
+        head = self.head_for('class features') if of == 'depth' or self.color is None else self.color.head
         return head.vocabulary_features(self.backbone.encode_text, self.backbone.text_encoder_key,
                                         self.backbone.logit_scale.device)
 
     @torch.no_grad()
-    def zero_shot(self, views: torch.Tensor) -> torch.Tensor:
+    def zero_shot(self, views: torch.Tensor | None = None, color_views: torch.Tensor | None = None,
+                  has_color: torch.Tensor | None = None) -> torch.Tensor:
         """Classify objects.
 
         Args:
-            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
+            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views, unless color views are alone.
+            color_views: Float in [0, 1] or uint8, (B, V, 3, H, W), where the model takes them.
+            has_color: Bool (B,), the objects with colors; default: all.
 
         Returns:
             Float32 (B, C), aggregated over the views; higher is better.
         """
-        return self._scores(self._features_for_scores(checked_views(dict(views=views))['views']))
+        given = dict(depth_views=views, color_views=color_views)
+        checked = checked_views({name: given[name] for name in self._used_views if given[name] is not None})
+        depth = None if self.views == 'color' else self._scores(self._features_for_scores(checked['depth_views']))
+        return depth if self.color is None else self._add_color(depth, checked.get('color_views'), has_color)
 
     @torch.no_grad()
-    def class_logits(self, views: torch.Tensor) -> torch.Tensor:
-        """Compute logits of the classes by :meth:`ZeroShotHead.class_logits`.
-
-        Args:
-            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
-
-        Returns:
-            Float32 (B, C).
-        """
-        return self.class_logits_of(self.encode_for_classes(views))
+    def class_logits(self, views: torch.Tensor | None = None, color_views: torch.Tensor | None = None,
+                     has_color: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute logits (B, C) of the classes by :meth:`ZeroShotHead.class_logits`; arguments of :meth:`zero_shot`."""
+        color = None if color_views is None or self.color is None else self.encode_colors(color_views)
+        return self.class_logits_of(None if self.views == 'color' else self.encode_for_classes(views), color, has_color)
 
     @torch.no_grad()
     def encode_for_classes(self, views: torch.Tensor) -> torch.Tensor:
@@ -189,11 +172,50 @@ class OpenDlign(AligningModel):
         return self.view_features(self._features_for_scores(checked_views(dict(views=views))['views']))
 
     @torch.no_grad()
-    def class_logits_of(self, view_features: torch.Tensor) -> torch.Tensor:
-        """Compute logits (B, C) of the classes from the result (B, V, D) of :meth:`encode_for_classes`."""
-        head = self.head_for('zero-shot classification')
-        return head.class_logits(self.class_features(), pretrained=view_features, tuned=view_features,
-                                 clip_logit_scale=self.backbone.logit_scale.float().exp())
+    def encode_colors(self, color_views: torch.Tensor, branches: ViewBranches | None = None) -> torch.Tensor:
+        """Encode color views, float in [0, 1] or uint8 (B, V, 3, H, W), by the branch of their head: (B, V, D)."""
+        branches = branches or self.needed(self.color, "views='color' or 'both'", 'the use of colors').head.branches
+        features = self.encode_views(color_views, BRANCHES if branches == 'both' else (branches, ))
+        return select_views(features.get('pretrained'), features.get('tuned'), branches)
+
+    @torch.no_grad()
+    def class_logits_of(self, view_features: torch.Tensor | None, color_features: torch.Tensor | None = None,
+                        has_color: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute logits (B, C) of the classes.
+
+        Args:
+            view_features: Result (B, V, D) of :meth:`encode_for_classes`; None where color views are alone.
+            color_features: Result (B, V, D) of :meth:`encode_colors`, where the model takes them.
+            has_color: Bool (B,), the objects with colors; default: all.
+        """
+        depth = None
+        if self.views != 'color':
+            depth = self.head_for('zero-shot classification').class_logits(
+                self.class_features(), pretrained=view_features, tuned=view_features,
+                clip_logit_scale=self.backbone.logit_scale.float().exp())
+        return depth if self.color is None else self._mixed(depth, color_features, has_color, 'class_logits')
+
+    def _add_color(self, depth: torch.Tensor | None, color_views: torch.Tensor | None, has_color: torch.Tensor | None,
+                   branches: ViewBranches | None = None) -> torch.Tensor:
+        """Add the scores of color views to those of depth views, None where color views are alone."""
+        features = None if color_views is None else self.encode_colors(color_views, branches)
+        return self._mixed(depth, features, has_color, 'scores')
+
+    def _mixed(self, depth: torch.Tensor | None, features: torch.Tensor | None, has_color: torch.Tensor | None,
+               rule: Literal['scores', 'class_logits']) -> torch.Tensor:
+        color = None if features is None else getattr(self.color.head, rule)(
+            self.class_features('color'), pretrained=features, tuned=features,
+            clip_logit_scale=self.backbone.logit_scale.float().exp())
+        return self.color.mix(depth, color, has_color, rule == 'class_logits')
+
+    @property
+    def kinds_of_views(self) -> tuple[Literal['depth', 'color'], ...]:
+        """The kinds of views that classify."""
+        return ('depth', 'color') if self.views == 'both' else (self.views, )
+
+    @property
+    def _used_views(self) -> tuple[str, ...]:
+        return tuple(f'{kind}_views' for kind in self.kinds_of_views)
 
     def _features_for_scores(self, views: torch.Tensor, also: Sequence[str] = ()) -> dict[str, torch.Tensor]:
         """Encode checked views by the branches that the head scores with and those in ``also``, in one pass."""
@@ -203,66 +225,16 @@ class OpenDlign(AligningModel):
 
     @torch.no_grad()
     def scores_of_features(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Score the features of :meth:`encode_inputs` by the zero-shot head: float32 (B, C), higher is better."""
+        """Score the features of :meth:`encode_inputs` by the zero-shot head: float32 (B, C), higher is better.
+
+        Raises:
+            ValueError: The model also takes color views, of which these features are not.
+        """
+        if self.color is not None:
+            raise ValueError(f'features of depth views alone are scored: set views="depth", got {self.views!r}')
         return self._scores(features)
 
     def _scores(self, features: dict[str, torch.Tensor], branches: ViewBranches | None = None) -> torch.Tensor:
         head = self.head_for('zero-shot classification')
         return head.scores(self.class_features(), **features, branches=branches,
                            clip_logit_scale=self.backbone.logit_scale.float().exp())
-
-    # --- embeddings ---
-
-    @property
-    def embedding_branches(self) -> ViewBranches:
-        """The branch that :meth:`embed_shapes` takes each view from: that of the zero-shot head, if there is one."""
-        if self.zero_shot_head is not None:
-            return self.zero_shot_head.branches
-        return 'both' if len(self.backbone.branches) > 1 else 'pretrained'
-
-    @torch.no_grad()
-    def embed_shapes(self, views: torch.Tensor) -> torch.Tensor:
-        """Embed shapes for retrieval: the normalized mean of the view features of each.
-
-        Each view comes from the branch of ``embedding_branches``, so that cosines with texts rank as zero-shot
-        classification with ``aggregation='sum'`` does.
-
-        Args:
-            views: Float in [0, 1] or uint8, (B, V, H, W) or (B, V, 3, H, W), depth views.
-
-        Returns:
-            Float32 (B, D), L2-normalized.
-        """
-        needed = BRANCHES if self.embedding_branches == 'both' else (self.embedding_branches, )
-        return self.pool_views(self.encode_views(views, needed))
-
-    def pool_views(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Pool the view features of :meth:`encode_views` to the embeddings of :meth:`embed_shapes`.
-
-        Args:
-            features: Branch -> (B, V, D), with ``embedding_branches`` at least.
-
-        Returns:
-            Float32 (B, D), L2-normalized.
-        """
-        return object_features(self.view_features(features))
-
-    def view_features(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the view features that few-shot classification takes, float32 (B, V, D).
-
-        Args:
-            features: Branch -> (B, V, D), with ``embedding_branches`` at least.
-        """
-        return select_views(features.get('pretrained'), features.get('tuned'), self.embedding_branches)
-
-    @torch.no_grad()
-    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed the images of objects with the pretrained branch.
-
-        Args:
-            images: Float (B, V, 3, H, W) in [0, 1].
-
-        Returns:
-            Float32 (B, D), L2-normalized.
-        """
-        return object_features(self.encode_views(images, 'pretrained'))

@@ -29,14 +29,14 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: Batch of a data loader. ``inputs`` has per sample ``depth_views`` (V, H, W) and optionally ``images``
-                (V, 3, H, W), each float in [0, 1] or uint8, or ``image_features`` float (V, D). ``data_samples`` is
-                optional.
+                (V, 3, H, W), each float in [0, 1] or uint8, or ``image_features`` float (V, D); and ``color_views``
+                (V, 3, H, W) with ``has_color`` bool (). ``data_samples`` is optional.
             training: Not used.
 
         Returns:
             ``inputs``: dict with ``depth_views`` (B, V, H, W), ``images`` (B, V, 3, H, W) and ``image_features``
-            (B, V, D), as far as they were given, float32, uint8 pixels divided by 255. ``data_samples``: the list of
-            samples, or None.
+            (B, V, D), as far as they were given, float32, uint8 pixels divided by 255; ``has_color`` is bool (B,).
+            ``data_samples``: the list of samples, or None.
 
         Raises:
             ValueError: The samples of the batch differ in shape or in the inputs that they have.
@@ -64,7 +64,8 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
                 values = [_unit_floats(value) for value in values]
             values = torch.stack(list(values))
         # uint8 is a quarter of the bytes to move.
-        return _unit_floats(values.to(self.device, non_blocking=self._non_blocking))
+        values = values.to(self.device, non_blocking=self._non_blocking)
+        return values if values.dtype == torch.bool else _unit_floats(values)
 
 
 @MODELS.register_module()
@@ -94,8 +95,7 @@ class PointDataPreprocessor(ViewDataPreprocessor):
         if key in ('points', 'colors') and not isinstance(values, torch.Tensor):
             if len({len(value) for value in values}) > 1:
                 return [_unit_floats(value.to(self.device, non_blocking=self._non_blocking)) for value in values]
-        batch = super()._batch(key, values, samples)
-        return batch.bool() if key == 'has_text' else batch
+        return super()._batch(key, values, samples)
 
 
 def _unit_floats(values: torch.Tensor) -> torch.Tensor:

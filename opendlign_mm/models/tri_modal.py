@@ -86,10 +86,13 @@ class TriModalAligner(ZeroShotModel):
         self.text_encoder: CLIPDepthBackbone | None = None if text_encoder is None else build_component(text_encoder)
         if self.text_encoder is not None and self.text_encoder.num_blocks:
             raise ValueError('the text encoder is a frozen CLIP: set its num_blocks=0')
-        if (self.zero_shot_head.aggregation, self.zero_shot_head.branches) != ('sum', 'pretrained'):
+        head = self.zero_shot_head
+        if (head.aggregation, head.branches) != ('sum', 'pretrained'):
             raise ValueError("shapes are scored by the cosines of their embeddings: set the zero-shot head's "
-                             f"aggregation='sum' and branches='pretrained', got {self.zero_shot_head.aggregation!r} "
-                             f'and {self.zero_shot_head.branches!r}')
+                             f"aggregation='sum' and branches='pretrained', got {head.aggregation!r} and "
+                             f'{head.branches!r}')
+        if head.view_selection is not None:
+            raise ValueError('a shape has one embedding and no views: leave out view_selection of the zero-shot head')
         self.class_features_file = class_features
         self._stored: StoredClassFeatures | None = None
         self._register_load_state_dict_pre_hook(self._leave_out_unused_clip)
@@ -257,7 +260,9 @@ class TriModalAligner(ZeroShotModel):
 
     # --- classification ---
 
-    def class_features(self) -> Tensor:
+    kinds_of_views = ('depth', )  # an embedding of a shape stands for a depth view
+
+    def class_features(self, of: str = 'depth') -> Tensor:
         """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
         device = next(self.point_encoder.parameters()).device
         if self.class_features_file is not None:

@@ -39,6 +39,9 @@ class ViewSystem(OpenDlign):
 
     def __init__(self, backbone: Component, zero_shot_head: Component | None = None, adapter: Component | None = None,
                  label_smoothing: float = 0., **kwargs) -> None:
+        if kwargs.get('views', 'depth') != 'depth':
+            raise ValueError(f"{type(self).__name__} classifies by depth views alone, got views={kwargs['views']!r}; "
+                             'color views are for OpenDlign')
         super().__init__(backbone, None, zero_shot_head, **kwargs)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f'label_smoothing must lie in [0, 1), got {label_smoothing}')
@@ -139,10 +142,12 @@ class ViewSystem(OpenDlign):
         return self._adapted(self._raw_features(checked_views(dict(views=views))['views']))
 
     @torch.no_grad()
-    def class_logits_of(self, view_features: torch.Tensor) -> torch.Tensor:
+    def class_logits_of(self, view_features: torch.Tensor | None, color_features: torch.Tensor | None = None,
+                        has_color: torch.Tensor | None = None) -> torch.Tensor:
         """Compute logits (B, C) of the classes from the result of :meth:`encode_for_classes`."""
         if self.adapter is None:
             return super().class_logits_of(view_features)
+        assert view_features is not None  # color views are refused
         return self._adapted_logits(view_features)
 
 

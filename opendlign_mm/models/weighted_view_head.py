@@ -1,17 +1,14 @@
 """Zero-shot head of PointCLIP and PointCLIP V2: weights of the views, and sentences of each class."""
 import json
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from mmdet3d.registry import MODELS
-from mmengine.logging import print_log
 
-from ..json_files import read_json
+from .class_sentences import content_of, encode_sentences, resolve_sentences, sentences_of
 from .prompts import encode_class_names
 from .zero_shot_head import ViewBranches, ZeroShotHead
 from .zero_shot_model import full_precision
@@ -63,7 +60,8 @@ class WeightedViewHead(ZeroShotHead):
                  text_cache_dir: str | Path | None = None,
                  init_cfg: dict | None = None) -> None:
         self.sentences = resolve_sentences(sentences)
-        super().__init__(class_names, templates, 'sum', branches, logit_scale, text_cache_dir, init_cfg)
+        super().__init__(class_names, templates, 'sum', branches, logit_scale, text_cache_dir,
+                         init_cfg=init_cfg)
         self.view_weights = resolve_view_weights(view_weights)
 
     def weigh_views(self, products: torch.Tensor) -> torch.Tensor:
@@ -97,36 +95,13 @@ class WeightedViewHead(ZeroShotHead):
 
     def _encode_vocabulary(self, encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str]
                            ) -> torch.Tensor:
-        own = self._own_sentences(names)
         features = encode_class_names(encode_text, names, self.templates)
-        for index, name in enumerate(names):
-            if name in own:
-                encoded = F.normalize(encode_text(list(own[name])).float(), dim=-1)
-                features[index] = F.normalize(encoded.mean(0), dim=-1)
-        return features
+        return encode_sentences(encode_text, names, self.sentences, features)
 
     def _cache_key(self, encoder: str, names: Sequence[str]) -> str:
         key = super()._cache_key(encoder, names)
-        own = self._own_sentences(names)
+        own = sentences_of(self.sentences, names)
         return json.dumps([key, own], sort_keys=True) if own else key
-
-    def _own_sentences(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the sentences of the classes that have some."""
-        if not self.sentences:
-            return {}
-        own = {name: self.sentences[spoken_name(name)] for name in names if spoken_name(name) in self.sentences}
-        if not own:
-            raise ValueError(f'sentences are given for {", ".join(list(self.sentences)[:5])}, ..., but for none of the '
-                             f'classes {", ".join(names[:5])}, ...; leave sentences out or give those of the dataset')
-        if len(own) < len(names):
-            print_log(f'{len(names) - len(own)} of {len(names)} classes have no sentences and take the templates',
-                      'current', logging.WARNING)
-        return own
-
-
-def spoken_name(name: str) -> str:
-    """Return the name of a class as sentences are looked up by it: in lower case, with spaces."""
-    return name.replace('_', ' ').strip().lower()
 
 
 def resolve_view_weights(view_weights: Sequence[float] | str | Path | None) -> tuple[float, ...] | None:
@@ -145,7 +120,7 @@ def resolve_view_weights(view_weights: Sequence[float] | str | Path | None) -> t
             raise ValueError(f'there are no view weights {str(view_weights)!r}; choose one of '
                              f'{", ".join(VIEW_WEIGHTS)}, give a list of numbers or a JSON file')
         if values is None:
-            content = _content_of(view_weights)
+            content = content_of(view_weights)
             values = content.get('view_weights') if isinstance(content, dict) else content
     try:
         weights = tuple(float(value) for value in values)
@@ -156,37 +131,3 @@ def resolve_view_weights(view_weights: Sequence[float] | str | Path | None) -> t
         raise ValueError(f'view_weights must be finite numbers >= 0, not all 0, got {values!r} '
                          f'({view_weights!r})')
     return weights
-
-
-def resolve_sentences(sentences: Mapping[str, str | Sequence[str]] | str | Path | None
-                      ) -> dict[str, tuple[str, ...]]:
-    """Return class name in lower case, with spaces -> sentences, of an option of :class:`WeightedViewHead`.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: A class has no sentence, or something else than strings.
-    """
-    if sentences is None:
-        return {}
-    content: Any = sentences
-    if isinstance(sentences, (str, Path)):
-        content = _content_of(sentences)
-        if isinstance(content, dict) and isinstance(content.get('sentences'), dict):
-            content = content['sentences']
-    if not isinstance(content, Mapping):
-        raise ValueError(f'sentences must be a dict class name -> sentences, got a {type(content).__name__} '
-                         f'({sentences!r})')
-    resolved = {}
-    for name, given in content.items():
-        texts = (given, ) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else ()
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError(f'the sentences of class {name!r} must be at least one string, got {given!r}')
-        resolved[spoken_name(str(name))] = texts
-    return resolved
-
-
-def _content_of(path: str | Path) -> Any:
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no file {path}; tools/search_prompts.py writes one')
-    return read_json(path)

@@ -16,6 +16,7 @@ from .zero_shot_model import full_precision
 REMEMBERED_VOCABULARIES = 16
 Aggregation = Literal['softmax_sum', 'sum']
 ViewBranches = Literal['both', 'pretrained', 'tuned']
+ViewSelection = Literal['entropy'] | int | None
 
 
 @MODELS.register_module()
@@ -33,6 +34,9 @@ class ZeroShotHead(BaseModule):
             ``'clip'``: the CLIP's own, which is passed to :meth:`scores`. ``'sum'`` does not use it.
         text_cache_dir: Folder in which class features are kept from run to run, by the content of the text encoder,
             the vocabulary and the templates. None: they are computed in each run.
+        view_selection: None: all views count alike, as in the paper. ``'entropy'``: each counts by the confidence of
+            its own prediction, see :meth:`view_weights_of`. K: the K most confident views of each object count alike
+            (MV-CLIP, Song et al., 2023).
         init_cfg: Initialization config of mmengine.
 
     Raises:
@@ -46,6 +50,7 @@ class ZeroShotHead(BaseModule):
                  branches: ViewBranches = 'both',
                  logit_scale: float | Literal['clip'] | None = None,
                  text_cache_dir: str | Path | None = None,
+                 view_selection: ViewSelection = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if aggregation not in ('softmax_sum', 'sum'):
@@ -54,7 +59,11 @@ class ZeroShotHead(BaseModule):
             raise ValueError(f"branches must be 'both', 'pretrained' or 'tuned', got {branches!r}")
         if isinstance(logit_scale, str) and logit_scale != 'clip':
             raise ValueError(f"logit_scale must be None, a number or 'clip', got {logit_scale!r}")
+        if not (view_selection in (None, 'entropy') or type(view_selection) is int and view_selection >= 1):
+            raise ValueError("view_selection must be None, 'entropy' or a number of views >= 1, got "
+                             f'{view_selection!r}')
         self.aggregation, self.branches, self.logit_scale = aggregation, branches, logit_scale
+        self.view_selection = view_selection
         self.text_cache_dir = text_cache_dir
         self.templates = resolve_templates(templates)
         self.class_names: tuple[str, ...] | None = None
@@ -168,10 +177,10 @@ class ZeroShotHead(BaseModule):
             ValueError: Features of a branch are missing or have another shape, or ``clip_logit_scale`` is missing.
         """
         cosines = self.view_cosines(class_features, pretrained, tuned, branches)
-        if self.aggregation == 'sum':
-            return cosines.sum(dim=1)
         with full_precision(cosines):
-            return (self.factor(clip_logit_scale) * cosines).softmax(dim=-1).sum(dim=1)
+            values = cosines if self.aggregation == 'sum' else (self.factor(clip_logit_scale) * cosines).softmax(dim=-1)
+            weights = self.view_weights_of(cosines, clip_logit_scale)
+            return values.sum(dim=1) if weights is None else (weights[..., None] * values).sum(dim=1)
 
     def class_logits(self,
                      class_features: torch.Tensor,
@@ -193,11 +202,43 @@ class ZeroShotHead(BaseModule):
             Float32 (B, C).
         """
         cosines = self.view_cosines(class_features, pretrained, tuned)
-        if self.aggregation == 'sum':
-            return cosines.mean(dim=1)
         with full_precision(cosines):
+            weights = self.view_weights_of(cosines, clip_logit_scale)
+            if self.aggregation == 'sum':
+                return cosines.mean(dim=1) if weights is None else (weights[..., None] * cosines).mean(dim=1)
             logarithms = (self.factor(clip_logit_scale) * cosines).log_softmax(dim=-1)
+            if weights is not None:
+                logarithms = logarithms + weights.log()[..., None]
             return logarithms.logsumexp(dim=1) - math.log(cosines.shape[1])
+
+    def view_weights_of(self, cosines: torch.Tensor, clip_logit_scale: torch.Tensor | float | None
+                        ) -> torch.Tensor | None:
+        """Return the weight of each view by ``view_selection``, float32 (B, V) of mean 1; None where all count alike.
+
+        The entropy H of a view is that of the softmax over classes with CLIP's own scale. Weights are proportional to
+        exp(-H), one over the number of classes that the view hesitates between; or 1 for the K smallest H and 0 for
+        the others.
+
+        Args:
+            cosines: Float (B, V, C).
+            clip_logit_scale: CLIP's factor exp(s).
+
+        Raises:
+            ValueError: ``clip_logit_scale`` is missing, or there are fewer than K views.
+        """
+        if self.view_selection is None:
+            return None
+        if clip_logit_scale is None:
+            raise ValueError(f'view_selection={self.view_selection!r} needs clip_logit_scale, the factor of the CLIP')
+        logarithms = (float(clip_logit_scale) * cosines).log_softmax(dim=-1)
+        entropy = -(logarithms.exp() * logarithms).sum(dim=-1)
+        if self.view_selection == 'entropy':
+            return (-entropy).softmax(dim=1) * cosines.shape[1]
+        if self.view_selection > cosines.shape[1]:
+            raise ValueError(f'view_selection={self.view_selection}, but objects have {cosines.shape[1]} views')
+        chosen = entropy.argsort(dim=1, stable=True)[:, :self.view_selection]
+        weights = torch.zeros_like(entropy).scatter_(1, chosen, 1.)
+        return weights * (cosines.shape[1] / self.view_selection)
 
     def factor(self, clip_logit_scale: torch.Tensor | float | None) -> float:
         """Return the factor of the cosines that ``logit_scale`` stands for.

@@ -1,14 +1,15 @@
-"""Projections of point clouds to depth views. They need torch and numba, neither mmengine nor mmdet3d."""
+"""Projections of point clouds to views. They need torch and numba, neither mmengine nor mmdet3d."""
 from collections.abc import Callable
 
+from .color import ColorProjection
 from .contour_aware import ContourAwareProjection
 from .pointclip import PointCLIPProjection
 from .realistic import RealisticProjection
 from .rendered import RenderedDepthProjection
 from .views import view_axes
 
-__all__ = ['ContourAwareProjection', 'PointCLIPProjection', 'RealisticProjection', 'RenderedDepthProjection',
-           'build_projection', 'view_axes']
+__all__ = ['ColorProjection', 'ContourAwareProjection', 'PointCLIPProjection', 'RealisticProjection',
+           'RenderedDepthProjection', 'build_projection', 'view_axes']
 
 PROJECTIONS: dict[str, Callable] = {
     'ContourAwareProjection': ContourAwareProjection,

@@ -11,6 +11,7 @@ from .views import (
     VoxelizedPoints,
     checked_angles,
     checked_clouds,
+    checked_elevation,
     number_between,
     odd_number,
     view_axes,
@@ -25,7 +26,9 @@ class ContourAwareProjection:
     """Project point clouds to depth views in four steps: quantize, densify, smooth, squeeze.
 
     The depth maps are invariant to the order, duplication, scale and position of the points. Rotating the object by the
-    step between two views shifts the views by one.
+    step between two views shifts the views by one. Any number of views may be seen from any sides and heights, such as
+    two rings of five: ``view_angles=[*range(0, 360, 72)] * 2, elevation=[10] * 5 + [45] * 5``. Models were aligned with
+    the defaults.
 
     Args:
         resolution: Height and width H = W of a depth map in pixels.
@@ -35,7 +38,7 @@ class ContourAwareProjection:
         sigma_space: Spatial sigma of the bilateral filter in voxels (sigma_1 of the paper).
         sigma_intensity: Intensity sigma of the bilateral filter in units of depth value (sigma_2 of the paper).
         view_angles: Azimuth of each view about the vertical axis in degrees; default 30, 60, ..., 300.
-        elevation: Height of the camera above the horizon in degrees, in (-90, 90).
+        elevation: Height of the camera above the horizon in degrees, in (-90, 90): of all views, or one for each.
         object_ratio: Share of the frame that the object's longest side fills, in (0, 1].
         depth_bias: Offset b >= 0 of the depth values: nearness z in [0, 1] becomes (z + b) / (1 + b), so that the far
             side does not fade into the white background.
@@ -54,7 +57,7 @@ class ContourAwareProjection:
                  sigma_space: float = 1.5,
                  sigma_intensity: float = .1,
                  view_angles: Sequence[float] = tuple(range(30, 330, 30)),
-                 elevation: float = 20.,
+                 elevation: float | Sequence[float] = 20.,
                  object_ratio: float = .8,
                  depth_bias: float = .2,
                  backend: Backend = 'auto') -> None:
@@ -65,7 +68,7 @@ class ContourAwareProjection:
         self.sigma_space = number_between('sigma_space', sigma_space, 0, float('inf'))
         self.sigma_intensity = number_between('sigma_intensity', sigma_intensity, 0, float('inf'))
         self.view_angles = checked_angles(view_angles)
-        self.elevation = number_between('elevation', elevation, -90, 90)
+        self.elevation = checked_elevation(elevation, len(self.view_angles))
         self.object_ratio = number_between('object_ratio', object_ratio, 0, 1, include_high=True)
         self.depth_bias = number_between('depth_bias', depth_bias, 0, float('inf'), include_low=True)
         if backend not in get_args(Backend):
@@ -100,7 +103,7 @@ class ContourAwareProjection:
         axes = view_axes(self.view_angles, self.elevation, device)
         voxels = (voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias)
                   for cloud in clouds if len(cloud))
-        views = iter(self._project(voxels, self._choose_backend(device)))
+        views = iter(self._project(voxels, self.backend_for(device)))
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
         depth_views = torch.stack([next(views) if len(cloud) else blank for cloud in clouds])
         return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
@@ -114,7 +117,12 @@ class ContourAwareProjection:
         project = project_dense if backend == 'dense' else project_batched
         return (project(cloud, *settings) for cloud in voxels)
 
-    def _choose_backend(self, device: torch.device) -> str:
+    def backend_for(self, device: torch.device) -> str:
+        """Return the implementation, ``'dense'``, ``'numba'`` or ``'cuda'``, that projects clouds on a device.
+
+        Raises:
+            ValueError: The backend does not support the device.
+        """
         if self.backend == 'auto':
             return 'numba' if device.type == 'cpu' else 'cuda'
         if self.backend == 'numba' and device.type != 'cpu':

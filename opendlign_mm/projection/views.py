@@ -203,6 +203,20 @@ def checked_angles(view_angles: Sequence[float]) -> tuple[float, ...]:
     return angles
 
 
+def checked_elevation(elevation: float | Sequence[float], num_views: int) -> float | tuple[float, ...]:
+    """Return the elevation of all views, or that of each, in degrees.
+
+    Raises:
+        ValueError: One is outside (-90, 90), or there is another number of them than of views.
+    """
+    if not isinstance(elevation, Sequence):
+        return number_between('elevation', elevation, -90, 90)
+    if len(elevation) != num_views:
+        raise ValueError(f'elevation must be one number or one for each of the {num_views} view_angles, got '
+                         f'{len(elevation)}')
+    return tuple(number_between('elevation', value, -90, 90) for value in elevation)
+
+
 def whole_number(name: str, value: int, low: int) -> int:
     """Return ``value`` as an integer; raise ValueError if it is not a whole number >= ``low``."""
     if not math.isfinite(value) or int(value) != value or value < low:

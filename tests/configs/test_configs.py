@@ -2,6 +2,7 @@
 import copy
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS
@@ -12,6 +13,7 @@ from mmengine.registry import init_default_scope
 from helpers.tiny_clip import TINY_CLIP
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.datasets.procedural import CATEGORIES
+from opendlign_mm.models.pixels import resolve_pixel_statistics
 
 # Those in opendlign/ and 3detr/ are second names, see test_model_index.py.
 CONFIGS = sorted(path for path in (REPOSITORY / 'configs').rglob('*.py')
@@ -23,6 +25,12 @@ BENCHMARKS = [path for path in CONFIGS if path.parent.name == 'benchmarks']
 CLIPS = dict(b32=('ViT-B-32', 'datacomp_xl_s13b_b90k'), b16=('ViT-B-16', 'dfn2b'),
              l14=('ViT-L-14-quickgelu', 'dfn2b'), h14=('ViT-H-14-quickgelu', 'dfn5b'))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Beside the paper's: names and tags of open_clip, and the pixel statistics that open_clip lists with them.
+BESIDE = dict(
+    opendlign_pe_l14=('PE-Core-L-14-336', 'meta', (.5, .5)),
+    opendlign_siglip2_so400m=('ViT-SO400M-14-SigLIP2', 'webli', (.5, .5)),
+    opendlign_h14_378=('ViT-H-14-378-quickgelu', 'dfn5b', (0.48145466, 0.26862954)),
+    opendlign_mobileclip2_b=('MobileCLIP2-B', 'dfndr2b', (0., 1.)))
 TRAINED = dict(opendlign_b32=2_362_368, opendlign_b16=2_362_368, opendlign_l14=4_198_400, opendlign_h14=6_558_720)
 
 
@@ -130,3 +138,26 @@ def test_large_models_train_exactly_the_attention(name):
     trained = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     assert sum(parameter.numel() for parameter in trained.values()) == TRAINED[name]
     assert all('.attn.' in key for key in trained)
+
+
+@pytest.mark.parametrize('name', BESIDE)
+def test_clips_beside_the_papers_have_their_own_pixels_and_prompts_that_fit(name):
+    """On the meta device: shapes without memory."""
+    clip, tag, (mean, std) = BESIDE[name]
+    config = load(REPOSITORY / f'configs/{name}.py')
+    assert (config.model.backbone.clip, config.model.backbone.pretrained) == (clip, tag)
+    assert tag in open_clip.list_pretrained_tags_by_model(clip)
+    config.model.backbone.pretrained = None
+    with torch.device('meta'):
+        model = MODELS.build(dict(config.model, views='both'))
+    assert model.branches == ('pretrained', 'tuned')
+    trained = [key for key, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trained and all('tuned_blocks' in key and '.attn.' in key for key in trained)
+    statistics = resolve_pixel_statistics('clip', 'clip', clip, tag, model.backbone.clip_config)
+    assert (statistics[0][0], statistics[1][0]) == (mean, std)
+    assert model.backbone.image_size[0] == 224 or config.model.backbone.resize, 'the released views have 224 pixels'
+    if name != 'opendlign_siglip2_so400m':  # its tokenizer is on the hub; it reads 64 tokens
+        # Start and end of the text are tokens, too.
+        tokens = open_clip.tokenize([template.replace('{}', 'garbage bin') for head in (
+            model.zero_shot_head, model.color.head) for template in head.templates])
+        assert (tokens != 0).sum(1).max() <= model.backbone.clip_config['text_cfg']['context_length']

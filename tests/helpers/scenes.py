@@ -43,11 +43,11 @@ def tiny_classifier_config():
         zero_shot_head=dict(type='ZeroShotHead', class_names=CLASSES, templates=['a {}']))
 
 
-def tiny_detector(proposals='ClusterProposals', **options):
+def tiny_detector(proposals='ClusterProposals', views='depth', **options):
     """Return a detector with a random CLIP."""
     init_default_scope('mmdet3d')
     torch.manual_seed(0)
     if isinstance(proposals, str):
         proposals = dict(type=proposals)
-    return MODELS.build(dict(type='OpenVocabDetector3D', proposals=proposals, classifier=tiny_classifier_config(),
-                             projection=PROJECTION, **options)).eval()
+    return MODELS.build(dict(type='OpenVocabDetector3D', proposals=proposals, projection=PROJECTION,
+                             classifier=dict(tiny_classifier_config(), views=views), **options)).eval()

@@ -320,9 +320,9 @@ def test_backend_must_fit_the_device():
     with pytest.raises(ValueError, match='CUDA tensors'):
         ContourAwareProjection(backend='cuda')(cloud()[None])
     with pytest.raises(ValueError, match='needs CPU tensors'):
-        ContourAwareProjection(backend='numba')._choose_backend(torch.device('cuda'))
+        ContourAwareProjection(backend='numba').backend_for(torch.device('cuda'))
     for backend, on_cpu, on_cuda in (('auto', 'numba', 'cuda'), ('dense', 'dense', 'dense')):
-        choose = ContourAwareProjection(backend=backend)._choose_backend
+        choose = ContourAwareProjection(backend=backend).backend_for
         assert (choose(torch.device('cpu')), choose(torch.device('cuda'))) == (on_cpu, on_cuda)
 
 

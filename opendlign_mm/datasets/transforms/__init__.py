@@ -1,4 +1,5 @@
 """Pipeline transforms: files to points and views, points to depth views, and packing for the models."""
+from .coloring import DropColorViews, ProjectPointsToColor
 from .compared import RandomAxisScaleShift, RenderDepthPair, SelectPoints
 from .disk_cache import DiskCache
 from .formatting import PackShapeInputs, SampleViews, SelectViews
@@ -12,7 +13,7 @@ from .scenes import CheckScenePoints, RandomCuboid
 from .ulip import DrawTextAndRendering
 
 __all__ = ['ArrangePoints', 'AugmentPoints', 'CheckScenePoints', 'DepthViewToImage', 'DiskCache',
-           'DrawTextAndRendering', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages', 'LoadDepthViews',
-           'LoadOpenShapeObject', 'LoadShapePoints', 'PackPointInputs', 'PackShapeInputs', 'ProjectPointsToDepth',
-           'RandomAxisScaleShift', 'RandomCuboid', 'RenderDepthPair', 'RenderImages', 'SampleViews', 'SelectPoints',
-           'SelectViews']
+           'DrawTextAndRendering', 'DropColorViews', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages',
+           'LoadDepthViews', 'LoadOpenShapeObject', 'LoadShapePoints', 'PackPointInputs', 'PackShapeInputs',
+           'ProjectPointsToColor', 'ProjectPointsToDepth', 'RandomAxisScaleShift', 'RandomCuboid', 'RenderDepthPair',
+           'RenderImages', 'SampleViews', 'SelectPoints', 'SelectViews']

@@ -9,6 +9,10 @@ from mmdet3d.registry import TRANSFORMS
 
 from ...structures import ShapeDataSample
 from ..shape_dataset import spoken
+from .coloring import as_tensors
+
+# Entries that have an item for each view.
+OF_VIEWS = ('depth_views', 'color_views', 'images', 'image_features')
 
 
 @TRANSFORMS.register_module()
@@ -21,7 +25,7 @@ class SampleViews(BaseTransform):
     Required keys:
         depth_views: array (V, H, W).
     Optional keys:
-        images: array (V, H, W, 3).
+        color_views, images: arrays (V, H, W, 3).
         image_features: array (V, D).
 
     Args:
@@ -37,12 +41,12 @@ class SampleViews(BaseTransform):
         self.num_views = num_views
 
     def transform(self, results: dict) -> dict:
-        """Reduce ``depth_views``, ``images`` and ``image_features``."""
+        """Reduce ``depth_views`` and what belongs to them."""
         available = len(results['depth_views'])
         if available < self.num_views:
             raise ValueError(f'SampleViews(num_views={self.num_views}) got only {available} depth views')
         kept = np.sort(np.random.choice(available, self.num_views, replace=False))
-        for key in ('depth_views', 'images', 'image_features'):
+        for key in OF_VIEWS:
             if key in results:
                 results[key] = results[key][kept]
         return results
@@ -60,7 +64,7 @@ class SelectViews(BaseTransform):
     Required keys:
         depth_views: array (V, H, W).
     Optional keys:
-        images: array (V, H, W, 3).
+        color_views, images: arrays (V, H, W, 3).
         image_features: array (V, D).
 
     Args:
@@ -82,12 +86,12 @@ class SelectViews(BaseTransform):
             raise ValueError(f'indices must be different views, counted from 0, got {indices}')
 
     def transform(self, results: dict) -> dict:
-        """Reduce ``depth_views``, ``images`` and ``image_features``."""
+        """Reduce ``depth_views`` and what belongs to them."""
         available = len(results['depth_views'])
         kept = self.indices or [index * available // self.num_views for index in range(self.num_views)]
         if max(kept) >= available or len(kept) > available:
             raise ValueError(f'{self} got only {available} depth views')
-        for key in ('depth_views', 'images', 'image_features'):
+        for key in OF_VIEWS:
             if key in results:
                 results[key] = results[key][kept]
         return results
@@ -103,6 +107,7 @@ class PackShapeInputs(BaseTransform):
     Required keys:
         depth_views: float array (V, H, W) in [0, 1], or (V, 3, H, W) for views in color.
     Optional keys:
+        color_views: uint8 array (V, H, W, 3), RGB, with ``has_color``; see ``ProjectPointsToColor``.
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
         image_features: float array (V, D): features of such images by the pretrained branch, in their place.
         gt_label: Index of the class.
@@ -141,6 +146,8 @@ class PackShapeInputs(BaseTransform):
             raise ValueError(f"{name}: 'depth_views' must be an array (V, H, W), got {_describe(depth_views)}; put "
                              'ProjectPointsToDepth before PackShapeInputs')
         inputs = dict(depth_views=torch.from_numpy(self._packed(depth_views)))
+        if 'color_views' in results:
+            inputs.update(as_tensors(results, name))
         if 'images' in results:
             images = results['images']
             expected = (len(depth_views), *images.shape[1:3], 3) if getattr(images, 'ndim', 0) == 4 else None
