@@ -20,6 +20,8 @@ import open_clip
 import torch
 from tqdm import tqdm
 
+from mmengine.config import Config
+
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.models import CLIPDepthBackbone
 
@@ -43,9 +45,20 @@ def examine(name: str) -> Clip:
     return Clip(name, sum(value.numel() for value in backbone.parameters() if value.requires_grad), '')
 
 
+def configs_by_clip() -> dict[str, str]:
+    """Return the config that trains each CLIP, by the name of the CLIP."""
+    found: dict[str, str] = {}
+    for path in sorted((Path(__file__).parents[2] / 'configs').glob('opendlign_*.py'), key=lambda path: len(path.stem)):
+        model = Config.fromfile(path).model
+        if model.type == 'OpenDlign':
+            found.setdefault(model.backbone.clip, path.stem)
+    return found
+
+
 def page(clips: list[Clip]) -> str:
     """Return the page as Markdown."""
     tuned, others = [clip for clip in clips if not clip.reason], [clip for clip in clips if clip.reason]
+    configs = configs_by_clip()
     return '\n'.join([
         '# CLIPs', '',
         f'{len(tuned)} of the {len(clips)} models of open_clip {open_clip.__version__} have a branch that is tuned to',
@@ -53,10 +66,14 @@ def page(clips: list[Clip]) -> str:
         '`model.backbone.pixel_mean=clip model.backbone.pixel_std=clip`. The others have the pretrained branch alone',
         '(`num_blocks=0`). This page is the result of',
         '`python tools/analysis_tools/list_clips.py --out configs/opendlign/clips.md`.',
-        '', '| CLIP | trained parameters in millions |', '|---|---|',
-        *[f'| `{clip.name}` | {clip.trained / 1e6:.2f} |' for clip in tuned],
+        '', '| CLIP | trained parameters in millions | config |', '|---|---|---|',
+        *[f'| `{clip.name}` | {clip.trained / 1e6:.2f} | {_link(configs.get(clip.name))} |' for clip in tuned],
         '', '| CLIP without a tuned branch | reason |', '|---|---|',
         *[f'| `{clip.name}` | {clip.reason} |' for clip in others], ''])
+
+
+def _link(config: str | None) -> str:
+    return f'[{config}](../{config}.py)' if config else ''
 
 
 def main() -> None:
