@@ -80,18 +80,22 @@ def read_lines(path: PathLike, remedy: str) -> list[str]:
     return lines
 
 
-def read_json(path: PathLike, remedy: str) -> Any:
+def read_json(path: PathLike, remedy: str = '') -> Any:
     """Return the contents of a JSON file.
+
+    Args:
+        path: The file.
+        remedy: Where it comes from and what to do, for the message.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON, for example truncated; the message names it.
     """
-    text = read_text(path, remedy)
+    path = required_file(path, remedy)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} is not a JSON file ({error}); it may be truncated. {remedy}') from error
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:  # damaged JSON, damaged UTF-8, thousands of nested brackets
+        raise ValueError(f'{path} is not JSON, perhaps truncated: {error}. {remedy}'.rstrip()) from error
 
 
 def cache_folder() -> Path:

@@ -9,12 +9,12 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ..json_files import read_json
 from ..models import TriModalAligner
 from ..models.checkpoints import read_checkpoint
 from ..models.stored_class_features import StoredClassFeatures
 from ..point_encoders.released import from_released_encoder, to_released_encoder
 from ..point_files.array_files import load_npy
+from ..source_files import read_json
 from .convert_checkpoint import ALLOWED, checkpoint_meta, load_foreign_checkpoint, read_model_config, save_checkpoint
 
 System = Literal['ulip', 'openshape', 'tamm']

@@ -78,7 +78,7 @@ class ShapeInferencer(PointInferencer):
         elif 'normalize' in projection:  # the files of a benchmark are of one size, any others not
             projection['normalize'] = True
         self.projection = build_projection(projection)
-        self.color_projection = ColorProjection(self.projection) if self._takes_colors else None
+        self.color_projection = ColorProjection(projection) if self._takes_colors else None
         self.point_steps = [] if isinstance(self.model, OpenDlign) else [
             kind(**{key: value for key, value in step.items() if key != 'type'})
             for kind in (ArrangePoints, PackPointInputs) for step in steps_of_test(self.cfg, kind.__name__)]
@@ -169,6 +169,7 @@ class ShapeInferencer(PointInferencer):
         if colors is None and self.model.views == 'color':
             raise ValueError(f"{name} has no colors, which views='color' needs; take views='depth' or 'both'")
         cloud = torch.from_numpy(points if colors is not None else points[:0])
+        assert self.color_projection is not None  # who calls this has looked
         views = self.color_projection([cloud], [cloud if colors is None else torch.from_numpy(colors)])[0]
         return dict(color_views=views, has_color=torch.tensor(colors is not None))
 

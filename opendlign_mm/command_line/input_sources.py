@@ -2,7 +2,7 @@
 import re
 from pathlib import Path
 
-from ..json_files import read_json
+from ..source_files import read_json
 
 # Beginning of the name of a checkpoint -> how to get it. The first that fits counts.
 _CHECKPOINTS = {

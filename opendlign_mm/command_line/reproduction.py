@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import atomic_write
-from ..json_files import read_json
+from ..source_files import read_json
 from .reproduction_results import few_shot_metrics, test_metrics
 from .run_inputs import RunInputs
 from .table_rows import Row, Run, Training

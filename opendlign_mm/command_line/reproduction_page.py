@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_files import atomic_write
-from ..json_files import read_json
+from ..source_files import read_json
 from .built_in_tables import demonstration_of
 from .paper_tables import rows_of
 from .reproduction_results import DEMONSTRATION, figures_of, published_figures

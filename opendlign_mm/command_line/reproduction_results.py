@@ -8,7 +8,7 @@ from typing import Any
 
 from ..atomic_files import atomic_write
 from ..evaluation.results import write_csv
-from ..json_files import read_json
+from ..source_files import read_json
 from ..visualization.plots import draw_line_plots
 from .ablation_tables import TUNINGS, parts_name, views_name
 from .table_rows import BENCHMARKS, Row, Run, noted

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..json_files import read_json
+from ..source_files import read_json
 from .results import is_number
 
 COLUMNS = ('top1', 'top3', 'top5')

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.logging import MMLogger
 
 from ..atomic_files import atomic_write
-from ..json_files import read_json
+from ..source_files import read_json
 
 RESULTS_NAME = 'results.json'
 REQUIRED = dict(benchmark=str, model=str, metrics=dict)

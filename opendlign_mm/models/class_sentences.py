@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 
-from ..json_files import read_json
+from ..source_files import read_json
 
 
 def spoken_name(name: str) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..atomic_files import atomic_write
-from ..json_files import read_json
+from ..source_files import read_json
 
 ASSETS = Path(__file__).resolve().parent.parent / 'assets'
 # CLIPs that come with the package: name -> files in assets/ (<stem>.json, <stem>.safetensors).

@@ -111,8 +111,11 @@ class ColorViews(BaseModule):
             are_logits: Whether both are of :meth:`ZeroShotHead.class_logits`, not of :meth:`ZeroShotHead.scores`.
         """
         rows = self.rows(color, has_color, None if depth is None else len(depth))
-        if depth is None or color is None:
-            return color if depth is None else depth
+        if depth is None:
+            assert color is not None  # :meth:`rows` has looked
+            return color
+        if color is None:
+            return depth
         if are_logits or self.head.aggregation == 'sum':
             mixed = (1 - self.weight) * depth + self.weight * color
         else:

@@ -96,20 +96,14 @@ class OpenDlign(AligningModel):
         views = checked_views({name: inputs[name] for name in used if name in inputs})
         features = {} if self.views == 'color' else self._features_for_scores(
             views['depth_views'], BRANCHES[:1] if self.compare_pretrained else ())
-        scores, fields = self._scores(features) if features else None, dict()
-        before = self._scores(features, 'pretrained') if features and self.compare_pretrained else None
-        if self.color is not None:
-            has_color = inputs.get('has_color')
-            scores = self._add_color(scores, views.get('color_views'), has_color)
-            if self.compare_pretrained:
-                before = self._add_color(before, views.get('color_views'), has_color, 'pretrained')
-        if before is not None:
-            fields['pred_scores_pretrained'] = before
+        colors, fields = (views.get('color_views'), inputs.get('has_color')), dict()
+        if self.compare_pretrained:
+            fields['pred_scores_pretrained'] = self._with_colors(features, *colors, branches='pretrained')
         if self.return_embeddings:
             fields['depth_embedding'] = self.pool_views(features)
             if 'images' in views:
                 fields['image_embedding'] = object_features(self._encode(views['images'], 'pretrained'))
-        return self.fill_samples(data_samples, scores, fields)
+        return self.fill_samples(data_samples, self._with_colors(features, *colors), fields)
 
     # --- classification ---
 
@@ -148,16 +142,18 @@ class OpenDlign(AligningModel):
             Float32 (B, C), aggregated over the views; higher is better.
         """
         given = dict(depth_views=views, color_views=color_views)
-        checked = checked_views({name: given[name] for name in self._used_views if given[name] is not None})
-        depth = None if self.views == 'color' else self._scores(self._features_for_scores(checked['depth_views']))
-        return depth if self.color is None else self._add_color(depth, checked.get('color_views'), has_color)
+        checked = checked_views({name: value for name, value in given.items()
+                                 if name in self._used_views and value is not None})
+        features = {} if self.views == 'color' else self._features_for_scores(checked['depth_views'])
+        return self._with_colors(features, checked.get('color_views'), has_color)
 
     @torch.no_grad()
     def class_logits(self, views: torch.Tensor | None = None, color_views: torch.Tensor | None = None,
                      has_color: torch.Tensor | None = None) -> torch.Tensor:
         """Compute logits (B, C) of the classes by :meth:`ZeroShotHead.class_logits`; arguments of :meth:`zero_shot`."""
+        depth = None if self.views == 'color' or views is None else self.encode_for_classes(views)
         color = None if color_views is None or self.color is None else self.encode_colors(color_views)
-        return self.class_logits_of(None if self.views == 'color' else self.encode_for_classes(views), color, has_color)
+        return self.class_logits_of(depth, color, has_color)
 
     @torch.no_grad()
     def encode_for_classes(self, views: torch.Tensor) -> torch.Tensor:
@@ -188,25 +184,31 @@ class OpenDlign(AligningModel):
             color_features: Result (B, V, D) of :meth:`encode_colors`, where the model takes them.
             has_color: Bool (B,), the objects with colors; default: all.
         """
-        depth = None
+        scale = self.backbone.logit_scale.float().exp()
         if self.views != 'color':
-            depth = self.head_for('zero-shot classification').class_logits(
-                self.class_features(), pretrained=view_features, tuned=view_features,
-                clip_logit_scale=self.backbone.logit_scale.float().exp())
-        return depth if self.color is None else self._mixed(depth, color_features, has_color, 'class_logits')
+            view_features = self.head_for('zero-shot classification').class_logits(
+                self.class_features(), pretrained=view_features, tuned=view_features, clip_logit_scale=scale)
+        if self.color is None:
+            assert view_features is not None
+            return view_features
+        if color_features is not None:
+            color_features = self.color.head.class_logits(
+                self.class_features('color'), pretrained=color_features, tuned=color_features, clip_logit_scale=scale)
+        return self.color.mix(view_features, color_features, has_color, are_logits=True)
 
-    def _add_color(self, depth: torch.Tensor | None, color_views: torch.Tensor | None, has_color: torch.Tensor | None,
-                   branches: ViewBranches | None = None) -> torch.Tensor:
-        """Add the scores of color views to those of depth views, None where color views are alone."""
-        features = None if color_views is None else self.encode_colors(color_views, branches)
-        return self._mixed(depth, features, has_color, 'scores')
-
-    def _mixed(self, depth: torch.Tensor | None, features: torch.Tensor | None, has_color: torch.Tensor | None,
-               rule: Literal['scores', 'class_logits']) -> torch.Tensor:
-        color = None if features is None else getattr(self.color.head, rule)(
-            self.class_features('color'), pretrained=features, tuned=features,
-            clip_logit_scale=self.backbone.logit_scale.float().exp())
-        return self.color.mix(depth, color, has_color, rule == 'class_logits')
+    def _with_colors(self, features: dict[str, torch.Tensor], color_views: torch.Tensor | None,
+                     has_color: torch.Tensor | None, branches: ViewBranches | None = None) -> torch.Tensor:
+        """Score features of depth views, none where color views are alone, and checked color views if there are."""
+        depth = self._scores(features, branches) if features else None
+        if self.color is None:
+            assert depth is not None
+            return depth
+        color = None
+        if color_views is not None and (has_color is None or bool(has_color.any())):
+            encoded = self.encode_colors(color_views, branches)
+            color = self.color.head.scores(self.class_features('color'), pretrained=encoded, tuned=encoded,
+                                           clip_logit_scale=self.backbone.logit_scale.float().exp())
+        return self.color.mix(depth, color, has_color, are_logits=False)
 
     @property
     def kinds_of_views(self) -> tuple[Literal['depth', 'color'], ...]:

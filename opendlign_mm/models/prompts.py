@@ -16,7 +16,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from tqdm import tqdm
 
 from ..atomic_files import atomic_write
-from ..json_files import read_json
+from ..source_files import read_json
 
 # Keywords that a CLIP interrogator finds on depth maps (OpenDlign, section 3.3); they end each prompt.
 DEPTH_KEYWORDS = 'a silhouette of a {}, a raytraced image, image dataset, kinetic pointillism'

@@ -1,7 +1,7 @@
 """The aligner of point encoders: ULIP, OpenShape and TAMM, trained towards texts and images, used as OpenDlign is."""
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -260,9 +260,10 @@ class TriModalAligner(ZeroShotModel):
 
     # --- classification ---
 
-    kinds_of_views = ('depth', )  # an embedding of a shape stands for a depth view
+    # An embedding of a shape stands for a depth view.
+    kinds_of_views: tuple[Literal['depth', 'color'], ...] = ('depth', )
 
-    def class_features(self, of: str = 'depth') -> Tensor:
+    def class_features(self, of: Literal['depth', 'color'] | None = None) -> Tensor:
         """Return the features of the vocabulary: float32 (C, D), L2-normalized, on the device of the model."""
         device = next(self.point_encoder.parameters()).device
         if self.class_features_file is not None:

@@ -65,6 +65,8 @@ def test_model_and_evaluator_build(path):
     for backbone in backbones(config.model):
         image_size = copy.deepcopy(TINY_CLIP)
         backbone.update(clip='tiny', model_config=image_size, pretrained=None)
+        if backbone.get('pixel_mean') == 'clip':  # which those of a random CLIP are not
+            backbone.update(pixel_mean='imagenet', pixel_std='imagenet')
     if 'checkpoint' in config.model.get('proposals', {}):
         config.model.proposals.checkpoint = None
     model = MODELS.build(config.model)

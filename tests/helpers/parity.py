@@ -14,3 +14,10 @@ def stand_in_weights(shared_dir: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def stand_in_state(weights: ModuleType, facts: dict, rescale: bool = False) -> dict:
+    """Return stand-in weights of a model; ``rescale`` multiplies those of sparse kernels by sqrt(channels) / 4.5."""
+    state = weights.state(facts['shapes'], facts['seed'])
+    return {key: value * value.shape[-1]**.5 / 4.5 if rescale and key.endswith('kernel') and value.dim() == 3 else value
+            for key, value in state.items()}

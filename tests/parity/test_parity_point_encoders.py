@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.parity import stand_in_weights
+from helpers.parity import stand_in_state, stand_in_weights
 from opendlign_mm.point_encoders import PointBERT, PointPatchTransformer, SparseResNet
 from opendlign_mm.point_encoders.released import from_released_encoder, to_released_encoder
 from opendlign_mm.point_encoders.sparse_conv import SparseConv3d
@@ -26,10 +26,7 @@ class Fixture:
             self.arrays = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
     def load(self, encoder, facts, rescale=False):
-        state = self.weights.state(facts['shapes'], facts['seed'])
-        if rescale:
-            state = {key: value * value.shape[-1]**.5 / 4.5 if key.endswith('kernel') and value.dim() == 3 else value
-                     for key, value in state.items()}
+        state = stand_in_state(self.weights, facts, rescale)
         converted, left_out = from_released_encoder({f'module.{key}': value for key, value in state.items()}, encoder)
         assert not left_out
         encoder.load_state_dict(converted)

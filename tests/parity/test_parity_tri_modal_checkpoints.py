@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from open_clip import CLIP
 from test_parity_point_encoders import Fixture, close
 
+from helpers.parity import stand_in_state
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import init_model
 from opendlign_mm.apis.convert_tri_modal import tri_modal_from_release, tri_modal_to_release
@@ -21,11 +22,7 @@ def fixture(shared_dir):
 
 
 def stand_in(system, facts, prefix='module.', rescale=False):
-    state = system.weights.state(facts['shapes'], facts['seed'])
-    if rescale:
-        state = {key: value * value.shape[-1]**.5 / 4.5 if key.endswith('kernel') and value.dim() == 3 else value
-                 for key, value in state.items()}
-    return {prefix + key: value for key, value in state.items()}
+    return {prefix + key: value for key, value in stand_in_state(system.weights, facts, rescale).items()}
 
 
 def converted(system, config, contents, tmp_path, **options):

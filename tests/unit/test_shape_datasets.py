@@ -179,7 +179,7 @@ def test_released_labels_are_taken_where_they_are(tmp_path):
     with pytest.raises(ValueError, match='labels.json does not have.*toy bus'):
         build('ReleasedDepthMaps', tmp_path, dataset='OmniObject3D')
     labels.write_text('{"OmniObject3D": ["toy bus",')
-    with pytest.raises(ValueError, match='labels.json is not a JSON file'):
+    with pytest.raises(ValueError, match='labels.json is not JSON'):
         build('ReleasedDepthMaps', tmp_path, dataset='OmniObject3D')
 
 
@@ -305,7 +305,7 @@ def test_broken_lists(tmp_path):
     fixtures.write_objaverse_lvis(tmp_path / 'lvis')
     split = tmp_path / 'lvis/meta_data/split/lvis.json'
     split.write_text(split.read_text()[:100])
-    with pytest.raises(ValueError, match='lvis.json is not a JSON file'):
+    with pytest.raises(ValueError, match='lvis.json is not JSON'):
         build('ObjaverseLVIS', tmp_path / 'lvis')
     fixtures.write_modelnet40_resampled(tmp_path / 'txt')
     (tmp_path / 'txt/modelnet40_shape_names.txt').write_text('airplane\nbathtub\n')

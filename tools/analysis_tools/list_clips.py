@@ -18,9 +18,8 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')  # before the libraries look; else 
 
 import open_clip
 import torch
-from tqdm import tqdm
-
 from mmengine.config import Config
+from tqdm import tqdm
 
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.models import CLIPDepthBackbone

@@ -16,7 +16,7 @@ from typing import NamedTuple
 PACKAGE = 'opendlign_mm'
 # From the bottom up; rooms of one floor know nothing of each other.
 FLOORS = (
-    ('version', 'atomic_files', 'compiled', 'file_keys', 'json_files', 'structures', 'compat', 'config_options',
+    ('version', 'atomic_files', 'compiled', 'file_keys', 'structures', 'compat', 'config_options',
      'registry', 'source_files'),
     ('projection', 'point_ops', 'box_ops', 'processes'),
     ('point_files', ),
