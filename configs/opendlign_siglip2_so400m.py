@@ -8,6 +8,4 @@ _base_ = 'opendlign_h14.py'
 model = dict(
     backbone=dict(clip='ViT-SO400M-14-SigLIP2', pretrained='webli', pixel_mean='clip', pixel_std='clip'),
     # The prompt that its authors recommend for photos, and CLIP's.
-    color_head=dict(
-        type='ZeroShotHead', templates=('this is a photo of {}.', 'a photo of a {}.', 'a photo of one {}.'),
-        aggregation='softmax_sum', branches='pretrained', text_cache_dir='work_dirs/cache/text'))
+    color_head=dict(templates=('this is a photo of {}.', 'a photo of a {}.', 'a photo of one {}.')))

@@ -8,7 +8,9 @@ Score with plain cosines as in the paper: --cfg-options model.zero_shot_head.agg
 Test with fewer views, evenly spaced: --cfg-options select_views="[{'type':'SelectViews','num_views':4}]"
 Another seed for everything random: --cfg-options randomness.seed=1
 """
-_base_ = ['_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/tiny_clip.py']
+_base_ = [
+    '_base_/default_runtime.py', '_base_/schedules/one_cycle_10e.py', '_base_/tiny_clip.py',
+    '_base_/datasets/built_in_shapes.py']
 
 model = dict(
     type='OpenDlign',
@@ -17,8 +19,7 @@ model = dict(
     # The vocabulary is that of the dataset.
     zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum'),
     # Used where views='color' or 'both' adds color views: opendlign_tiny_color.py.
-    color_head=dict(
-        type='ZeroShotHead', templates=_base_.photo_templates, aggregation='softmax_sum', branches='pretrained'),
+    color_head=dict(templates=_base_.photo_templates),
     # The metric then also reports the pretrained CLIP without alignment.
     compare_pretrained=True)
 
@@ -63,12 +64,4 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='BuiltInShapes', split='train', num_per_category=40, scan_like=.5, pipeline=train_pipeline))
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    persistent_workers=False,
-    collate_fn=dict(type='collate_shapes'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='BuiltInShapes', split='test', num_per_category=100, scan_like=0., pipeline=test_pipeline))
-test_cfg = dict(type='ReportingTestLoop')
-test_evaluator = dict(type='ZeroShotAccuracy')
+test_dataloader = dict(dataset=dict(scan_like=0., pipeline=test_pipeline))

@@ -25,8 +25,7 @@ model = dict(
         type='OpenDlign',
         backbone=_base_.clip_backbone,
         zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum'),
-        color_head=dict(
-            type='ZeroShotHead', templates=_base_.photo_templates, aggregation='softmax_sum', branches='pretrained')),
+        color_head=dict(templates=_base_.photo_templates)),
     # A small CLIP is overconfident: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
     # rewards. Chosen on the rooms of make_rooms.py --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.05))

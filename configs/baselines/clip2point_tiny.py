@@ -3,7 +3,8 @@
     python tools/train.py configs/baselines/clip2point_tiny.py
     python tools/test.py configs/baselines/clip2point_tiny.py work_dirs/clip2point_tiny/epoch_5.pth
 """
-_base_ = ['../_base_/default_runtime.py', '../_base_/tiny_clip.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/tiny_clip.py', '../_base_/datasets/built_in_shapes.py']
 
 model = dict(
     type='CLIP2Point',
@@ -34,27 +35,16 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='BuiltInShapes', split='train', num_per_category=40, pipeline=train_pipeline))
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    persistent_workers=False,
-    collate_fn=dict(type='collate_shapes'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='BuiltInShapes',
-        split='test',
-        num_per_category=100,
-        num_points=1024,
-        pipeline=[
-            dict(
-                type='DiskCache',
-                transforms=[
-                    dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=view_projection)],
-                keys=['depth_views'],
-                cache_dir=cache_dir),
-            dict(type='PackShapeInputs')]))
-test_cfg = dict(type='ReportingTestLoop')
-test_evaluator = dict(type='ZeroShotAccuracy')
+test_dataloader = dict(dataset=dict(
+    num_points=1024,
+    pipeline=[
+        dict(
+            type='DiskCache',
+            transforms=[
+                dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=view_projection)],
+            keys=['depth_views'],
+            cache_dir=cache_dir),
+        dict(type='PackShapeInputs')]))
 # Lamb's 6e-3 of the release is for batches of 256.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Lamb', lr=2e-3, weight_decay=1e-4))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=5, by_epoch=True, convert_to_iter_based=True)]

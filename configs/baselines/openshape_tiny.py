@@ -6,7 +6,8 @@
 
 A demonstration of the commands: the objects, the images and the CLIP are toys, and so are the accuracies.
 """
-_base_ = ['../_base_/default_runtime.py', '../_base_/tiny_clip.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/tiny_clip.py', '../_base_/datasets/built_in_shapes.py']
 
 model = dict(
     type='TriModalAligner',
@@ -48,16 +49,8 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='BuiltInShapes', split='train', num_per_category=40, pipeline=train_pipeline))
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    persistent_workers=False,
-    collate_fn=dict(type='collate_shapes'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='BuiltInShapes', split='test', num_per_category=100, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=.01))
 param_scheduler = [dict(type='OneCycleLR', eta_max=1e-3, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
-test_cfg = dict(type='ReportingTestLoop')
-test_evaluator = dict(type='ZeroShotAccuracy')

@@ -8,7 +8,8 @@
 PointCLIP V2's views: --cfg-options view_projection._delete_=True \
         view_projection.type=RealisticProjection view_projection.output_resolution=112
 """
-_base_ = ['../_base_/default_runtime.py', '../_base_/tiny_clip.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/tiny_clip.py', '../_base_/datasets/built_in_shapes.py']
 
 model = dict(
     type='PointCLIP',
@@ -17,24 +18,13 @@ model = dict(
     zero_shot_head=dict(type='WeightedViewHead', templates=_base_.templates))
 cache_dir = 'work_dirs/cache'
 view_projection = dict(type='PointCLIPProjection', resolution=64, output_resolution=112)
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    persistent_workers=False,
-    collate_fn=dict(type='collate_shapes'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='BuiltInShapes',
-        split='test',
-        num_per_category=100,
-        num_points=1024,
-        pipeline=[
-            dict(
-                type='DiskCache',
-                transforms=[
-                    dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=view_projection)],
-                keys=['depth_views'],
-                cache_dir=cache_dir),
-            dict(type='PackShapeInputs')]))
-test_cfg = dict(type='ReportingTestLoop')
-test_evaluator = dict(type='ZeroShotAccuracy')
+test_dataloader = dict(dataset=dict(
+    num_points=1024,
+    pipeline=[
+        dict(
+            type='DiskCache',
+            transforms=[
+                dict(type='LoadBuiltInShape'), dict(type='ProjectPointsToDepth', projection=view_projection)],
+            keys=['depth_views'],
+            cache_dir=cache_dir),
+        dict(type='PackShapeInputs')]))

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from .contrastive_head import object_features
+from .weighted_view_head import WeightedViewHead
 from .zero_shot_head import ZeroShotHead
 from .zero_shot_model import Component, build_component, full_precision
 
@@ -25,8 +26,8 @@ class ColorViews(BaseModule):
 
     Args:
         views: ``'color'``: color views alone; ``'both'``: beside depth views.
-        head: A ``ZeroShotHead`` or its config; default: the aggregation, scale and text cache of ``depth_head``, CLIP's
-            templates of photos and the pretrained branch.
+        head: A ``ZeroShotHead`` or its config. What a config leaves open: CLIP's templates of photos, the pretrained
+            branch, and the aggregation, scale and text cache of ``depth_head``.
         weight: Share of the color views in the logits of ``'both'``, in (0, 1).
         depth_head: The zero-shot head of the depth views.
         branches: The branches of the backbone.
@@ -44,11 +45,13 @@ class ColorViews(BaseModule):
             raise ValueError(f"color_weight must lie in (0, 1), got {weight}; views='depth' or 'color' takes one alone")
         if depth_head is None:
             raise ValueError(f'views={views!r} needs a zero_shot_head')
-        if head is None:
-            if type(depth_head) is not ZeroShotHead:
-                raise ValueError(f'views={views!r} needs a color_head beside a {type(depth_head).__name__}')
-            head = ZeroShotHead(templates='imagenet', aggregation=depth_head.aggregation, branches='pretrained',
-                                logit_scale=depth_head.logit_scale, text_cache_dir=depth_head.text_cache_dir)
+        if head is None or isinstance(head, dict):
+            head = dict(dict(
+                type='ZeroShotHead', templates='imagenet', branches='pretrained', aggregation=depth_head.aggregation,
+                logit_scale=depth_head.logit_scale, text_cache_dir=depth_head.text_cache_dir), **(head or {}))
+            if head['type'] == 'WeightedViewHead' or isinstance(depth_head, WeightedViewHead):
+                raise ValueError(f'views={views!r} adds the logits of two heads, which those of a WeightedViewHead are '
+                                 'not made for: take ZeroShotHead or TwoStepHead')
         self.views, self.weight, self.head = views, weight, build_component(head)
         if self.head.aggregation != depth_head.aggregation:
             raise ValueError(f'the aggregation of color_head, {self.head.aggregation!r}, must be that of '

@@ -36,8 +36,9 @@ class OpenDlign(AligningModel):
         views: What classifies: ``'depth'`` views as in the paper; ``'color'`` views of points with colors (see
             ``ProjectPointsToColor``); or ``'both'``, whose logits are added, where an object without colors has depth
             views alone. Embeddings for retrieval and few-shot classification are of depth views.
-        color_head: A ``ZeroShotHead`` of color views or its config; default: CLIP's prompts of photos and its
-            pretrained branch. With ``branches='tuned'`` mode ``'loss'`` aligns color views, too.
+        color_head: A ``ZeroShotHead`` of color views or its config, such as ``dict(templates=[...])``; default: CLIP's
+            prompts of photos and its pretrained branch. With ``branches='tuned'`` mode ``'loss'`` aligns color views,
+            too.
         color_weight: Share of the color views in the logits of ``'both'``, in (0, 1).
         init_cfg: Initialization config of mmengine.
 

@@ -222,7 +222,7 @@ def test_color_alone_needs_no_depth_and_refuses_objects_without_colors():
 def test_color_views_are_aligned_where_the_tuned_branch_encodes_them():
     inputs = dict(batch_of(), images=torch.rand(3, 2, 3, 32, 32, generator=torch.Generator().manual_seed(3)),
                   has_color=torch.tensor([True, False, True]))
-    model = model_of('both', color_head=dict(type='ZeroShotHead', templates=['{}'], branches='tuned'), color_weight=.25)
+    model = model_of('both', color_head=dict(templates=['{}'], branches='tuned'), color_weight=.25)
     depth, color = (model.encode_views(inputs[name], 'tuned').mean(1) for name in ('depth_views', 'color_views'))
     share = torch.tensor([[.25], [0], [.25]])
     features = F.normalize((1 - share) * depth + share * color, dim=-1)
@@ -241,11 +241,11 @@ def test_color_views_are_aligned_where_the_tuned_branch_encodes_them():
 @pytest.mark.parametrize('options, message', [
     (dict(views='colour'), "views must be 'depth', 'color' or 'both'"),
     (dict(views='both', color_weight=1.), r'color_weight must lie in \(0, 1\)'),
-    (dict(views='both', color_head=dict(type='ZeroShotHead', aggregation='sum', branches='pretrained')),
+    (dict(views='both', color_head=dict(aggregation='sum')),
      "aggregation of color_head, 'sum', must be that of zero_shot_head"),
     (dict(views='both', return_embeddings=True), 'embeddings are those of depth views'),
     (dict(views='both', zero_shot_head=None), 'needs a zero_shot_head'),
-    (dict(views='both', zero_shot_head=dict(type='WeightedViewHead')), 'needs a color_head beside a WeightedViewHead'),
+    (dict(views='both', zero_shot_head=dict(type='WeightedViewHead')), 'WeightedViewHead are not made for'),
 ])
 def test_options_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
