@@ -25,7 +25,7 @@ from mmengine.config import DictAction
 from opendlign_mm.apis import init_model
 from opendlign_mm.apis.extract_features import describe_skipped, extract_features
 from opendlign_mm.atomic_files import atomic_write
-from opendlign_mm.command_line.options import add_common_options, load_config
+from opendlign_mm.command_line.options import add_common_options, add_templates_option, load_config
 from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.evaluation.few_shot import FewShotResult, classify_draws, summarize
@@ -62,6 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=32, help='number of objects encoded at a time')
     parser.add_argument('--num-workers', type=int, default=2, help='number of processes that read objects')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_templates_option(parser)
     add_common_options(parser)
     return parser.parse_args()
 

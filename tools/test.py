@@ -8,7 +8,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from opendlign_mm.apis import skip_weights_held_by, use_half_precision
-from opendlign_mm.command_line.options import add_common_options, describe_model, load_config
+from opendlign_mm.command_line.options import add_common_options, add_templates_option, describe_model, load_config
 from opendlign_mm.command_line.required_inputs import require_inputs
 from opendlign_mm.command_line.user_errors import user_errors
 
@@ -31,6 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--task', choices=TASKS, default='lidar_det',
                         help='kind of the figures, for configs with a visualizer of mmdet3d')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds for which a figure is shown')
+    add_templates_option(parser)
     add_common_options(parser)
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from ..atomic_files import atomic_write
 from ..config_options import read_config
 from ..models import OpenDlign
-from ..models.checkpoints import read_checkpoint
+from ..models.checkpoints import RELEASE, read_checkpoint
 from ..models.clip_loading import save_compact_clip
 from ..models.released import from_released, load_whole, to_released, whole_state_dict
 from ..models.safetensors_files import SUFFIX, save_safetensors
@@ -77,7 +77,7 @@ def opendlign_from_release(source: str | Path, destination: str | Path, config: 
     left_out += load_whole(model, converted)
     model.backbone.pretrained_label = label or Path(source).name
     state_dict = model.state_dict() if trained_only else whole_state_dict(model)
-    meta = dict(checkpoint_meta(source, config), **(about or {}))
+    meta = {**checkpoint_meta(source, config), RELEASE[0]: RELEASE[1], **(about or {})}
     save_checkpoint(dict(meta=meta, state_dict=state_dict), destination, left_out)
     print(f'{len(converted)} entries placed, {len(left_out)} not placed -> {destination}: '
           f'{model.backbone.clip_identity()}')

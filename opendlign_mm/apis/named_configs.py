@@ -1,5 +1,5 @@
 """Configs of classifiers and detectors by name or path, as the inferencers use them."""
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from ..config_options import apply_options, read_config
 from ..models.color_views import Views
+from ..models.prompts import resolve_templates
 from ..source_files import cache_folder
 from .model_index import resolve_model
 
@@ -71,6 +72,26 @@ def choose_views(classifier: dict, views: str | None) -> None:
         raise ValueError(f'a {POINT_CLASSIFIER} takes points, with their colors where it was trained with them: leave '
                          f'out views={views!r}')
     classifier['views'] = views
+
+
+def set_templates(classifier: dict, templates: str | Path | Sequence[str] | None) -> None:
+    """Set the prompt templates of a classifier; see :func:`.prompts.resolve_templates`.
+
+    Args:
+        classifier: Config of a classifier, changed in place.
+        templates: The templates; None leaves those of the config.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The config has no zero-shot head, or these are no templates.
+    """
+    if templates is None:
+        return
+    head = classifier.get('zero_shot_head')
+    if not isinstance(head, dict):
+        raise ValueError(f'a {classifier.get("type")} without a zero_shot_head in its config has no templates to '
+                         'change')
+    head['templates'] = list(resolve_templates(templates))
 
 
 def projection_of(cfg: Config) -> dict:

@@ -53,6 +53,7 @@ class PointInferencer(BaseInferencer):
         cfg_options: Changes to the config.
         show_progress: Whether to show a progress bar.
         precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
+        templates: Prompt templates in the place of the config's, see :func:`.named_configs.set_templates`.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -65,7 +66,9 @@ class PointInferencer(BaseInferencer):
 
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, cfg_options: dict | None = None,
-                 show_progress: bool = True, precision: Precision | None = None) -> None:
+                 show_progress: bool = True, precision: Precision | None = None,
+                 templates: str | Path | Sequence[str] | None = None) -> None:
+        self.templates = templates
         cfg, checkpoint = self._read_config(model, weights, cfg_options or {})
         if precision is not None:
             set_precision(cfg.model, precision)

@@ -18,7 +18,14 @@ from ..models.prompts import UnknownWordsWarning
 from ..point_files import SceneFrame, find_frame, read_points
 from ..point_files.room_axes import room_axes
 from ..structures import SceneDetections
-from .named_configs import choose_views, classifier_of, detector_config, keep_text_features, read_model_config
+from .named_configs import (
+    choose_views,
+    classifier_of,
+    detector_config,
+    keep_text_features,
+    read_model_config,
+    set_templates,
+)
 from .point_inferencer import INPUT_ERRORS, LoadedInput, PointInferencer, reason_of, show_image
 from .scene_features import load_scene_features, save_scene_features, settings_of
 from .vocabulary import default_vocabulary, read_vocabulary, warn_of_unknown_names
@@ -70,6 +77,7 @@ class SceneInferencer(PointInferencer):
         cfg_options: Changes to the config.
         show_progress: Whether to show a progress bar.
         precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
+        templates: Prompt templates in the place of the config's, see :func:`.named_configs.set_templates`.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -86,11 +94,11 @@ class SceneInferencer(PointInferencer):
                  device: str | torch.device | None = None, proposals: str | dict | None = None,
                  labels_per_box: Literal[1] | None = 1, cfg_options: dict | None = None,
                  show_progress: bool = True, precision: Precision | None = None,
-                 views: Views | None = None) -> None:
+                 views: Views | None = None, templates: str | Path | Sequence[str] | None = None) -> None:
         if labels_per_box not in (None, 1):
             raise ValueError(f'labels_per_box must be 1 or None, got {labels_per_box}')
         self.proposals, self.labels_per_box, self.views = proposals, labels_per_box, views
-        super().__init__(model, weights, device, cfg_options, show_progress, precision)
+        super().__init__(model, weights, device, cfg_options, show_progress, precision, templates)
         self._settings: dict | None = None
 
     def _read_config(self, model: str | Path | Config, weights: str | Path | None, options: dict
@@ -99,6 +107,7 @@ class SceneInferencer(PointInferencer):
         cfg = detector_config(cfg, path, self.proposals)
         choose_views(classifier_of(cfg), self.views)
         keep_text_features(classifier_of(cfg))
+        set_templates(classifier_of(cfg), self.templates)
         if self.labels_per_box == 1:
             head = cfg.model.get('bbox_head') or dict(type='OpenVocabBBoxHead')
             cfg.model.bbox_head = dict(head, labels_per_box=1, class_agnostic_nms=True)

@@ -25,6 +25,7 @@ from .named_configs import (
     keep_text_features,
     projection_of,
     read_model_config,
+    set_templates,
     steps_of_test,
     temperature_of,
 )
@@ -49,6 +50,7 @@ class ShapeInferencer(PointInferencer):
         precision: Precision of the frozen image tower, see :class:`CLIPDepthBackbone`; default: that of the config.
         views: What classifies: ``'depth'``, ``'color'`` or ``'both'``, see :class:`OpenDlign`; by default what the
             config says, depth. Shapes without colors are an error with ``'color'``.
+        templates: Prompt templates in the place of the config's, see :func:`.named_configs.set_templates`.
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
@@ -64,11 +66,11 @@ class ShapeInferencer(PointInferencer):
     def __init__(self, model: str | Path | Config = 'opendlign-tiny', weights: str | Path | None = None,
                  device: str | torch.device | None = None, num_points: int = 10000, cfg_options: dict | None = None,
                  show_progress: bool = True, precision: Precision | None = None,
-                 views: Views | None = None) -> None:
+                 views: Views | None = None, templates: str | Path | Sequence[str] | None = None) -> None:
         self.views = views
         if num_points < 1:
             raise ValueError(f'num_points must be at least 1, got {num_points}')
-        super().__init__(model, weights, device, cfg_options, show_progress, precision)
+        super().__init__(model, weights, device, cfg_options, show_progress, precision, templates)
         self.num_points, self.up_axes = num_points, UpAxisCheck()
         self.temperature = temperature_of(self.cfg)
         projection = projection_of(self.cfg)
@@ -96,6 +98,7 @@ class ShapeInferencer(PointInferencer):
         classifier = classifier_of(cfg, points=True)
         choose_views(classifier, self.views)
         keep_text_features(classifier)
+        set_templates(classifier, self.templates)
         self.shape_config = cfg
         return cfg, None if checkpoint is None else str(checkpoint)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..compat import detected_launcher, prepare_cpu_distributed
 from ..config_options import read_config
+from ..json_files import read_json
 
 
 class ConfigOptions(DictAction):
@@ -57,6 +58,13 @@ def parsed_options(options: Sequence[str]) -> dict[str, Any]:
     return parser.parse_args(['--cfg-options', *options]).cfg_options if options else {}
 
 
+def add_templates_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--templates``, which :func:`load_config` applies."""
+    parser.add_argument('--templates', metavar='FILE', help="prompts of the classes: a JSON file such as the authors' "
+                        'templates.json, of which the set of the test dataset is taken, or FILE#NAME; default: those '
+                        'of the config')
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about the process: its launcher and the report of errors."""
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -79,6 +87,9 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    if getattr(args, 'templates', None):
+        from ..apis.named_configs import classifier_of, set_templates  # imports the models
+        set_templates(classifier_of(cfg, points=True), _templates_of_dataset(cfg, args.templates))
     cfg.launcher = args.launcher or detected_launcher()
     if cfg.launcher != 'none':
         defaults = dict(type='DistributedWhereTrained', broadcast_buffers=False,
@@ -86,6 +97,21 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.model_wrapper_cfg = dict(defaults, **(cfg.get('model_wrapper_cfg') or {}))
     prepare_cpu_distributed(cfg, cfg.launcher)
     return cfg
+
+
+def _templates_of_dataset(cfg: Config, templates: str) -> str:
+    """Return ``FILE#NAME`` where a file of several sets has one set of the test dataset, by its name or type."""
+    if not Path(templates).is_file():
+        return templates
+    dataset, sets = (cfg.get('test_dataloader') or {}).get('dataset') or {}, read_json(templates)
+    names = {_letters(dataset.get('dataset', '')), _letters(dataset.get('type', ''))}
+    found = [key for key in sets if any(name.startswith(_letters(key)) for name in names)] if isinstance(
+        sets, dict) else []
+    return f'{templates}#{found[0]}' if len(found) == 1 else templates
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace('_', '').replace('-', '')
 
 
 def load_generation_config(args: argparse.Namespace) -> Config:

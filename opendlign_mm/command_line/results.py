@@ -30,22 +30,29 @@ def add_classes_option(parser: argparse.ArgumentParser, default: str) -> None:
                         f'line, or one of {VOCABULARIES}; default: {default}')
 
 
+def add_templates_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--templates``."""
+    parser.add_argument('--templates', metavar='FILE', help="prompts of the classes: a JSON file, FILE#NAME if it has "
+                        "several sets as the authors' has, one sentence with {}, 'depth' or 'imagenet'; default: those "
+                        'of the model')
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument('--json', action='store_true', help='print the results as JSON instead of a table')
 
 
 def chosen_model(args: argparse.Namespace) -> dict[str, Any]:
-    """Return ``model``, ``weights``, ``device`` and, if given, ``views`` for an inferencer.
+    """Return ``model``, ``weights``, ``device`` and, if given, ``views`` and ``templates`` for an inferencer.
 
     It says so if it is the demonstration model.
     """
     if args.model is None and args.weights is None:
         note(f'model: {DEFAULT_MODEL}, a small one for demonstration that knows a few kinds of furniture; --model '
              'opendlign-h14 is that of the paper (opendlign models lists all)')
-    views = getattr(args, 'views', None)
+    given = {name: getattr(args, name, None) for name in ('views', 'templates')}
     return dict(model=args.model or DEFAULT_MODEL, weights=args.weights, device=args.device,
-                **({} if views is None else dict(views=views)))
+                **{name: value for name, value in given.items() if value is not None})
 
 
 def chosen_classes(args: argparse.Namespace) -> list[str] | None:

@@ -60,5 +60,7 @@ def run_on_shards(args: argparse.Namespace, model: dict, folder: Path, fields: l
                         **{name: list(value) if isinstance(value, tuple) else value
                            for name, value in options.items()},
                         **({} if views == ('depth', ) else dict(views=list(views))))
+        if inferencer.templates is not None:
+            settings['templates'] = list(inferencer.model.zero_shot_head.templates)
         result = run_sharded(list_inputs(args.inputs), rows, folder, pa.schema(fields), settings, title='shapes')
         return result if is_main_process() else None

@@ -13,7 +13,10 @@ from torch import nn
 from .. import compat  # noqa: F401  (allows what a Runner's checkpoint holds besides tensors)
 from .safetensors_files import SUFFIX, read_safetensors
 from .trained_state import TrainedStateMixin
+from .zero_shot_head import ZeroShotHead
 
+# Entry of the meta of checkpoints that were converted from the authors' release, and its value.
+RELEASE = ('release', 'OpenDlign')
 Purpose = Literal['inference', 'resume', 'initialization']
 
 
@@ -104,6 +107,9 @@ def load_checkpoint(model: nn.Module, checkpoint: dict, source: str | Path, purp
         RuntimeError: Entries are missing, unknown or of another shape (the message names them), or the checkpoint
             belongs to another CLIP.
     """
+    for module in model.modules():
+        if isinstance(module, ZeroShotHead):
+            module.has_released_weights = (checkpoint.get('meta') or {}).get(RELEASE[0]) == RELEASE[1]
     entries = checkpoint.get('state_dict', checkpoint)
     state_dict = OrderedDict((key.removeprefix('module.'), value) for key, value in entries.items())
     if hasattr(entries, '_metadata'):

@@ -112,6 +112,12 @@ def checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
     return tuple(templates)
 
 
+def look_released(templates: Sequence[str]) -> bool:
+    """Return whether templates may be the authors': 80, each with two places for the class, and not built in here."""
+    return (len(templates) == 80 and all(template.count('{}') == 2 for template in templates)
+            and tuple(templates) not in [make() for make in BUILT_IN_TEMPLATES.values()])
+
+
 # --- classes ----------------------------------------------------------------------------------------------------------
 
 def checked_class_names(class_names: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 """Zero-shot head: class scores of objects from their view features and class features (OpenDlign, section 3.3)."""
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -8,9 +9,17 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 
-from .prompts import cached_class_features, checked_class_names, encode_class_names, resolve_templates, text_cache_key
+from .prompts import (
+    cached_class_features,
+    checked_class_names,
+    encode_class_names,
+    look_released,
+    resolve_templates,
+    text_cache_key,
+)
 from .zero_shot_model import full_precision
 
 REMEMBERED_VOCABULARIES = 16
@@ -67,6 +76,8 @@ class ZeroShotHead(BaseModule):
         self.text_cache_dir = text_cache_dir
         self.templates = resolve_templates(templates)
         self.class_names: tuple[str, ...] | None = None
+        # Whether the weights are the authors', which they test with templates of their own; see load_checkpoint.
+        self.has_released_weights = False
         # Features of the last vocabularies, so that changing to and fro between them costs nothing.
         self._remembered: OrderedDict[tuple, torch.Tensor] = OrderedDict()
         if class_names is not None:
@@ -112,6 +123,7 @@ class ZeroShotHead(BaseModule):
         names, templates = self.class_names, self.templates
         features = self._remembered.pop((names, templates), None)
         if features is None:
+            self._warn_of_other_templates()
             encoder = None if self.text_cache_dir is None else encoder_key()
             if self.text_cache_dir is None or encoder is None:
                 features = self._encode_vocabulary(encode_text, names)
@@ -122,6 +134,15 @@ class ZeroShotHead(BaseModule):
         while len(self._remembered) > REMEMBERED_VOCABULARIES:
             self._remembered.popitem(last=False)
         return features
+
+    def _warn_of_other_templates(self) -> None:
+        """Warn, once, that released weights are used with other prompts than the authors'."""
+        if self.has_released_weights and not look_released(self.templates):
+            self.has_released_weights = False
+            print_log('this checkpoint was converted from the release of OpenDlign, whose accuracies are those of the '
+                      f"authors' 80 prompts, but the classes are written in {len(self.templates)} other(s), such as "
+                      f'{self.templates[0]!r}. Give their templates.json: --templates FILE, or templates= of the '
+                      'zero-shot head', 'current', logging.WARNING)
 
     def _encode_vocabulary(self, encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str]
                            ) -> torch.Tensor:

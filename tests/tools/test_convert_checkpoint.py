@@ -96,6 +96,20 @@ def test_converted_weights_compute_what_the_release_computes(release, converted)
     assert (features['pretrained'] - features['tuned']).abs().max() > 1e-3, 'the copy differs from its origin'
 
 
+def test_other_prompts_than_the_authors_are_said_once(release, converted, monkeypatch):
+    said = []
+    monkeypatch.setattr('opendlign_mm.models.zero_shot_head.print_log', lambda text, *_: said.append(text))
+    model = init_model(release.folder / 'config.py', converted)
+    for classes in (CLASSES, CLASSES[:2]):
+        model.set_vocabulary(classes)
+        model.zero_shot(release.views)
+    assert len(said) == 1 and "1 other(s), such as 'a {}'" in said[0] and '--templates FILE' in said[0]
+    model = init_model(release.folder / 'config.py', converted)
+    model.set_vocabulary(CLASSES, [f'depth map {number} of a {{}}, a {{}}' for number in range(80)])
+    model.zero_shot(release.views)
+    assert len(said) == 1
+
+
 def test_there_and_back_is_exact(release, converted):
     back = release.folder / 'back.pt'
     finished = convert(converted, back, '--config', release.folder / 'config.py', '--to-release')

@@ -11,6 +11,7 @@ from ..results import (
     add_classes_option,
     add_json_option,
     add_model_options,
+    add_templates_option,
     add_views_option,
     chosen_classes,
     chosen_model,
@@ -30,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_classes_option(parser, 'modelnet40, of which the demonstration model takes the words that it knows')
     add_model_options(parser)
     add_views_option(parser)
+    add_templates_option(parser)
     parser.add_argument('--top', type=int, default=5, help='number of names for each object (default 5)')
     parser.add_argument('--up', choices=['auto', 'z', 'y'], default='auto',
                         help='upward axis of the files; default: that of their format')

@@ -11,6 +11,7 @@ from ..results import (
     add_classes_option,
     add_json_option,
     add_model_options,
+    add_templates_option,
     add_views_option,
     chosen_classes,
     chosen_model,
@@ -28,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_classes_option(parser, 'scannet18, of which the demonstration model takes the words that it knows')
     add_model_options(parser)
     add_views_option(parser)
+    add_templates_option(parser)
     parser.add_argument('--proposals', help="what finds the boxes: 'clusters' (needs no weights), '3detr' or a config; "
                         'default: what the model has, otherwise clusters')
     parser.add_argument('--score', type=float, default=0., help='lowest score of a box, from 0 to 1')
