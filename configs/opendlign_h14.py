@@ -32,6 +32,8 @@ train_dataloader = dict(
     dataset=dict(
         type='DepthAlignedShapes',
         data_root=data_root,
+        # List of the objects to train on, such as the authors' filter or tools/filter_images.py --keep-list makes.
+        ann_file='',
         # Folder of tools/encode_images.py: features instead of images.
         image_features=None,
         pipeline=train_pipeline,

@@ -18,6 +18,8 @@ def parse_args() -> argparse.Namespace:
     add_config_options(parser, 'filter.max_rank=1 out_dir=data/my_images')
     parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
                         help='draw the objects with the lowest and the highest scores')
+    parser.add_argument('--keep-list', type=Path, metavar='FILE',
+                        help='write the names of the kept objects, one a line')
     add_run_options(parser)
     return parser.parse_args()
 
@@ -27,7 +29,7 @@ def main() -> None:
     args = parse_args()
     with user_errors(args.traceback):
         from opendlign_mm.datasets.store import ShapeStore
-        from opendlign_mm.generation.filter_stage import contact_sheet, filter_store, summary
+        from opendlign_mm.generation.filter_stage import contact_sheet, filter_store, summary, write_keep_list
         from opendlign_mm.processes import join_processes, leave_processes, on_first_process, say
         cfg = load_generation_config(args)
         if cfg.get('filter') is None:
@@ -38,6 +40,9 @@ def main() -> None:
         say(on_first_process(lambda: summary(store)))
         if args.contact_sheet:
             say(str(on_first_process(lambda: contact_sheet(store, args.contact_sheet))))
+        if args.keep_list:
+            count = on_first_process(lambda: write_keep_list(store, args.keep_list))
+            say(f'{args.keep_list}: {count} objects')
         leave_processes()
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..source_files import is_error_of_machine
 from .image_features import REMEDY, ImageFeatures
+from .keep_list import listed_positions
 from .shape_dataset import ShapeDataset
 from .store import PackedShape, ShapeStore
 from .stream_order import (
@@ -52,6 +53,8 @@ class DepthAlignDataset(IterableDataset):
         shuffle: Whether to shuffle the shards, and their objects through a buffer.
         buffer_size: Number of objects in the shuffle buffer of each data worker.
         only_kept: Whether to skip the objects that the filter rejected. Without a filter all are used.
+        keep_list: File that lists the objects to train on, see :mod:`.keep_list`; others are skipped. Both choices hold
+            where both are made.
         image_features: Folder of tools/encode_images.py with the features of the images by the pretrained branch. They
             replace the images, which are then neither decoded nor encoded again.
         seed: Seed of the order; None takes the Runner's.
@@ -67,7 +70,7 @@ class DepthAlignDataset(IterableDataset):
     def __init__(self, data_root: str | Path, pipeline: Sequence = (), shuffle: bool = True,
                  buffer_size: int = 1000, only_kept: bool = True, image_features: str | None = None,
                  seed: int | None = None, metainfo: dict | None = None,
-                 on_unreadable: OnUnreadable = 'error') -> None:
+                 on_unreadable: OnUnreadable = 'error', keep_list: str | Path | None = None) -> None:
         check_on_unreadable(on_unreadable)
         self.on_unreadable, self._replaced = on_unreadable, ReplacedSamples(ShapeDataset.most_unreadable)
         if buffer_size < 1:
@@ -76,7 +79,7 @@ class DepthAlignDataset(IterableDataset):
         self.shuffle, self.buffer_size, self.seed = shuffle, buffer_size, seed
         self.metainfo = dict(metainfo or {})
         self.pipeline = Compose(list(pipeline))
-        self.entries, self._stored = self._usable(only_kept)
+        self.entries, self._stored = self._usable(only_kept, keep_list)
         self.features = None if image_features is None else ImageFeatures(image_features)
         if self.features is not None:
             self._check_features()
@@ -84,7 +87,7 @@ class DepthAlignDataset(IterableDataset):
         self.batch_size, self.drop_last = 1, False
         self.epoch, self.batches_done = 0, 0
 
-    def _usable(self, only_kept: bool) -> tuple[list[list[int]], list[int]]:
+    def _usable(self, only_kept: bool, keep_list: str | Path | None) -> tuple[list[list[int]], list[int]]:
         entries, stored, rejected, filters = [], [], 0, {}
         for shard in range(self.store.num_shards):
             manifest = self.store.manifest(shard)
@@ -106,6 +109,9 @@ class DepthAlignDataset(IterableDataset):
         if rejected:
             print_log(f'skipping {rejected} of {sum(stored)} objects of {self.store.root}: rejected by the filter',
                       'current')
+        if keep_list is not None:
+            ids = [self.store.stored_ids(shard) for shard in range(self.store.num_shards)]
+            entries = listed_positions(ids, entries, keep_list, self.store.root, self.on_unreadable)
         return entries, stored
 
     def _check_features(self) -> None:

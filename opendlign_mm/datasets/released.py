@@ -11,8 +11,9 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..point_files.array_files import load_npy
-from ..source_files import is_error_of_machine, read_json, read_lines, required_file
+from ..source_files import is_error_of_machine, read_json, required_file
 from .image_features import REMEDY, ImageFeatures
+from .keep_list import read_keep_list
 from .shape_dataset import ShapeDataset, spoken
 
 PUBLISHED_BENCHMARKS = ('ModelNet40', 'ScanObjectNN', 'OmniObject3D')
@@ -93,8 +94,9 @@ class DepthAlignedShapes(ShapeDataset):
 
     Args:
         data_root: Folder of the released data.
-        ann_file: Text file in ``<data_root>/<dataset>`` that lists the objects to train on, a line for each: its id, or
-            a path that ends in it. Empty: all.
+        ann_file: File that lists the objects to train on, in ``<data_root>/<dataset>`` or with its whole path: a text
+            file with a line for each, or a JSON list, of ids or paths that end in them; see :mod:`.keep_list`. Empty:
+            all.
         dataset: Sub-folder of ``data_root``.
         num_views: Number of images of an object, V.
         image_features: Folder of tools/encode_images.py with features of the images, which replace them: objects get
@@ -120,7 +122,7 @@ class DepthAlignedShapes(ShapeDataset):
         folders = dict(depth=f'{dataset}/depth_map')
         if self.features is None:
             folders['img'] = f'{dataset}/depth_align_img'
-        super().__init__(data_root=data_root, ann_file=f'{dataset}/{ann_file}' if ann_file else '',
+        super().__init__(data_root=data_root, ann_file=os.path.join(dataset, ann_file) if ann_file else '',
                          data_prefix=folders, **kwargs)
         if self.features is not None:
             self._metainfo['image_features_clip'] = self.features.identity
@@ -150,7 +152,7 @@ class DepthAlignedShapes(ShapeDataset):
             with_images = {name.partition('/')[2] for name in self.features.names()}
         wanted = with_depth | with_images
         if self.ann_file:
-            wanted = {PurePosixPath(line).name for line in read_lines(self.ann_file, self.remedy)}
+            wanted = {PurePosixPath(line).name for line in read_keep_list(self.ann_file, self.remedy)}
         complete = sorted(wanted & with_depth & with_images)
         if not complete:
             raise ValueError(f'{depth} has {len(with_depth)} depth maps and {images} the images of {len(with_images)} '

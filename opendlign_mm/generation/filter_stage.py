@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
+from ..atomic_files import atomic_write
 from ..datasets.store import PackedShape, ShapeStore
 from ..processes import of_all_processes, only_run, own_share, progress, say
 from .missing_shards import missing_shards
@@ -144,6 +145,30 @@ def summary(store: ShapeStore) -> str:
     ranks = [row['rank'] for row in rows if row['rank'] is not None]
     first = f', own text first for {100 * np.mean(np.array(ranks) == 1):.1f} %' if ranks else ''
     return f'{kept} of {len(rows)} objects are kept{first}'
+
+
+def write_keep_list(store: ShapeStore, path: str | Path) -> int:
+    """Write the ``sample_id`` of each object that is kept, one a line, for ``keep_list`` and ``ann_file`` of datasets.
+
+    Args:
+        store: A filtered store.
+        path: Text file to write.
+
+    Returns:
+        The number of objects.
+
+    Raises:
+        ValueError: The store is not filtered, or no object is kept.
+    """
+    rows = [row for shard in range(store.num_shards) for row in store.rows(shard) if not row['problem']]
+    if any(row['kept'] is None for row in rows):
+        raise ValueError(f'{store.root} has objects that were not filtered; filter it first')
+    kept = [row['sample_id'] for row in rows if row['kept']]
+    if not kept:
+        raise ValueError(f'the filter rejected all {len(rows)} objects of {store.root}: {path} would be empty')
+    with atomic_write(path) as unfinished:
+        unfinished.write_text('\n'.join(kept) + '\n', encoding='utf-8')
+    return len(kept)
 
 
 def contact_sheet(store: ShapeStore, path: str | Path, each: int = 8) -> Path:

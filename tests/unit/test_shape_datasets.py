@@ -195,6 +195,12 @@ def test_released_training_set(tmp_path):
     (tmp_path / 'shapenet/keep.txt').write_text('some/where/control_dataset/3d1b9e8d\n1a04e3ea\n')
     kept = build('DepthAlignedShapes', tmp_path, ann_file='keep.txt')
     assert [kept.get_data_info(index)['sample_id'] for index in range(2)] == ['shapenet/1a04e3ea', 'shapenet/3d1b9e8d']
+    (tmp_path / 'kept.json').write_text('["1a6f615e"]')  # or anywhere, as JSON
+    assert build('DepthAlignedShapes', tmp_path, ann_file=str(tmp_path / 'kept.json')).get_data_info(0)[
+        'sample_id'] == 'shapenet/1a6f615e'
+    (tmp_path / 'kept.json').write_text('{"1a6f615e": true}')
+    with pytest.raises(ValueError, match='kept.json must hold a JSON list'):
+        build('DepthAlignedShapes', tmp_path, ann_file=str(tmp_path / 'kept.json'))
     shutil.rmtree(tmp_path / 'shapenet/depth_align_img/1a04e3ea')
     (tmp_path / 'shapenet/depth_map/1a6f615e_dm.npy').unlink()
     with pytest.raises(FileNotFoundError, match='2 of 3 objects lack a depth map or images: 1a04e3ea, 1a6f615e'):

@@ -18,6 +18,8 @@ train_dataloader = dict(
         buffer_size=1000,
         # Skip the objects that tools/filter_images.py rejected.
         only_kept=True,
+        # File with the names of the objects to train on, such as tools/filter_images.py --keep-list writes.
+        keep_list=None,
         # Folder of tools/encode_images.py: features instead of images.
         image_features=None,
         pipeline=[dict(type='PackShapeInputs', depth_dtype='uint8')]))
