@@ -12,7 +12,7 @@ from torch import nn
 
 from ..compat import detected_launcher, prepare_cpu_distributed
 from ..config_options import read_config
-from ..json_files import read_json
+from ..source_files import read_json
 
 
 class ConfigOptions(DictAction):
