@@ -50,11 +50,11 @@ class CLIPTwinBackbone(CLIPDepthBackbone):
             self.tuned_visual.eval()
         return self
 
-    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None, trunk_batch_size: int | None = None
-                ) -> dict[str, torch.Tensor]:
+    def forward(self, views: torch.Tensor, branches: Sequence[str] | None = None, trunk_batch_size: int | None = None,
+                num_views: int = 1) -> dict[str, torch.Tensor]:
         """Encode images; arguments and result as in :class:`CLIPDepthBackbone`.
 
-        ``trunk_batch_size`` bounds the memory of the frozen branch only.
+        ``trunk_batch_size`` bounds the memory of the frozen branch only; ``num_views`` has no effect.
         """
         views = self._checked(views)
         branches = self.branches if branches is None else tuple(branches)
