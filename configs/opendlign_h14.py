@@ -17,6 +17,10 @@ data_root = 'data/opendlign'
 
 model = _base_.opendlign
 
+# Folder for the tokens of all that is frozen, computed once instead of in each epoch; None computes them each time.
+token_dir = None
+custom_hooks = [*_base_.custom_hooks, dict(type='StoredTokensHook', root=token_dir)]
+
 train_pipeline = [
     dict(type='LoadDepthViews'),
     dict(type='LoadDepthAlignedImages'),

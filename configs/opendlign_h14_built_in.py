@@ -13,6 +13,10 @@ model = _base_.opendlign
 projection = dict(resolution=224)
 cache_dir = None
 
+# Folder for the tokens of all that is frozen, computed once instead of in each epoch; None computes them each time.
+token_dir = None
+custom_hooks = [*_base_.custom_hooks, dict(type='StoredTokensHook', root=token_dir)]
+
 train_pipeline = [
     dict(
         type='DiskCache',

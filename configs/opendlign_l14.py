@@ -1,4 +1,4 @@
 """OpenDlign on ViT-L-14 (DFN-2B), trained on the data and with the schedule of opendlign_h14.py."""
 _base_ = 'opendlign_h14.py'
 
-model = dict(backbone=dict(clip='ViT-L-14-quickgelu', pretrained='dfn2b'))
+model = dict(backbone=dict(clip='ViT-L-14-quickgelu', pretrained='dfn2b', precision='fp32'))

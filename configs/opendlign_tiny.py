@@ -28,6 +28,10 @@ cache_dir = 'work_dirs/cache'
 projection = _base_.projection
 select_views = []
 
+# Folder for the tokens of all that is frozen, computed once instead of in each epoch; None computes them each time.
+token_dir = None
+custom_hooks = [*_base_.custom_hooks, dict(type='StoredTokensHook', root=token_dir)]
+
 train_pipeline = [
     dict(
         type='DiskCache',

@@ -25,7 +25,8 @@ step() {
 value() { grep -o "$2: *[0-9.]*" "$logs/$1.log" | tail -n 1 | grep -o '[0-9.]*$' | xargs printf "%.$3f" || echo '?'; }
 
 run=work_dirs/opendlign_tiny rooms=data/rooms
-step align "$python" tools/train.py configs/opendlign_tiny.py --work-dir "$run" --resume
+step align "$python" tools/train.py configs/opendlign_tiny.py --work-dir "$run" --resume \
+  --cfg-options token_dir=work_dirs/cache/tokens
 checkpoint=$(cat "$run/last_checkpoint")
 classify=("$python" tools/test.py configs/opendlign_tiny.py "$checkpoint"
   --cfg-options test_dataloader.dataset.num_per_category=40)

@@ -16,6 +16,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='CheckpointGuardHook'),
     dict(type='VocabularyFromDatasetHook'),
-    dict(type='SaveResultsHook')]
+    dict(type='SaveResultsHook'),
+    dict(type='DataWaitHook')]
 visualizer = dict(type='FigureVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 randomness = dict(seed=0)

@@ -9,9 +9,9 @@ from ..structures import ShapeDataSample
 from .captions import CaptionFeatures
 from .color_views import ColorViews
 from .contrastive_head import DepthImageContrastiveHead, object_features
-from .pixels import checked_views
+from .pixels import STORED_TOKENS, checked_views
 from .view_encoder import ViewEncoder
-from .zero_shot_model import Component
+from .zero_shot_model import Component, full_precision
 
 
 class AligningModel(ViewEncoder):
@@ -54,7 +54,8 @@ class AligningModel(ViewEncoder):
             inputs: What the pairs of the head need: ``depth_views`` float (B, V, H, W) in [0, 1], and ``images``
                 (B, V, 3, H, W) in [0, 1] or their features by the pretrained branch, ``image_features`` (B, V, D).
                 Where color views are encoded by the tuned branch also ``color_views`` (B, V, 3, H, W) and
-                ``has_color``, see :class:`ColorViews`.
+                ``has_color``, see :class:`ColorViews`. In the place of ``depth_views``: ``depth_tokens`` and
+                ``depth_pretrained`` (B, V, ...), see :meth:`CLIPDepthBackbone.trunk_tokens`.
             data_samples: B samples with a ``caption``, if the head has a pair with texts.
 
         Raises:
@@ -62,6 +63,8 @@ class AligningModel(ViewEncoder):
             RuntimeError: The model was built without an alignment head.
         """
         head = self.needed(self.alignment_head, 'alignment_head', "mode 'loss'")
+        if self.stored_input in inputs:
+            self.check_stored_tokens()
         with_images = 'image' in head.modalities
         if with_images and not {'images', 'image_features'} & set(inputs):
             raise ValueError("alignment needs 'images' in addition to 'depth_views': the pipeline has to make or load "
@@ -70,10 +73,30 @@ class AligningModel(ViewEncoder):
         used = kinds * ('depth' in head.modalities) + ('images', ) * with_images
         views = checked_views({name: inputs[name] for name in used if name in inputs})
         text, caption_ids = (self.text_features(data_samples) if 'text' in head.modalities else (None, None))
-        depth = self._depth_features(views, inputs.get('has_color')) if 'depth' in head.modalities else None
+        depth = None
+        if 'depth' in head.modalities:
+            depth = (object_features(self._encode_tokens(inputs)) if self.stored_input in inputs
+                     else self._depth_features(views, inputs.get('has_color')))
         image = self._image_features(views.get('images'), inputs.get('image_features')) if with_images else None
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp(), text_features=text,
                          caption_ids=caption_ids)
+
+    def check_stored_tokens(self) -> None:
+        """Raise ValueError if the training of this model cannot go on from stored tokens of depth views."""
+        if self.backbone.combine == 'shared' or not self.backbone.num_blocks:
+            raise ValueError("stored tokens need a tuned branch on frozen images: not combine='shared', which trains "
+                             'the encoder of the images, too, and num_blocks >= 1; or leave token_dir out')
+        if self.color is not None and self.color.is_trained:
+            raise ValueError('stored tokens are of depth views, and color views are trained, too: set '
+                             "color_head.branches='pretrained', or leave token_dir out")
+
+    def _encode_tokens(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Embed views by the tuned branch from stored tokens: float32 (B, V, D), each view L2-normalized."""
+        size = inputs[STORED_TOKENS[0]].shape[:2]
+        tokens = {name: inputs[name].flatten(0, 1) for name in STORED_TOKENS if name in inputs}
+        embeddings = self.backbone.encode_tokens(**tokens, num_views=size[1])
+        with full_precision(embeddings):
+            return F.normalize(embeddings.float(), dim=-1).unflatten(0, size)
 
     def text_features(self, data_samples: Sequence[ShapeDataSample] | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode the captions of samples by the frozen text tower.

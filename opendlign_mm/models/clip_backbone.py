@@ -57,6 +57,8 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             :func:`resolve_precision`), otherwise ``'fp32'``. Trained parameters, the text tower and the embeddings are
             float32 in any case; checkpoints and the identity of the CLIP do not depend on it. Stored features serve
             each precision: they differ by rounding alone. With ``'fp32'`` the computation follows autocast.
+        compiled: Compile the frozen blocks by ``torch.compile``, without a break of the graph: the first passes take
+            minutes, later ones less time on a GPU. It needs an image tower that can be split into blocks.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
         init_cfg: Initialization config of mmengine.
 
@@ -85,6 +87,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
                  resize: bool = False,
                  output: Literal['embedding', 'feature_map'] = 'embedding',
                  precision: Precision = 'fp32',
+                 compiled: bool = False,
                  random_seed: int = 0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -109,6 +112,9 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
                                  "and output='embedding' for its pretrained branch") from None
         if output == 'feature_map' and self.tower and not self.tower.has_feature_map:
             raise ValueError(f"CLIP '{clip}' has no feature map after its last block: use output='embedding'")
+        if compiled and self.tower is None:
+            raise ValueError(f"compiled=True compiles the blocks of an image tower, which CLIP '{clip}' does not have")
+        self.compiled = compiled
         available = len(self.tower.blocks) if self.tower else 0
         if not 0 <= num_blocks <= available:
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")

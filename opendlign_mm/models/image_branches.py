@@ -1,6 +1,7 @@
 """The two branches of a CLIP's image tower, from normalized pixels to embeddings (OpenDlign, section 3.2)."""
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class ImageBranchesMixin(TrainedStateMixin):
     combine: str
     cross_view: CrossViewAttention | None
     precision: Precision
+    compiled: bool
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -115,6 +117,58 @@ class ImageBranchesMixin(TrainedStateMixin):
         tokens = self._tokens(views, branches, trunk_batch_size, dtype, True, num_views)
         return {branch: self._pool(tokens[branch], branch) for branch in branches}
 
+    @torch.no_grad()
+    def trunk_tokens(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute all of the tuned branch that is frozen: what :meth:`encode_tokens` takes.
+
+        Args:
+            views: As in :meth:`forward`.
+
+        Returns:
+            ``depth_tokens`` (N, ...), the tokens before the trained blocks, and, where the tuned branch is residual,
+            ``depth_pretrained`` (N, ...), what is pooled of those of T after its last block; in the dtype of the
+            weights.
+
+        Raises:
+            ValueError: There is no tuned branch, or the views have a wrong shape.
+        """
+        if not self.num_blocks:
+            raise ValueError('num_blocks=0: without a tuned branch no tokens are taken')
+        dtype = self.prepare_precision()
+        with full_precision(views):
+            views = self._checked(views)
+            trunk, pretrained = self._all_frozen_tokens(views, ('tuned', ), None, dtype, pooled=True)
+        tokens = dict(depth_tokens=trunk.movedim(self.tower.batch_dim, 0))
+        if self.is_residual:
+            tokens['depth_pretrained'] = pretrained.movedim(self.tower.batch_dim, 0)
+        return tokens
+
+    def encode_tokens(self, depth_tokens: torch.Tensor, depth_pretrained: torch.Tensor | None = None,
+                      num_views: int = 1) -> torch.Tensor:
+        """Finish the tuned branch from the result of :meth:`trunk_tokens`, whose dtype may be another.
+
+        Args:
+            depth_tokens: Tokens (N, ...) before the trained blocks.
+            depth_pretrained: Tokens (N, ...) of T after its last block, where they are added.
+            num_views: Number of views of an object, which follow each other, for ``combine='multi_view'``.
+
+        Returns:
+            Embeddings (N, D), not normalized.
+
+        Raises:
+            ValueError: The tokens after T are absent and needed.
+        """
+        if depth_pretrained is None and self.is_residual:
+            raise ValueError(f"combine='{self.combine}' needs depth_pretrained, the tokens of T, beside depth_tokens")
+        dtype = self.prepare_precision()
+        weights = dtype or next(self.clip.visual.parameters()).dtype
+        trunk, pretrained = (None if tokens is None else tokens.to(weights).movedim(0, self.tower.batch_dim)
+                             for tokens in (depth_tokens, depth_pretrained))
+        if dtype is None:
+            return self._pool(self._tuned_tokens(trunk, pretrained, None, True, num_views), 'tuned')
+        with full_precision(depth_tokens):
+            return self._pool(self._tuned_tokens(trunk, pretrained, dtype, True, num_views), 'tuned').float()
+
     def _feature_map(self, views: torch.Tensor, branch: str, trunk_batch_size: int | None) -> torch.Tensor:
         """Feature map (N, width, h, w) of a branch."""
         dtype = self.prepare_precision()
@@ -127,17 +181,21 @@ class ImageBranchesMixin(TrainedStateMixin):
                 dtype: torch.dtype | None = None, pooled: bool = False, num_views: int = 1
                 ) -> dict[str, torch.Tensor]:
         """Tokens of each branch after its last block; only those that the tower pools if ``pooled``."""
-        # Nothing before T' is trained: no graph of it is kept, and its views may come in chunks.
-        with torch.no_grad():
-            chunks = [self._frozen_tokens(self._normalized(chunk, dtype), branches, pooled)
-                      for chunk in views.split(trunk_batch_size or len(views))]
-            dim = self.tower.batch_dim
-            trunk, pretrained = (torch.cat(parts, dim) if len(parts) > 1 else parts[0]
-                                 for parts in zip(*chunks, strict=True))
+        trunk, pretrained = self._all_frozen_tokens(views, branches, trunk_batch_size, dtype, pooled)
         tokens = {'pretrained': pretrained}
         if 'tuned' in branches:
             tokens['tuned'] = self._tuned_tokens(trunk, pretrained, dtype, pooled, num_views)
         return tokens
+
+    @torch.no_grad()  # nothing before T' is trained: no graph of it is kept, and its views may come in chunks
+    def _all_frozen_tokens(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None,
+                           dtype: torch.dtype | None, pooled: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        frozen = _compiled_frozen_tokens() if self.compiled else type(self)._frozen_tokens
+        chunks = [frozen(self, self._normalized(chunk, dtype), tuple(branches), pooled)
+                  for chunk in views.split(trunk_batch_size or len(views))]
+        trunk, pretrained = (torch.cat(parts, self.tower.batch_dim) if len(parts) > 1 else parts[0]
+                             for parts in zip(*chunks, strict=True))
+        return trunk, pretrained
 
     def _frozen_tokens(self, images: torch.Tensor, branches: Sequence[str], pooled: bool
                        ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,13 +209,11 @@ class ImageBranchesMixin(TrainedStateMixin):
             trunk = pretrained if index <= split else trunk
         return trunk, pretrained
 
-    def _tuned_tokens(self, trunk: torch.Tensor, pretrained: torch.Tensor, dtype: torch.dtype | None, pooled: bool,
-                      num_views: int | None = None) -> torch.Tensor:
+    def _tuned_tokens(self, trunk: torch.Tensor, pretrained: torch.Tensor | None, dtype: torch.dtype | None,
+                      pooled: bool, num_views: int = 1) -> torch.Tensor:
         """Tokens of the tuned branch from those before its blocks and those of the pretrained branch."""
         tuned = trunk
         if self.cross_view is not None:
-            if num_views is None:
-                raise ValueError("combine='multi_view' needs the views of an object together: leave stored tokens out")
             attention = self.cross_view if dtype is None else CastBlock(self.cross_view, dtype)
             tuned = attention(tuned, num_views, self.tower.batch_dim)
         for index, block in enumerate(self.tuned_blocks, 1):
@@ -180,3 +236,9 @@ class ImageBranchesMixin(TrainedStateMixin):
         if self.pixel_mean is not None and self.pixel_std is not None:
             views = (views - self.pixel_mean) / self.pixel_std
         return views if dtype is None else views.to(dtype)
+
+
+@cache
+def _compiled_frozen_tokens() -> Callable:
+    """Return the frozen part, compiled; of all backbones, so that copies of a model need no compiled state."""
+    return torch.compile(ImageBranchesMixin._frozen_tokens)

@@ -15,6 +15,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # The CLIPs of the paper, whose released models normalize with ImageNet's statistics, not with CLIP's.
 PAPER_CLIPS = ('ViT-H-14-quickgelu', 'ViT-L-14-quickgelu', 'ViT-B-16', 'ViT-B-32')
 PixelStatistic = Sequence[float] | Literal['default', 'imagenet', 'clip'] | None
+STORED_TOKENS = ('depth_tokens', 'depth_pretrained')
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -30,7 +31,8 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         Args:
             data: Batch of a data loader. ``inputs`` has per sample ``depth_views`` (V, H, W) and optionally ``images``
                 (V, 3, H, W), each float in [0, 1] or uint8, or ``image_features`` float (V, D); and ``color_views``
-                (V, 3, H, W) with ``has_color`` bool (). ``data_samples`` is optional.
+                (V, 3, H, W) with ``has_color`` bool (); or stored tokens in the place of ``depth_views``, which stay in
+                their dtype. ``data_samples`` is optional.
             training: Not used.
 
         Returns:
@@ -63,9 +65,9 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
             if len({value.dtype for value in values}) > 1:  # torch.stack would take bytes for floats
                 values = [_unit_floats(value) for value in values]
             values = torch.stack(list(values))
-        # uint8 is a quarter of the bytes to move.
+        # uint8 is a quarter of the bytes to move, and stored tokens stay in their dtype.
         values = values.to(self.device, non_blocking=self._non_blocking)
-        return values if values.dtype == torch.bool else _unit_floats(values)
+        return values if values.dtype == torch.bool or key in STORED_TOKENS else _unit_floats(values)
 
 
 @MODELS.register_module()

@@ -24,7 +24,7 @@ class CLIPTwinBackbone(CLIPDepthBackbone):
     """
 
     def __init__(self, clip: str, frozen: bool = False, **kwargs) -> None:
-        for name in ('num_blocks', 'copy_init', 'combine', 'trainable', 'output', 'precision'):
+        for name in ('num_blocks', 'copy_init', 'combine', 'trainable', 'output', 'precision', 'compiled'):
             if name in kwargs:
                 raise ValueError(f"CLIPTwinBackbone trains a whole copy of the image tower and has no '{name}'")
         super().__init__(clip, num_blocks=0, **kwargs)

@@ -25,6 +25,7 @@ class ViewEncoder(ZeroShotModel):
     """
 
     required_input = 'depth_views'
+    stored_input = 'depth_tokens'
     remedy = 'put ProjectPointsToDepth before PackShapeInputs in the pipeline'
 
     def __init__(self, backbone: Component, data_preprocessor: Component | None, encode_batch_size: int,

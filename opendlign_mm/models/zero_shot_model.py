@@ -74,6 +74,8 @@ class ZeroShotModel(BaseModel):
 
     # The input that every mode needs, and what makes it.
     required_input: str
+    # Input that takes its place in mode 'loss'.
+    stored_input: str | None = None
     remedy: str
 
     def __init__(self, data_preprocessor: Component, encode_batch_size: int, return_embeddings: bool,
@@ -112,7 +114,7 @@ class ZeroShotModel(BaseModel):
             ValueError: ``inputs`` lack an entry, or there is no such mode.
             RuntimeError: The model was built without the part that the mode needs.
         """
-        if self.required_input not in inputs:
+        if self.required_input not in inputs and not (mode == 'loss' and self.stored_input in inputs):
             raise ValueError(f"inputs have no '{self.required_input}', only {sorted(inputs)}: {self.remedy}")
         if mode == 'loss':
             return self.loss(inputs, data_samples)

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from opendlign_mm.models import precision as precision_module
+from helpers.tool_modules import REPOSITORY
+from opendlign_mm.config_options import read_config
+from opendlign_mm.models import image_branches, precision as precision_module
 from opendlign_mm.models.clip_backbone import CLIPDepthBackbone
 from opendlign_mm.models.precision import bfloat16_gain, resolve_precision
 
@@ -111,6 +113,20 @@ def test_weights_loaded_after_the_first_pass_are_not_rounded(tiny_clip_config, v
     assert all(torch.equal(fast.state_dict()[key], expected[key]) for key in entries)
 
 
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_the_frozen_blocks_compile_without_a_break_of_the_graph(tiny_clip_config, views, precision, monkeypatch):
+    whole = torch.compile(image_branches.ImageBranchesMixin._frozen_tokens, fullgraph=True, backend='eager')
+    calls = []
+    monkeypatch.setattr(image_branches, '_compiled_frozen_tokens',
+                        lambda: lambda *args: calls.append(1) or whole(*args))
+    compiled = small(tiny_clip_config, precision=precision, compiled=True)
+    expected = small(tiny_clip_config, precision=precision)(views)
+    tolerance = 1e-5 if precision == 'fp32' else 2e-2
+    torch.testing.assert_close(compiled(views), expected, atol=tolerance, rtol=tolerance)
+    assert calls == [1]
+    copy.deepcopy(compiled)(views)
+
+
 def test_a_model_first_used_in_inference_mode_can_be_trained(tiny_clip_config, views):
     fast = small(tiny_clip_config, precision='bf16')
     with torch.inference_mode():
@@ -157,3 +173,11 @@ def test_auto_on_gpus_follows_their_units_and_is_float32_elsewhere(monkeypatch):
 
 def test_the_gain_of_bfloat16_is_measured_once():
     assert 0.01 < bfloat16_gain() < 100 and bfloat16_gain() == bfloat16_gain()
+
+
+def test_the_configs_of_vit_h_take_the_precision_of_the_device_and_the_others_float32():
+    found = {}
+    for name in ('h14', 'h14_generated', 'l14', 'b16', 'b32', 'tiny'):
+        config = read_config(REPOSITORY / f'configs/opendlign_{name}.py')
+        found[name] = config.model.backbone.get('precision', 'fp32')
+    assert found == dict(h14='auto', h14_generated='auto', l14='fp32', b16='fp32', b32='fp32', tiny='fp32')

@@ -54,7 +54,7 @@ class DiskCache(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the kept keys to ``results``."""
-        path = None if self.folder is None else self.folder / _file_name(results)
+        path = None if self.folder is None else self.folder / f'{record_key(results)}.npz'
         kept = None if path is None else _read(path, self.keys)
         if kept is None:
             for transform in self.transforms:
@@ -84,11 +84,15 @@ def _fingerprint(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _file_name(record: dict) -> str:
-    """Return the name of the file of an object, which differs for any other record."""
+def record_key(record: dict) -> str:
+    """Return a name of an object that differs for any other record: other entries, or other files.
+
+    Raises:
+        ValueError: The record has an entry that cannot be compared with that of another run.
+    """
     about = {key: _comparable(key, value, record) for key, value in record.items() if key not in _NOT_OF_OBJECT}
     content = json.dumps(about, sort_keys=True).encode()
-    return f'{file_key(str(record["sample_id"]))}-{_fingerprint(content)}.npz'
+    return f'{file_key(str(record["sample_id"]))}-{_fingerprint(content)}'
 
 
 def _comparable(key: str, value: Any, record: dict) -> Any:

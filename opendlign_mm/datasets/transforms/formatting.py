@@ -9,10 +9,11 @@ from mmdet3d.registry import TRANSFORMS
 
 from ...structures import ShapeDataSample
 from ..shape_dataset import spoken
+from ..stored_tokens import TOKENS
 from .coloring import as_tensors
 
 # Entries that have an item for each view.
-OF_VIEWS = ('depth_views', 'color_views', 'images', 'image_features')
+OF_VIEWS = ('depth_views', 'color_views', 'images', 'image_features', *TOKENS)
 
 
 @TRANSFORMS.register_module()
@@ -27,6 +28,7 @@ class SampleViews(BaseTransform):
     Optional keys:
         color_views, images: arrays (V, H, W, 3).
         image_features: array (V, D).
+        depth_tokens, depth_pretrained: stored tokens (V, ...), the former in the place of ``depth_views``.
 
     Args:
         num_views: Number of views to keep, 1 <= num_views <= V.
@@ -42,7 +44,7 @@ class SampleViews(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Reduce ``depth_views`` and what belongs to them."""
-        available = len(results['depth_views'])
+        available = _num_views(results)
         if available < self.num_views:
             raise ValueError(f'SampleViews(num_views={self.num_views}) got only {available} depth views')
         kept = np.sort(np.random.choice(available, self.num_views, replace=False))
@@ -66,6 +68,7 @@ class SelectViews(BaseTransform):
     Optional keys:
         color_views, images: arrays (V, H, W, 3).
         image_features: array (V, D).
+        depth_tokens, depth_pretrained: stored tokens (V, ...), the former in the place of ``depth_views``.
 
     Args:
         num_views: Number n of views: those at floor(i V / n), i = 0 .. n - 1, which are evenly spaced from the first.
@@ -87,7 +90,7 @@ class SelectViews(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Reduce ``depth_views`` and what belongs to them."""
-        available = len(results['depth_views'])
+        available = _num_views(results)
         kept = self.indices or [index * available // self.num_views for index in range(self.num_views)]
         if max(kept) >= available or len(kept) > available:
             raise ValueError(f'{self} got only {available} depth views')
@@ -110,6 +113,7 @@ class PackShapeInputs(BaseTransform):
         color_views: uint8 array (V, H, W, 3), RGB, with ``has_color``; see ``ProjectPointsToColor``.
         images: uint8 array (V, H, W, 3), RGB: the depth-aligned images, one for each view.
         image_features: float array (V, D): features of such images by the pretrained branch, in their place.
+        depth_tokens, depth_pretrained: stored tokens (V, ...), the former in the place of ``depth_views``.
         gt_label: Index of the class.
         sample_id, category: Meta information of the data sample.
         text: Words about the object, for its caption.
@@ -141,11 +145,15 @@ class PackShapeInputs(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack ``results``."""
         name = results.get('sample_id', 'the object')
+        inputs = {key: results[key] for key in TOKENS if key in results}
         depth_views = results.get('depth_views')
-        if not isinstance(depth_views, np.ndarray) or depth_views.ndim not in (3, 4):
+        if inputs:
+            depth_views = inputs['depth_tokens']
+        elif not isinstance(depth_views, np.ndarray) or depth_views.ndim not in (3, 4):
             raise ValueError(f"{name}: 'depth_views' must be an array (V, H, W), got {_describe(depth_views)}; put "
                              'ProjectPointsToDepth before PackShapeInputs')
-        inputs = dict(depth_views=torch.from_numpy(self._packed(depth_views)))
+        else:
+            inputs['depth_views'] = torch.from_numpy(self._packed(depth_views))
         if 'color_views' in results:
             inputs.update(as_tensors(results, name))
         if 'images' in results:
@@ -160,7 +168,7 @@ class PackShapeInputs(BaseTransform):
             if getattr(features, 'ndim', 0) != 2 or len(features) != len(depth_views):
                 raise ValueError(f"{name}: 'image_features' must be a float array ({len(depth_views)}, D), got "
                                  f'{_describe(features)}')
-            inputs['image_features'] = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+            inputs['image_features'] = torch.as_tensor(features, dtype=torch.float32)
         data_sample = ShapeDataSample(
             metainfo={key: results[key] for key in ('sample_id', 'category') if key in results})
         if self.caption is not None:
@@ -183,6 +191,10 @@ class PackShapeInputs(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(depth_dtype={self.depth_dtype!r}, caption={self.caption!r})'
+
+
+def _num_views(results: dict) -> int:
+    return len(results['depth_tokens'] if 'depth_tokens' in results else results['depth_views'])
 
 
 def _describe(value: Any) -> str:

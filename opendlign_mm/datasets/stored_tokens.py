@@ -1,0 +1,122 @@
+"""Tokens of depth views before the trained blocks, and features of images, computed once for all epochs."""
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..atomic_files import atomic_write
+from ..source_files import is_error_of_machine, read_json, required
+
+DESCRIPTION = 'tokens.json'
+REMEDY = 'Train again: tools/train.py makes what is missing.'
+# What is stored of an object, and inputs of :meth:`OpenDlign.loss`.
+TOKENS = ('depth_tokens', 'depth_pretrained')
+ENTRIES = (*TOKENS, 'image_features')
+TokenDtype = Literal['bf16', 'fp32']
+
+
+class StoredTokens:
+    """A folder with one safetensors file for each shard of a training set.
+
+    Of each object there are ``depth_tokens`` (V, ...), the tokens of its depth views before the trained blocks,
+    ``depth_pretrained`` (V, ...), those of the pretrained branch after its last block, where the tuned branch takes
+    them, and ``image_features`` float32 (V, D), the features of its images by the pretrained branch. Files are mapped,
+    so that processes share their pages.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: Its description is damaged.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.identity: dict = read_json(self.root / DESCRIPTION, 'A training with token_dir writes such folders.')
+        self._shard_of: dict[str, int] = {}
+        self._unreadable: dict[str, str] = {}
+
+    @classmethod
+    def create(cls, root: str | Path, identity: dict) -> 'StoredTokens':
+        """Start such a folder, or open the existing one.
+
+        Args:
+            root: The folder.
+            identity: What decides the tokens: CLIP, blocks, transforms, data and dtype.
+
+        Raises:
+            ValueError: The folder has tokens of another model or other data.
+        """
+        path, identity = Path(root) / DESCRIPTION, json.loads(json.dumps(identity))
+        if not path.exists():
+            with atomic_write(path) as unfinished:
+                unfinished.write_text(json.dumps(identity, sort_keys=True, indent=1))
+        store = cls(root)
+        if store.identity != identity:
+            raise ValueError(f'{root} has tokens of another training ({store.identity}, now {identity}); delete it')
+        return store
+
+    def path(self, shard: int) -> Path:
+        """Return the file of a shard."""
+        return self.root / f'{shard:06d}.safetensors'
+
+    def write(self, shard: int, objects: dict[str, dict[str, torch.Tensor]], unreadable: dict[str, str]) -> None:
+        """Write a shard.
+
+        Args:
+            shard: Number of the shard.
+            objects: sample_id -> the stored entries of an object.
+            unreadable: sample_id -> why an object has none.
+        """
+        tensors = {f'{entry} {sample_id}': value.contiguous() for sample_id, entries in objects.items()
+                   for entry, value in entries.items()}
+        with atomic_write(self.path(shard)) as unfinished:
+            save_file(tensors, unfinished, dict(samples=json.dumps(list(objects)), unreadable=json.dumps(unreadable)))
+
+    def is_done(self, shard: int) -> bool:
+        """Return whether the file of a shard exists and is whole."""
+        try:
+            self._read_header(shard)
+        except (OSError, ValueError, SafetensorError) as error:
+            if is_error_of_machine(error):
+                raise
+            return False
+        return True
+
+    def index(self, num_shards: int) -> None:
+        """Read which objects are in which of the first ``num_shards`` shards; :meth:`of` needs it."""
+        for shard in range(num_shards):
+            samples, unreadable = self._read_header(shard)
+            self._shard_of.update(dict.fromkeys(samples, shard))
+            self._unreadable.update(unreadable)
+
+    def of(self, sample_id: str) -> dict[str, torch.Tensor]:
+        """Read the stored entries of one object, and not those of others.
+
+        Raises:
+            FileNotFoundError: The file is missing.
+            ValueError: The object could not be read when the tokens were made, or the file is damaged.
+        """
+        if sample_id not in self._shard_of:
+            raise ValueError(f'{self.root} has no tokens of {sample_id}: '
+                             f'{self._unreadable.get(sample_id, "it is not of this training set")}')
+        path = required(self.path(self._shard_of[sample_id]), REMEDY)
+        try:
+            with safe_open(path, 'pt') as file:
+                stored = set(file.keys())
+                return {entry: file.get_tensor(name) for entry in ENTRIES
+                        if (name := f'{entry} {sample_id}') in stored}
+        except (SafetensorError, OSError) as error:
+            if is_error_of_machine(error):
+                raise
+            raise ValueError(f'{path} is damaged: {error}. Delete it. {REMEDY}') from error
+
+    def _read_header(self, shard: int) -> tuple[Sequence[str], dict[str, str]]:
+        with safe_open(self.path(shard), 'pt') as file:
+            facts = file.metadata()
+        return json.loads(facts['samples']), json.loads(facts['unreadable'])
