@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 from mmengine.runner import Runner
 
 from helpers.gloo_processes import run_in_processes
-from helpers.tiny_runs import scalars, tiny_config, tiny_model
+from helpers.tiny_runs import scalars, tiny_config, tiny_model, tiny_model_config
 from opendlign_mm.datasets.stored_tokens import StoredTokens
 from opendlign_mm.engine import StoredTokensHook, data_wait
 from opendlign_mm.engine.stored_tokens import check_model, encode_frozen_part
@@ -175,6 +176,25 @@ def test_tokens_give_the_embeddings_of_the_views(batch_first):
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="combine='residual' needs depth_pretrained"):
         backbone.encode_tokens(entries['depth_tokens'])
+
+
+@pytest.mark.parametrize('combine', ['direct', 'multi_view'])
+def test_tokens_give_the_losses_of_other_tuned_branches(combine):
+    config = tiny_model_config()
+    config['backbone']['combine'] = combine
+    model = MODELS.build(config).train()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += .05 * torch.randn(parameter.shape, generator=generator)
+    views = torch.rand(3, 4, 32, 32, generator=generator)
+    images = torch.rand(3, 4, 3, 32, 32, generator=generator)
+    objects = [dict(depth_views=views[index], images=images[index].permute(0, 2, 3, 1)) for index in range(3)]
+    entries = encode_frozen_part(model, objects)
+    assert ('depth_pretrained' in entries) == (combine == 'multi_view')
+    expected = model(dict(depth_views=views, images=images), mode='loss')
+    torch.testing.assert_close(model(entries, mode='loss'), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_an_unreadable_object_is_named_or_skipped(tmp_path):
