@@ -5,7 +5,7 @@ The compressed search (Jegou et al., "Product quantization for nearest neighbor 
 the cells around a query, 64 bytes instead of 2 kB a vector at 512 dimensions, and then compares the query with the
 stored vectors (float16) of the best 1000. Both files are mapped into memory, so that only what is read is loaded.
 
-Parameters, measured by tools/analysis_tools/benchmark_search.py: about 1.5 sqrt(N) cells balance the time to find the
+Parameters, measured by tools/benchmark.py: about 1.5 sqrt(N) cells balance the time to find the
 cells with the time to scan them; one byte for 8 dimensions ranks the true neighbors among the first 1000, and comparing
 these takes 2 ms. How many cells a query has to scan depends on how clearly the vectors are clustered: the index takes
 the fewest that find 98 % of the neighbors of a sample, at most 1 of 8, and keeps the recall that it has measured.

@@ -95,7 +95,7 @@ def folder(tmp_path, monkeypatch):
     """An empty folder with the files that the pages name, and the repository's configs."""
     monkeypatch.chdir(tmp_path)
     chair().export('chair.obj')
-    trimesh.PointCloud(furnished_room()[0][:, :3].double().numpy()).export('scan.ply')
+    trimesh.PointCloud(furnished_room()[0][::3, :3].double().numpy()).export('scan.ply')
     (tmp_path / 'configs').symlink_to(REPOSITORY / 'configs')
     return tmp_path
 

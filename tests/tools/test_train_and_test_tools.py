@@ -94,6 +94,19 @@ def test_launch_scripts_say_how_they_are_called(script):
     assert finished.returncode == 2 and f'tools/{script}.sh ' in finished.stderr and 'CONFIG' in finished.stderr
 
 
+def test_the_script_of_several_processes_starts_the_test(tmp_path):
+    """With an interpreter that prints what it is asked to do; test_ddp.py runs the script of training."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    finished = subprocess.run(['bash', str(REPOSITORY / 'tools/dist_test.sh'), 'c.py', 'a.pth', '3', '--amp'],
+                              capture_output=True, text=True, check=True,
+                              env=dict(PATH='/usr/bin:/bin', PYTHON=str(python)))
+    words = finished.stdout.split()
+    assert words[:2] == ['-m', 'torch.distributed.run'] and '--nproc_per_node=3' in words
+    assert words[-6:] == [str(REPOSITORY / 'tools/test.py'), 'c.py', 'a.pth', '--amp', '--launcher', 'pytorch']
+
+
 def test_slurm_scripts_start_the_tools(tmp_path):
     """With an srun that prints what it is asked to do."""
     srun = tmp_path / 'srun'

@@ -24,7 +24,7 @@ FLOORS = (
     ('detection', ),
     ('apis', ),
     ('evaluation', 'retrieval', 'generation'),
-    ('engine', 'web'),
+    ('engine', 'web', 'benchmarks'),
     ('command_line', 'utils'),
     ('__main__', ),
 )
