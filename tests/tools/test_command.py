@@ -1,12 +1,15 @@
 """The command ``opendlign``: exit codes, output for programs, and messages for people."""
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
 
-from helpers.together import run_together
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import ShapeInferencer
 from opendlign_mm.command_line import results
 from opendlign_mm.command_line.main import COMMANDS, main
@@ -165,16 +168,15 @@ def test_embed_into_a_folder_goes_on_where_it_was(shapes, tmp_path, capsys):
     assert '2 vectors' in capsys.readouterr().err and len(times) == 1
 
 
-def _classify(rank, shapes, out):
-    return main(['classify', shapes, '--classes', 'chair,lamp,table', '--parquet', out])
-
-
-def test_two_processes_classify_into_the_same_rows_as_one(shapes, tmp_path, capfd):
+def test_two_processes_classify_into_the_same_rows_as_one(shapes, tmp_path):
     assert main(['classify', str(shapes / 'shapes'), '--classes', 'chair,lamp,table', '--parquet',
                  str(tmp_path / 'one')]) == 1
-    codes = run_together(_classify, 2, tmp_path, str(shapes / 'shapes'), str(tmp_path / 'two'))
-    assert [outcome.result for outcome in codes] == [1, 1], codes
-    assert 'labels of 3 files' in capfd.readouterr().err
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--standalone', '-m',
+         'opendlign_mm', 'classify', shapes / 'shapes', '--classes', 'chair,lamp,table', '--parquet', tmp_path / 'two'],
+        capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        env=dict(os.environ, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1'))
+    assert 'labels of 3 files' in done.stderr, done.stderr
     one, two = (parquet.read_table(tmp_path / name).to_pylist() for name in ('one', 'two'))
     assert [row['labels'] and row['labels'][0] for row in one] == [None, 'chair', 'lamp', 'table']
     assert [(row['input'], row['labels']) for row in one] == [(row['input'], row['labels']) for row in two]
