@@ -1,5 +1,6 @@
 """Normals of points, estimated from their neighbors."""
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
 
 
@@ -15,7 +16,7 @@ def estimate_normals(xyz: np.ndarray, num_neighbors: int = 16) -> np.ndarray:
     """
     xyz = np.asarray(xyz, dtype=np.float64)
     num_neighbors = min(num_neighbors, len(xyz))
-    _, neighbors = cKDTree(xyz).query(xyz, num_neighbors)
+    _, neighbors = cKDTree(xyz).query(xyz, num_neighbors, workers=torch.get_num_threads())
     patches = xyz[neighbors.reshape(len(xyz), num_neighbors)]
     patches = patches - patches.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(np.einsum('nki,nkj->nij', patches, patches))

@@ -1,5 +1,6 @@
 """Contour-aware projection: point clouds to multi-view depth maps with sharp contours (OpenDlign, section 3.1)."""
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -12,6 +13,7 @@ from .views import (
     checked_angles,
     checked_clouds,
     checked_elevation,
+    normalized_if_needed,
     number_between,
     odd_number,
     view_axes,
@@ -101,21 +103,26 @@ class ContourAwareProjection:
             return torch.ones(0, self.num_views, self.resolution, self.resolution, device=device)
         device = clouds[0].device
         axes = view_axes(self.view_angles, self.elevation, device)
-        voxels = (voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias)
-                  for cloud in clouds if len(cloud))
-        views = iter(self._project(voxels, self.backend_for(device)))
+        used = [cloud for cloud in clouds if len(cloud)]
+        views = iter(self._project(used, axes, self.backend_for(device))) if used else iter(())
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
         depth_views = torch.stack([next(views) if len(cloud) else blank for cloud in clouds])
         return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
 
-    def _project(self, voxels: Iterable[VoxelizedPoints], backend: str) -> Iterable[Tensor]:
+    def _project(self, clouds: list[Tensor], axes: tuple[Tensor, Tensor, Tensor], backend: str) -> Iterable[Tensor]:
         """Return the depth views (V, H, W) of each cloud."""
         settings = (self.resolution, self.depth_bins, self.densify_kernel, self.smooth_kernel, self.sigma_space,
                     self.sigma_intensity)
         if backend == 'numba':
-            return project_numba(voxels, *settings)
+            one_view = list(zip(*(axis.split(1) for axis in axes), strict=True))
+            views = [partial(self._voxelize, cloud, view) for cloud in map(normalized_if_needed, clouds)
+                     for view in one_view]
+            return project_numba(views, *settings).split(len(one_view))
         project = project_dense if backend == 'dense' else project_batched
-        return (project(cloud, *settings) for cloud in voxels)
+        return (project(self._voxelize(cloud, axes), *settings) for cloud in clouds)
+
+    def _voxelize(self, cloud: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> VoxelizedPoints:
+        return voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias)
 
     def backend_for(self, device: torch.device) -> str:
         """Return the implementation, ``'dense'``, ``'numba'`` or ``'cuda'``, that projects clouds on a device.

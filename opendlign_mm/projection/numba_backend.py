@@ -11,9 +11,9 @@ The result is that of :func:`.torch_backends.project_dense` within 2/255. Four t
   for each of them, so it is computed once, and the spatial weights are applied across first and along the depth last.
 * The weights of 16 depths are computed at once, see :mod:`.lanes`.
 """
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numba as nb
 import numpy as np
@@ -29,12 +29,12 @@ from .views import VoxelizedPoints, smoothing_weights
 PRUNING_LIMIT = .15
 
 
-def project_numba(voxels: Iterable[VoxelizedPoints], resolution: int, depth_bins: int, densify_kernel: int,
-                  smooth_kernel: int, sigma_space: float, sigma_intensity: float) -> list[Tensor]:
-    """Project clouds on the CPU, views of all clouds side by side.
+def project_numba(views: Sequence[Callable[[], VoxelizedPoints]], resolution: int, depth_bins: int,
+                  densify_kernel: int, smooth_kernel: int, sigma_space: float, sigma_intensity: float) -> Tensor:
+    """Project views of any clouds on the CPU, side by side in threads.
 
     Args:
-        voxels: Voxels of each cloud.
+        views: Functions that return the voxels of one view each; they are called in the threads.
         resolution: See :func:`.torch_backends.project_dense`, as the other arguments.
         depth_bins: See there.
         densify_kernel: See there.
@@ -43,37 +43,38 @@ def project_numba(voxels: Iterable[VoxelizedPoints], resolution: int, depth_bins
         sigma_intensity: See there.
 
     Returns:
-        (V, H, W) float32 of each cloud.
+        float32 (number of views, H, W) in [0, 1], near is dark.
     """
     reach, pad = densify_kernel // 2, smooth_kernel // 2
     space = smoothing_weights(smooth_kernel, sigma_space, 'cpu').numpy()
     across, along = space[pad].ravel().copy(), space[pad, pad].copy()  # their product is the weight of a voxel
     precision = np.float32(.5 / sigma_intensity**2 / 2**SQUARINGS)
-    side = resolution + 2 * pad
-    # Python threads around kernels that release the GIL. Numba's own OpenMP threads would kill a process that forks
-    # later, as data loaders do, and spin where cores are shared. In data loader workers PyTorch allows one thread.
-    threads = torch.get_num_threads()
+    places = (resolution + 2 * pad)**2 * (depth_bins + 2 * pad) + 2 * LANES
     grids: SimpleQueue[np.ndarray] = SimpleQueue()  # one for each thread, made when it is first needed
+    out = np.ones((len(views), resolution, resolution), dtype=np.float32)
 
-    def project_view(row: np.ndarray, column: np.ndarray, depth_bin: np.ndarray, nearness: np.ndarray,
-                     out: np.ndarray) -> None:
-        grid = np.zeros(side * side * (depth_bins + 2 * pad) + 2 * LANES, np.float32) if grids.empty() else grids.get()
-        _project_view(row, column, depth_bin, nearness, depth_bins, reach, pad, across, along, precision,
-                      sigma_intensity > PRUNING_LIMIT, grid, out)
+    def project_view(number: int) -> None:
+        voxels = views[number]()
+        row, column, depth_bin = (getattr(voxels, name)[0].numpy().astype(np.int32)
+                                  for name in ('row', 'column', 'depth_bin'))
+        try:
+            grid = grids.get_nowait()
+        except Empty:
+            grid = np.zeros(places, np.float32)
+        _project_view(row, column, depth_bin, voxels.nearness[0].contiguous().numpy(), depth_bins, reach, pad, across,
+                      along, precision, sigma_intensity > PRUNING_LIMIT, grid, out[number])
         grids.put(grid)
 
-    views = []
-    with ThreadPoolExecutor(threads) as pool:
-        running = []
-        for cloud in voxels:
-            arrays = [getattr(cloud, name).numpy().astype(np.int32) for name in ('row', 'column', 'depth_bin')]
-            out = np.ones((len(arrays[0]), resolution, resolution), dtype=np.float32)
-            views.append(torch.from_numpy(out))
-            running += [pool.submit(project_view, *arguments)
-                        for arguments in zip(*arrays, cloud.nearness.contiguous().numpy(), out, strict=True)]
-        for view in running:
-            view.result()
-    return views
+    # Python threads around kernels that release the GIL. Numba's own OpenMP threads would kill a process that forks
+    # later, as data loaders do, and spin where cores are shared. In data loader workers PyTorch allows one thread.
+    threads = min(torch.get_num_threads(), len(views))
+    if threads <= 1:
+        for number in range(len(views)):
+            project_view(number)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(project_view, range(len(views))))
+    return torch.from_numpy(out)
 
 
 @compiled()

@@ -236,7 +236,10 @@ def _connected(graph: csr_matrix, features: np.ndarray) -> csr_matrix:
     for first in range(num_parts):
         for second in range(first):
             small, large = sorted((first, second), key=lambda number: len(members[number]))
-            distances, nearest = trees[large].query(features[members[small]])
+            points = features[members[small]]
+            # A few points bound the distance, which spares all others a search beyond it.
+            bound = np.nextafter(trees[large].query(points[::1 + len(points) // 100])[0].min(), np.inf)
+            distances, nearest = trees[large].query(points, distance_upper_bound=bound)
             closest = distances.argmin()
             ends.append((members[small][closest], members[large][nearest[closest]]))
     if not ends:
@@ -251,7 +254,7 @@ def _neighbor_graph(xyz: np.ndarray, num_neighbors: int, max_edge: float) -> csr
     if len(xyz) < 2:
         return csr_matrix((len(xyz), ) * 2)
     num_neighbors = min(num_neighbors, len(xyz) - 1)
-    distances, neighbors = cKDTree(xyz).query(xyz, num_neighbors + 1)
+    distances, neighbors = cKDTree(xyz).query(xyz, num_neighbors + 1, workers=torch.get_num_threads())
     sources = np.repeat(np.arange(len(xyz)), num_neighbors)
     close = distances[:, 1:].ravel() <= max_edge
     edges = (sources[close], neighbors[:, 1:].ravel()[close])

@@ -3,6 +3,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...compiled import compiled
+
+# Cosine of the angle between the normal of a point and that of its plane.
+MIN_COSINE = 0.8
+
 
 @dataclass
 class RoomPlanes:
@@ -73,7 +78,7 @@ def find_room_planes(xyz: np.ndarray,
                                                  candidates[priority[candidates].argsort()[:num_candidates]])
         distance = xyz @ direction - offset
         on_plane = (np.abs(distance) < wall_tolerance) & (normals @ direction > 0.6)
-        unused &= ~((np.abs(distance) < wall_tolerance) & (normals @ direction > 0.8))
+        unused &= ~((np.abs(distance) < wall_tolerance) & (normals @ direction > MIN_COSINE))
         if not on_plane.any() or (distance < -2 * wall_tolerance).mean() > max_outside:
             continue
         along = xyz[on_plane] @ np.array([-direction[1], direction[0], 0])
@@ -108,6 +113,24 @@ def _best_vertical_plane(xyz: np.ndarray, normals: np.ndarray, candidates: np.nd
     directions = normals[chosen] * [1, 1, 0]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     offsets = (directions * xyz[chosen]).sum(axis=1)
-    agree = (np.abs(xyz[candidates] @ directions.T - offsets) < tolerance) & (normals[candidates] @ directions.T > 0.8)
-    best = agree.sum(axis=0).argmax()
-    return directions[best], float(np.median(xyz[candidates[agree[:, best]]] @ directions[best]))
+    x, y = np.ascontiguousarray(xyz[candidates, :2].T)
+    normal_x, normal_y = np.ascontiguousarray(normals[candidates, :2].T)
+    best = _count_agreeing(x, y, normal_x, normal_y, directions, offsets, tolerance).argmax()
+    distances = x * directions[best, 0] + y * directions[best, 1]
+    agrees = ((np.abs(distances - offsets[best]) < tolerance)
+              & (normal_x * directions[best, 0] + normal_y * directions[best, 1] > MIN_COSINE))
+    return directions[best], float(np.median(distances[agrees]))
+
+
+@compiled()
+def _count_agreeing(x, y, normal_x, normal_y, directions, offsets, tolerance):
+    """Count the points that agree with each of C vertical planes in position and normal, int64 (C,)."""
+    counts = np.zeros(len(offsets), dtype=np.int64)
+    for c in range(len(offsets)):
+        along_x, along_y, offset = directions[c, 0], directions[c, 1], offsets[c]
+        count = 0
+        for n in range(len(x)):
+            near = abs(x[n] * along_x + y[n] * along_y - offset) < tolerance
+            count += near & (normal_x[n] * along_x + normal_y[n] * along_y > MIN_COSINE)
+        counts[c] = count
+    return counts
