@@ -22,16 +22,15 @@ from .ablation_tables import (
 from .table_rows import TABLES, Row, Run, Training
 
 OPENDLIGN = 'opendlign_tiny.py'
-# Number of test objects of each of the 16 categories.
-OBJECTS = 'test_dataloader.dataset.num_per_category=10'
+# Test objects: ten of each of the 16 categories.
+OBJECTS = ('test_dataloader.dataset.num_per_category=10', )
 SCAN_LIKE = 'test_dataloader.dataset.scan_like=1.'
 KINDS = {'complete': (), 'scan-like': (SCAN_LIKE, )}
 SCANS = ('scan-like', )
 # The trainings of the tables: 160 objects instead of 640.
 FEW_OBJECTS = ('train_dataloader.dataset.num_per_category=10', 'train_dataloader.batch_size=32')
-FEW_EPOCHS = ('train_cfg.max_epochs=5', )
-FEW_SHOT_SCANS = (SCAN_LIKE, 'train_dataloader.dataset.scan_like=1.', 'train_dataloader.dataset.num_per_category=20',
-                  OBJECTS)
+FEW_EPOCHS, MORE_EPOCHS = ('train_cfg.max_epochs=5', ), ('train_cfg.max_epochs=10', )
+FEW_SHOT_SCANS = (SCAN_LIKE, 'train_dataloader.dataset.scan_like=1.', 'train_dataloader.dataset.num_per_category=20')
 # PointCLIP V2's projection in the size of this CLIP.
 REALISTIC = ('_delete_=True', 'type=RealisticProjection', 'output_resolution=112')
 # Prompts for photographs, in the words that the demonstration CLIP knows.
@@ -56,11 +55,11 @@ def demonstration_of(table: str) -> list[Row]:
 
 def _tests(config: str, checkpoint: str | Training | None = None, options: tuple[str, ...] = (),
            columns: tuple[str, ...] = ('complete', 'scan-like')) -> tuple[Run, ...]:
-    return tuple(Run(column, config, checkpoint, (*options, *KINDS[column], OBJECTS)) for column in columns)
+    return tuple(Run(column, config, checkpoint, (*options, *KINDS[column], *OBJECTS)) for column in columns)
 
 
-def _trained(config: str, epochs: tuple[str, ...] = FEW_EPOCHS) -> Training:
-    return Training(config, (*FEW_OBJECTS, *epochs))
+def _trained(config: str, epochs: tuple[str, ...] | None = None, options: tuple[str, ...] = ()) -> Training:
+    return Training(config, (*FEW_OBJECTS, *(epochs or FEW_EPOCHS), *options))
 
 
 def _projection(name: str) -> tuple[str, ...]:
@@ -75,17 +74,17 @@ def _table1() -> list[Row]:
             note='its views, without sentences and view weights'),
         Row('CLIP2Point', runs=_tests('baselines/clip2point_tiny.py', _trained('baselines/clip2point_tiny.py'))),
         *(Row(f'OpenShape-PointBERT{" (+dlign)" if name else ""}', note='a small encoder', runs=_tests(
-            config, _trained(config, ('train_cfg.max_epochs=10', )))) for name, config in openshape.items()),
+            config, _trained(config, MORE_EPOCHS))) for name, config in openshape.items()),
         Row('OpenDlign', runs=_tests(OPENDLIGN, 'opendlign-tiny'))]
 
 
 def _table2() -> list[Row]:
     few = ('--seeds', '3')
     openshape = 'baselines/openshape_tiny.py'
+    options = (*FEW_SHOT_SCANS, *OBJECTS)
     return [Row('OpenShape-PointBERT', note='a small encoder', runs=(
-                Run('scan-like', openshape, _trained(openshape, ('train_cfg.max_epochs=10', )), FEW_SHOT_SCANS,
-                    'few_shot', few), )),
-            Row('OpenDlign', runs=(Run('scan-like', OPENDLIGN, 'opendlign-tiny', FEW_SHOT_SCANS, 'few_shot', few), ))]
+                Run('scan-like', openshape, _trained(openshape, MORE_EPOCHS), options, 'few_shot', few), )),
+            Row('OpenDlign', runs=(Run('scan-like', OPENDLIGN, 'opendlign-tiny', options, 'few_shot', few), ))]
 
 
 def _table3() -> list[Row]:
@@ -104,7 +103,7 @@ def _table4() -> list[Row]:
 
 def _table5() -> list[Row]:
     def short(training: Training) -> Training:
-        return replace(training, options=(*FEW_OBJECTS, *FEW_EPOCHS), clip_file='clip.safetensors',
+        return replace(training, options=_trained(training.config).options, clip_file='clip.safetensors',
                        clip=None if training.clip is None else short(training.clip))
     rows = []
     for method, note in STRATEGY_NOTES.items():
@@ -126,14 +125,13 @@ def _table9() -> list[Row]:
 
 
 def _table10() -> list[Row]:
-    return [Row(method, reading, _tests(OPENDLIGN, Training(OPENDLIGN, (*FEW_OBJECTS, *FEW_EPOCHS, *options)), options,
-                                        SCANS), tuning_note(method, reading))
-            for (method, reading), options in tunings().items()]
+    return [Row(method, reading, _tests(OPENDLIGN, _trained(OPENDLIGN, options=options), options, SCANS),
+                tuning_note(method, reading)) for (method, reading), options in tunings().items()]
 
 
 def _table11() -> list[Row]:
     return [Row(views_name(count), runs=(
-        Run('scan-like', OPENDLIGN, 'opendlign-tiny', (*FEW_SHOT_SCANS, *view_options(count)), 'few_shot',
+        Run('scan-like', OPENDLIGN, 'opendlign-tiny', (*FEW_SHOT_SCANS, *OBJECTS, *view_options(count)), 'few_shot',
             (*SIXTEEN_SHOTS, '--seeds', '3')), ), note='evenly spaced views') for count in NUMBERS_OF_VIEWS]
 
 

@@ -156,6 +156,20 @@ def test_a_training_on_the_clip_of_another_one_comes_second_and_is_tested_with_t
     assert all(f'model.backbone.pretrained={clip}' in call for call in (second, tested))
 
 
+def test_draws_of_few_shot_and_options_that_mean_nothing(place, monkeypatch, capsys):
+    few = Run('complete', 'opendlign_tiny.py', kind='few_shot', arguments=('--seeds', '3'))
+    words = replace(place, seeds=2).command(few)
+    assert words[-4:] == ['--seeds', '3', '--seeds', '2'], 'the last one counts'
+    assert replace(place, seeds=2).command(replace(few, kind='test', arguments=()))[-2] == '--work-dir'
+    tool = load_tool('reproduce')
+    for arguments, message in ((['--jobs', '0'], '--jobs must be >= 1, got 0'), (['table6'], 'table 6 is unknown'),
+                               (['1', '--rows', 'Mine'], 'no row Mine in table 1')):
+        monkeypatch.setattr('sys.argv', ['reproduce.py', *arguments])
+        with pytest.raises(SystemExit) as stop:
+            tool.main()
+        assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_rows_of_earlier_calls_stay_in_the_table_and_the_plot_has_both_lines(tmp_path):
     rows = [Row(f'{count} view{"s" * (count > 1)}', runs=(Run('ModelNet40', 'a.py', options=(f'v={count}', )), ))
             for count in (1, 2)]
