@@ -1,10 +1,9 @@
 """Every row of the demonstration of the paper's tables, on fewer objects and points, inside the tests' process."""
-import sys
 from pathlib import Path
 
 import pytest
 
-from helpers.tool_modules import REPOSITORY, load_tool
+from helpers.tool_modules import REPOSITORY, run_tool
 from opendlign_mm.command_line import built_in_tables
 from opendlign_mm.command_line.reproduction import Reproduction, reproduce
 from opendlign_mm.command_line.reproduction_results import entries_of
@@ -33,11 +32,13 @@ def tools_in_this_process(monkeypatch, folder):
             arguments = [*arguments[:-1], '1', '--num-points', '4000']
         elif tool == 'few_shot':
             arguments = ['--num-workers', '0', *arguments]
-        if tool in ('train', 'test'):  # two runs within a second would share a name, and with it a logger
-            arguments += [*TEST, f'experiment_name={work_dir.name}{next(count)}'] if '--cfg-options' in arguments else [
-                '--cfg-options', *TEST, f'experiment_name={work_dir.name}{next(count)}']
-        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-        load_tool(tool).main()
+        elif tool in ('train', 'test'):
+            # Two runs within a second would share a name, and with it a logger.
+            options = [*TEST, f'experiment_name={work_dir.name}{next(count)}']
+            arguments += options if '--cfg-options' in arguments else ['--cfg-options', *options]
+        finished = run_tool(tool, *arguments, cwd=folder)
+        if finished.returncode:
+            raise RuntimeError(finished.stderr)
     monkeypatch.setattr(Reproduction, '_call', call)
     monkeypatch.setattr(built_in_tables, 'OBJECTS', (
         'test_dataloader.dataset.num_per_category=1', 'test_dataloader.dataset.num_points=500'))
@@ -46,7 +47,6 @@ def tools_in_this_process(monkeypatch, folder):
         monkeypatch.setattr(built_in_tables, name, ('train_cfg.max_epochs=1', ))
     monkeypatch.setattr(built_in_tables, 'FEW_SHOT_SCANS', (built_in_tables.SCAN_LIKE, *TRAIN[2:],
                                                             'train_dataloader.dataset.num_per_category=2'))
-    monkeypatch.chdir(folder)
 
 
 @pytest.mark.slow
