@@ -1,8 +1,5 @@
 """Published inputs of the paper's tables: where checkpoints and datasets come from, and the authors' prompts."""
-import re
 from pathlib import Path
-
-from ..source_files import read_json
 
 # Beginning of the name of a checkpoint -> how to get it. The first that fits counts.
 _CHECKPOINTS = {
@@ -69,31 +66,3 @@ def prompts_file(templates: Path | None, data_root: Path) -> Path | None:
         return templates
     places = (data_root / 'opendlign/templates.json', data_root / 'templates.json')
     return next((place for place in places if place.is_file()), None)
-
-
-def prompt_options(templates: Path | None, data_root: Path, benchmark: str) -> list[str]:
-    """Return the option that makes a model take the authors' templates of a benchmark, or none without their file.
-
-    Args:
-        templates: Their file, a JSON list of templates or a dict with a list for each dataset; None looks for it.
-        data_root: Folder of the data.
-        benchmark: Published name, such as 'Objaverse-LVIS'; letters and digits of the name in the file have to agree.
-
-    Raises:
-        FileNotFoundError: ``templates`` does not exist.
-        ValueError: The file has no set for the benchmark.
-    """
-    path = prompts_file(templates, data_root)
-    if path is None:
-        return []
-    content = read_json(path)
-    if isinstance(content, dict):
-        names = {_plain(name): name for name in content}
-        if _plain(benchmark) not in names:
-            raise ValueError(f'{path} has templates for {", ".join(content)}, but none for {benchmark}')
-        return [f'model.zero_shot_head.templates={path}#{names[_plain(benchmark)]}']
-    return [f'model.zero_shot_head.templates={path}']
-
-
-def _plain(name: str) -> str:
-    return re.sub('[^a-z0-9]', '', name.lower())

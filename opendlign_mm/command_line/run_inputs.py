@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from ..apis.model_entry import read_index
 from ..config_options import read_config
-from .input_sources import checkpoint_source, data_source, prompt_options, prompts_file
+from .input_sources import checkpoint_source, data_source, prompts_file
 from .options import parsed_options
 from .table_rows import Run, Training
 
@@ -54,8 +54,7 @@ class RunInputs:
         """
         options = self._options_of(run)
         options += self._inputs(self._config(run.config, options), TEST_PARTS, run.rooms)
-        if run.authors_prompts:
-            options += prompt_options(self.templates, self.data_root, run.column)
+        prompts = prompts_file(self.templates, self.data_root) if run.authors_prompts else None
         checkpoint = self.checkpoint_of(run)
         training = run.checkpoint if isinstance(run.checkpoint, Training) else None
         while training is not None and not self.trained(training).is_file():
@@ -64,7 +63,8 @@ class RunInputs:
         seeds = ['--seeds', str(self.seeds)] if run.kind == 'few_shot' and self.seeds else []
         return [str(self.root / 'tools' / TOOLS[run.kind]), str(self.root / 'configs' / run.config),
                 *([] if checkpoint is None else [str(checkpoint)]), '--work-dir', str(self.folder(run)),
-                *run.arguments, *seeds, *(['--cfg-options', *options] if options else [])]
+                *run.arguments, *seeds, *([] if prompts is None else ['--templates', str(prompts)]),
+                *(['--cfg-options', *options] if options else [])]
 
     def made_from(self, run: Run) -> dict[str, Any]:
         """Return what a measurement depends on: command, and contents of config, checkpoint and prompts."""

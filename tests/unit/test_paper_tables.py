@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.command_line.built_in_tables import demonstration_of
-from opendlign_mm.command_line.input_sources import checkpoint_source, prompt_options
+from opendlign_mm.command_line.input_sources import checkpoint_source, prompts_file
 from opendlign_mm.command_line.options import parsed_options
 from opendlign_mm.command_line.paper_tables import rows_of
 from opendlign_mm.command_line.reproduction_page import write_page
@@ -107,16 +107,14 @@ def test_rows_of_table_11_keep_evenly_spaced_views_in_training_and_test():
         assert TRANSFORMS.build(pipeline[1])(dict(depth_views=views))['depth_views'].ravel().tolist() == [0, 2, 5, 7]
 
 
-def test_the_authors_templates_are_taken_as_they_are_by_the_name_of_the_benchmark(tmp_path):
-    path = tmp_path / 'templates.json'
-    path.write_text('{"modelnet40": ["a {} and a {}"], "objaverse_lvis": ["the {} of {}"]}')
-    assert prompt_options(path, tmp_path, 'Objaverse-LVIS') == [f'model.zero_shot_head.templates={path}#objaverse_lvis']
-    assert prompt_options(None, tmp_path, 'ModelNet40') == [f'model.zero_shot_head.templates={path}#modelnet40']
-    assert prompt_options(None, tmp_path / 'none', 'ModelNet40') == []
-    with pytest.raises(ValueError, match='templates for modelnet40, objaverse_lvis, but none for ScanObjectNN'):
-        prompt_options(path, tmp_path, 'ScanObjectNN')
-    path.write_text('["a {}"]')
-    assert prompt_options(path, tmp_path, 'ScanObjectNN') == [f'model.zero_shot_head.templates={path}']
+def test_the_authors_templates_are_found_among_their_data_or_where_the_option_says(tmp_path):
+    assert prompts_file(None, tmp_path) is None
+    (tmp_path / 'templates.json').touch()
+    assert prompts_file(None, tmp_path) == tmp_path / 'templates.json'
+    other = tmp_path / 'opendlign/templates.json'
+    other.parent.mkdir()
+    other.touch()
+    assert prompts_file(None, tmp_path) == other and prompts_file(tmp_path / 'templates.json', tmp_path) != other
 
 
 def test_each_checkpoint_of_the_tables_has_a_source():
