@@ -86,13 +86,20 @@ class BoxViewsMixin:
         probabilities = self.bbox_head.probabilities(self.classifier.class_logits(depth_views))
         return probabilities[:, :len(self.class_names)]
 
-    def classify_crops(self, crops: list[Tensor], points: Tensor) -> Tensor:
-        """Return the class probabilities (K, C) of K point sets."""
+    def classify_crops(self, crops: list[Tensor], points: Tensor, depth_views: Tensor | None = None) -> Tensor:
+        """Return the class probabilities (K, C) of K point sets, on the device of ``points``.
+
+        Args:
+            crops: K crops of :meth:`crop_proposals`.
+            points: Points of the scene.
+            depth_views: Their depth views (K, V, H, W), if they are made already.
+        """
         if not crops:
             return points.new_zeros(0, len(self.class_names))
+        if depth_views is None and getattr(self.classifier, 'views', 'depth') != 'color':
+            depth_views = self.depth_views(crops)
         if self.color_projection is None:
-            return self.class_probabilities(self.depth_views(crops))
-        features = (None if self.classifier.views == 'color'
-                    else self.classifier.encode_for_classes(self.depth_views(crops)))
+            return self.class_probabilities(depth_views)
+        features = None if self.classifier.views == 'color' else self.classifier.encode_for_classes(depth_views)
         logits = self.classifier.class_logits_of(features, self.color_features(crops))
         return self.bbox_head.probabilities(logits)[:, :len(self.class_names)]

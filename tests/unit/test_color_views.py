@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS, TRANSFORMS
+from mmdet3d.structures import Det3DDataSample
 
 from helpers.scenes import CLASSES, tiny_detector
 from helpers.tiny_inferencers import WORDS, room, scene_inferencer, shape_inferencer, shapes
 from helpers.tiny_runs import tiny_model_config
+from opendlign_mm.apis.detect_scene import detect_scene
 from opendlign_mm.datasets.collate import collate_shapes
 from opendlign_mm.datasets.procedural import sample_shape
 from opendlign_mm.models import PointCLIP
@@ -273,6 +275,22 @@ def test_detector_projects_the_colors_in_its_boxes():
     depth = tiny_detector('GroundTruthProposals')
     depth.set_vocabulary(CLASSES)
     torch.testing.assert_close(without, depth.classify_crops([points], points))
+
+
+def test_pages_of_a_scene_have_the_classes_by_color():
+    detector = tiny_detector(dict(type='ClusterProposals', max_proposals=4), views='color')
+    scene = torch.from_numpy(room()[:, :3])
+    scene = torch.cat([scene, torch.randint(0, 256, scene.shape, generator=torch.Generator().manual_seed(0))], dim=1)
+    shown = detect_scene(detector, dict(inputs=dict(points=[scene]), data_samples=[Det3DDataSample()]), CLASSES,
+                         num_classes=1)
+    assert shown.depth_views.shape[:2] == (len(shown.labels), 2)
+    # The score of a box of the detector's predict is its objectness times the probability of its label.
+    best = [f'{name} ' for ((name, _), ) in shown.classes]
+    assert any(label.startswith(name) for label, name in zip(shown.labels, best))
+    depth = tiny_detector(dict(type='ClusterProposals', max_proposals=4), views='depth')
+    plain = detect_scene(depth, dict(inputs=dict(points=[scene]), data_samples=[Det3DDataSample()]), CLASSES,
+                         num_classes=1)
+    assert plain.classes != shown.classes
 
 
 def test_scenes_are_detected_by_their_colors_and_features_are_kept(tmp_path):
