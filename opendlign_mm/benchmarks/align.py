@@ -36,11 +36,10 @@ def _inputs(model: OpenDlign, depth_views: torch.Tensor, images: torch.Tensor) -
     with torch.no_grad():
         features = model.encode_views(images, 'pretrained')
         found['with stored image features'] = dict(depth_views=depth_views, image_features=features)
-        if hasattr(model.backbone, 'trunk_tokens'):
-            flat = depth_views.flatten(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
-            tokens = {name: value.unflatten(0, depth_views.shape[:2])
-                      for name, value in model.backbone.trunk_tokens(flat).items()}
-            found['with stored tokens (from epoch 2)'] = dict(tokens, image_features=features)
+        flat = depth_views.flatten(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
+        tokens = {name: value.unflatten(0, depth_views.shape[:2])
+                  for name, value in model.backbone.trunk_tokens(flat).items()}
+        found['with stored tokens (from epoch 2)'] = dict(tokens, image_features=features)
     return found
 
 
