@@ -43,8 +43,7 @@ def detect_scene(detector: OpenVocabDetector3D, batch: dict, class_names: Sequen
         found.objectness = found.scores_3d
         found, crops = detector.crop_proposals(points, found)
         depth_views = detector.depth_views(crops)
-        probabilities = detector.classify_crops(crops, points, depth_views)
-        for row in probabilities:
+        for row in sample.proposals_3d.class_probabilities[found.proposal_indices]:
             best = row.topk(min(num_classes, len(names)))
             classes.append([(names[label], float(value)) for value, label in zip(*best, strict=True)])
     return SceneDetections(

@@ -37,13 +37,15 @@ def settings_of(detector: OpenVocabDetector3D, cfg: Config) -> dict[str, Any]:
     head = detector.classifier.zero_shot_head
     weights = {'clip': backbone.pretrained_branch_identity(), 'trained': sha256_of_weights(backbone),
                'proposals': sha256_of_weights(detector.proposals)}
+    scales = {} if detector.crops.crop_scales == (1., ) else dict(crop_scales=list(detector.crops.crop_scales))
     return dict(
         version=__version__, weights=weights, branches=head.branches, combine=backbone.combine,
         views=detector.classifier.views,
         color_branches=None if detector.classifier.color is None else detector.classifier.color.head.branches,
         num_blocks=backbone.num_blocks, proposals=json.loads(json.dumps(cfg.model.to_dict()['proposals'], default=str)),
-        projection=repr(detector.projection), objectness_threshold=detector.objectness_threshold,
-        max_proposals=detector.max_proposals, box_margin=detector.box_margin, min_points=detector.min_points)
+        projection=repr(detector.projection), objectness_threshold=detector.selection.objectness_threshold,
+        max_proposals=detector.selection.max_proposals, box_margin=detector.crops.box_margin,
+        min_points=detector.crops.min_points, **scales)
 
 
 def hash_of_points(points: Tensor) -> str:

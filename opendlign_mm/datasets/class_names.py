@@ -18,6 +18,9 @@ OV3DET_NYU40_IDS = dict(
     toilet=33, bed=4, chair=5, sofa=6, dresser=17, table=7, cabinet=3, bookshelf=10, pillow=18, sink=34, bathtub=36,
     refrigerator=24, desk=14, nightstand=32, counter=12, door=8, curtain=16, box=29, lamp=35, bag=37)
 CLASS_SETS = dict(scannet18=SCANNET18_NYU40_IDS, ov3det20=OV3DET_NYU40_IDS)
+# Texts that compete with the classes for a box but give no detections; those of OV-3DET's released code.
+BACKGROUNDS = dict(ov3det=('ground', 'wall', 'floor', 'an unclear image', 'background',
+                           'there is no object in this image'))
 # Words that a text encoder knows, for ScanNet's spellings.
 SCANNET_WORDING = dict(showercurtrain='shower curtain', garbagebin='garbage bin')
 

@@ -1,14 +1,16 @@
 """From the points in boxes to class probabilities: crops, depth views and color views, features."""
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..box_ops.points_in_boxes import crop_points
 from ..models import OpenDlign
 from ..projection import ColorProjection, build_projection
 from ..projection.color import color_bytes
+from .box_crops import BoxCrops
+from .size_priors import SizePriors
 
 # Color views of so many boxes are in memory at a time.
 BOXES_AT_A_TIME = 32
@@ -20,15 +22,24 @@ class BoxViewsMixin:
     classifier: Any
     bbox_head: Any
     class_names: tuple[str, ...]
+    size_priors: SizePriors | None
+    drop_background: bool
+    _num_background: int
 
-    def init_views(self, projection: dict | None, box_margin: float, min_points: int) -> None:
+    def init_views(self, projection: dict | None, box_margin: float, min_points: int,
+                   crop_scales: Sequence[float] = (1., )) -> None:
         """Set how boxes are cropped and projected; the classifier says whether colors are."""
         self.projection = build_projection(projection)
         self.color_projection = (None if getattr(self.classifier, 'color', None) is None
                                  else ColorProjection(self.projection))
-        self.box_margin, self.min_points = box_margin, min_points
+        self.crops = BoxCrops(box_margin, min_points, crop_scales)
 
     def crop_proposals(self, points: Tensor, proposals: InstanceData) -> tuple[InstanceData, list[Tensor]]:
+        """Return the proposals with enough points, and their crops at the first scale; see :meth:`crops_at_scales`."""
+        proposals, crops = self.crops_at_scales(points, proposals)
+        return proposals, crops[0]
+
+    def crops_at_scales(self, points: Tensor, proposals: InstanceData) -> tuple[InstanceData, list[list[Tensor]]]:
         """Drop proposals with fewer than ``min_points`` points and crop the points of the others.
 
         Args:
@@ -36,16 +47,14 @@ class BoxViewsMixin:
             proposals: ``bboxes_3d`` and ``objectness`` of K boxes.
 
         Returns:
-            Proposals of K' <= K boxes, and K' tensors (N_i, 3) of points in the frames of their boxes, or (N_i, 6) with
-            colors in [0, 255] where the classifier takes color views and the points have colors.
+            Proposals of K' <= K boxes, and for each scale K' tensors (N_i, 3) of points in the frames of their boxes,
+            or (N_i, 6) with colors in [0, 255] where the classifier takes color views and the points have colors.
         """
         if self.color_projection is not None and points.shape[1] >= 6:
             points = torch.cat([points[:, :3], color_bytes(points[:, 3:6], len(points)).to(points)], dim=1)
         else:
             points = points[:, :3]
-        crops = crop_points(points, proposals.bboxes_3d, self.box_margin)
-        kept = torch.tensor([len(crop) >= self.min_points for crop in crops], dtype=torch.bool, device=points.device)
-        return proposals[kept], [crop for crop in crops if len(crop) >= self.min_points]
+        return self.crops(points, proposals)
 
     def depth_views(self, crops: list[Tensor]) -> Tensor:
         """Project K crops to depth views (K, V, H, W)."""
@@ -72,17 +81,54 @@ class BoxViewsMixin:
         """Return the class probabilities (K, C) of the result of :meth:`encode_scene`."""
         if len(proposals) == 0:
             return proposals.objectness.new_zeros(0, len(self.class_names))
-        if not self.keeps_view_features:
-            return self.class_probabilities(proposals.depth_views)
-        logits = self.classifier.class_logits_of(proposals.get('view_features'), proposals.get('color_features'))
-        return self.bbox_head.probabilities(logits)[:, :len(self.class_names)]
+        if self.keeps_view_features:
+            scales = len(self.crops.crop_scales)
+            kept = [[None] * scales if features is None else features.chunk(scales, dim=1) for features in (
+                proposals.get('view_features'), proposals.get('color_features'))]
+            logits = [self.classifier.class_logits_of(*of_scale) for of_scale in zip(*kept, strict=True)]
+        else:
+            others = proposals.other_views.unbind(1) if 'other_views' in proposals else ()
+            logits = [self.classifier.class_logits(views) for views in (proposals.depth_views, *others)]
+        return self.probabilities_of_boxes(logits, proposals)
+
+    def add_views(self, proposals: InstanceData, crops: Sequence[list[Tensor]]) -> None:
+        """Add the views of the crops at all scales, or their features, to K proposals; see :meth:`encode_scene`."""
+        views = [self.depth_views(at_scale) for at_scale in crops]
+        proposals.depth_views = views[0]
+        if not self.keeps_view_features and len(views) > 1:
+            proposals.other_views = torch.stack(views[1:], dim=1)
+        if not self.keeps_view_features or not len(proposals):
+            return
+        if self.classifier.views != 'color':
+            proposals.view_features = torch.cat([self.classifier.encode_for_classes(each) for each in views], dim=1)
+        colors = [self.color_features(at_scale) for at_scale in crops]
+        if colors[0] is not None:
+            proposals.color_features = torch.cat(colors, dim=1)
+
+    def probabilities_of_boxes(self, logits: Sequence[Tensor], proposals: InstanceData) -> Tensor:
+        """Return the class probabilities (K, C) of K > 0 boxes: the mean over scales, weighed by sizes if asked for.
+
+        Args:
+            logits: For each scale the logits (K, C + B) of the vocabulary and the background.
+            proposals: ``bboxes_3d``.
+        """
+        probabilities = torch.stack([self.bbox_head.probabilities(each) for each in logits]).mean(dim=0)
+        own, background = probabilities.split([len(self.class_names), self._num_background], dim=1)
+        if self.size_priors is not None:
+            own = self.size_priors.weigh(own, proposals.bboxes_3d.dims, self.class_names)
+        if self.drop_background and self._num_background:
+            own = own.masked_fill((background.amax(dim=1) > own.amax(dim=1))[:, None], 0)
+        return own
 
     def extract_feat(self, depth_views: Tensor) -> dict[str, Tensor]:
         """Encode depth views (K, V, H, W) into L2-normalized features (K, V, D) of each branch."""
         return self.classifier.encode_views(depth_views, self.classifier.backbone.branches)
 
     def class_probabilities(self, depth_views: Tensor) -> Tensor:
-        """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share."""
+        """Depth views (K, V, H, W) -> probabilities (K, C) of the vocabulary; the background keeps its share.
+
+        They are those of the views alone, without ``size_priors`` and ``drop_background``.
+        """
         probabilities = self.bbox_head.probabilities(self.classifier.class_logits(depth_views))
         return probabilities[:, :len(self.class_names)]
 
@@ -96,10 +142,19 @@ class BoxViewsMixin:
         """
         if not crops:
             return points.new_zeros(0, len(self.class_names))
+        logits = self.class_logits_of_crops(crops, depth_views)
+        return self.bbox_head.probabilities(logits)[:, :len(self.class_names)]
+
+    def class_logits_of_crops(self, crops: list[Tensor], depth_views: Tensor | None = None) -> Tensor:
+        """Return the logits (K, C + B) of the vocabulary and the background of K > 0 point sets.
+
+        Args:
+            crops: K point sets of :meth:`crop_proposals`.
+            depth_views: Their depth views (K, V, H, W), if they are known.
+        """
         if depth_views is None and getattr(self.classifier, 'views', 'depth') != 'color':
             depth_views = self.depth_views(crops)
         if self.color_projection is None:
-            return self.class_probabilities(depth_views)
+            return self.classifier.class_logits(depth_views)
         features = None if self.classifier.views == 'color' else self.classifier.encode_for_classes(depth_views)
-        logits = self.classifier.class_logits_of(features, self.color_features(crops))
-        return self.bbox_head.probabilities(logits)[:, :len(self.class_names)]
+        return self.classifier.class_logits_of(features, self.color_features(crops))

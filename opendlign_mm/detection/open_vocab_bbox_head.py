@@ -92,6 +92,8 @@ class OpenVocabBBoxHead(BaseModule):
             num_labels = min(num_labels, 1)
         probable, labels = probabilities.topk(num_labels, dim=1)
         scores = proposals.objectness[:, None]**self.objectness_power * probable**self.probability_power
+        # A box whose classes all have probability 0 belongs to the background.
+        scores = scores.masked_fill((probabilities == 0).all(dim=1, keepdim=True), -torch.inf)
         if not across_classes:
             scores = torch.full_like(probabilities, -torch.inf).scatter(1, labels, scores)
         kept, columns = multiclass_nms_3d(

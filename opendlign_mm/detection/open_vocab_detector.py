@@ -8,11 +8,13 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..datasets.class_names import vocabulary_of
+from ..datasets.class_names import BACKGROUNDS, vocabulary_of
 from ..models.prompts import checked_class_names
 from ..models.zero_shot_model import Component, build_component
 from ..point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
 from .box_views import BoxViewsMixin
+from .proposals.selection import ProposalSelection
+from .size_priors import SizePriors
 
 
 @MODELS.register_module()
@@ -38,10 +40,17 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
         bbox_head: An ``OpenVocabBBoxHead`` by default.
         background: Words such as wall, floor and ceiling that compete with the vocabulary for a box but give no
             detections, so that they absorb boxes without an object. Words of the vocabulary are removed from it. Empty
-            by default, as the paper uses none.
+            by default, as the paper uses none; ``'ov3det'`` stands for the six texts of OV-3DET.
+        drop_background: Whether boxes whose most probable word is one of the background give no detections at all.
+        size_priors: Usual sizes of the classes: a JSON file of ``tools/fit_size_priors.py``, or arguments of
+            :class:`SizePriors`. They weigh the probabilities by the size of the box. None ignores sizes.
         objectness_threshold: Objectness below which proposals are dropped before anything is computed for them.
         max_proposals: Largest number of proposals per scene, the best by objectness. None keeps all.
+        save_proposals: Folder to which all boxes of the source are written, a file for each scene, from which
+            ``FileProposals`` reads them back. None writes nothing.
         box_margin: Distance in meters by which boxes are extended on each side before their points are cropped.
+        crop_scales: Factors of the sizes of a box at which its points are cropped, see :class:`BoxCrops`; the class
+            probabilities of several scales are averaged.
         min_points: Smallest number of points of a box; other boxes are dropped and counted in the result's
             metainfo ``num_dropped_proposals``.
         data_preprocessor: mmdet3d's ``Det3DDataPreprocessor`` by default.
@@ -55,10 +64,14 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
                  classifier: Component,
                  projection: dict | None = None,
                  bbox_head: Component | None = None,
-                 background: Sequence[str] = (),
+                 background: Sequence[str] | str = (),
+                 drop_background: bool = False,
+                 size_priors: str | dict | None = None,
                  objectness_threshold: float = 0.,
                  max_proposals: int | None = None,
+                 save_proposals: str | None = None,
                  box_margin: float = 0.,
+                 crop_scales: Sequence[float] = (1., ),
                  min_points: int = 5,
                  data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None,
@@ -71,16 +84,16 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
             raise ValueError('the classifier has no zero_shot_head; add zero_shot_head=dict(type="ZeroShotHead") '
                              'to its config')
         self.bbox_head = build_component(bbox_head or dict(type='OpenVocabBBoxHead'))
-        if min_points < 1:
-            raise ValueError(f'min_points must be >= 1, got {min_points}')
-        if max_proposals is not None and max_proposals < 1:
-            raise ValueError(f'max_proposals must be None or >= 1, got {max_proposals}')
-        if box_margin < 0:
-            raise ValueError(f'box_margin must be >= 0, got {box_margin}')
-        self.init_views(projection, box_margin, min_points)
-        self.objectness_threshold, self.max_proposals = objectness_threshold, max_proposals
-        self.background = checked_class_names(background) if len(background) else ()
-        self._num_background = 0
+        self.init_views(projection, box_margin, min_points, crop_scales)
+        self.selection = ProposalSelection(objectness_threshold, max_proposals, save_proposals)
+        words = BACKGROUNDS[background] if isinstance(background, str) and background in BACKGROUNDS else background
+        self.background = checked_class_names(words) if len(words) else ()
+        self.drop_background, self._num_background = drop_background, 0
+        if drop_background and not self.background:
+            raise ValueError("drop_background needs background words, such as background='ov3det'")
+        self.size_priors = None
+        if size_priors is not None:
+            self.size_priors = SizePriors(**(size_priors if isinstance(size_priors, dict) else dict(sizes=size_priors)))
         if self.class_names is not None:
             self.set_vocabulary(self.class_names)
         self.register_load_state_dict_pre_hook(_take_entries_of_classifier)
@@ -93,9 +106,11 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
             templates: Prompt templates; those of the zero-shot head by default.
 
         Raises:
-            ValueError: The vocabulary is empty or has duplicates, or a template has no ``{}``.
+            ValueError: The vocabulary is empty or has duplicates, a template has no ``{}``, or a class no size prior.
         """
         class_names = checked_class_names(class_names)
+        if self.size_priors is not None:
+            self.size_priors.check(class_names)
         background = tuple(name for name in self.background if name not in class_names)
         self.classifier.set_vocabulary(class_names + background, templates)
         self._num_background = len(background)
@@ -123,11 +138,9 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
         return proposals
 
     def _propose_local(self, points: Tensor, data_sample: Det3DDataSample | None, offset: Tensor) -> InstanceData:
-        proposals = self.proposals(points, data_sample).new()
+        proposals = self.selection(self.proposals(points, data_sample).new(), data_sample)
         proposals.bboxes_3d = localize_boxes(proposals.bboxes_3d, offset)
-        order = proposals.objectness.argsort(descending=True, stable=True)
-        order = order[proposals.objectness[order] >= self.objectness_threshold]
-        return proposals[order[:self.max_proposals]]
+        return proposals
 
     @torch.no_grad()
     def encode_scene(self, points: Tensor, name: str = 'scene') -> InstanceData:
@@ -139,8 +152,9 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
 
         Returns:
             K proposals with at least ``min_points`` points: ``bboxes_3d``, ``objectness``, ``num_points`` int64 (K,),
-            ``depth_views`` float (K, V, H, W) and, if the classifier is a plain ``OpenDlign``, float32 (K, V, D)
-            ``view_features`` and ``color_features``, those that it takes.
+            ``depth_views`` float (K, V, H, W), of the first of S scales, and, if the classifier is a plain
+            ``OpenDlign``, float32 (K, S * V, D) ``view_features`` and ``color_features``, those that it takes;
+            otherwise, if S > 1, ``other_views`` (K, S - 1, V, H, W).
 
         Raises:
             ValueError: The scene has no points, unusable or distant ones.
@@ -149,16 +163,10 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
         offset = scene_offset(points)
         if offset.any():
             raise ValueError(f'{name}: subtract scene_offset(points) from the points first')
-        proposals, crops = self.crop_proposals(to_local(points, offset, name),
-                                               self._propose_local(points, None, offset))
-        proposals.num_points = torch.tensor([len(crop) for crop in crops], dtype=torch.int64, device=points.device)
-        proposals.depth_views = self.depth_views(crops)
-        if self.keeps_view_features and len(crops):
-            if self.classifier.views != 'color':
-                proposals.view_features = self.classifier.encode_for_classes(proposals.depth_views)
-            colors = self.color_features(crops)
-            if colors is not None:
-                proposals.color_features = colors
+        proposals, crops = self.crops_at_scales(to_local(points, offset, name),
+                                                self._propose_local(points, None, offset))
+        proposals.num_points = torch.tensor([len(crop) for crop in crops[0]], dtype=torch.int64, device=points.device)
+        self.add_views(proposals, crops)
         return proposals
 
     def _forward(self,
@@ -221,8 +229,11 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
                               offset: Tensor) -> tuple[InstanceData, int]:
         """Return the proposals with class probabilities, relative to ``offset``, and the number of dropped ones."""
         proposed = self._propose_local(points, sample, offset)
-        proposals, crops = self.crop_proposals(local, proposed)
-        proposals.class_probabilities = self.classify_crops(crops, local)
+        proposals, crops = self.crops_at_scales(local, proposed)
+        proposals.class_probabilities = local.new_zeros(0, len(self.class_names))
+        if len(proposals):
+            logits = [self.class_logits_of_crops(at_scale) for at_scale in crops]
+            proposals.class_probabilities = self.probabilities_of_boxes(logits, proposals)
         return proposals, len(proposed) - len(proposals)
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...atomic_files import atomic_write
 from ...datasets.unreadable import OnUnreadable, check_on_unreadable
 from ...point_ops.coordinates import check_points, move_boxes, scene_offset
 from .base import make_proposals, no_proposals
@@ -27,7 +28,9 @@ class FileProposals(nn.Module):
     The file of a scene is ``folder/SCENE.json`` or ``folder/SCENE.npz``, where SCENE is the stem of its point file. It
     holds ``boxes`` (K, 6) or (K, 7): x, y, z and the three sizes in meters, then the yaw in radians from +x towards +y
     if there are seven numbers, in the frame of the scene after ``GlobalAlignment``. The optional ``scores`` (K,) in
-    [0, 1] are the objectness; it is 1 without them. JSON: ``{"boxes": [[...], ...], "scores": [...]}``.
+    [0, 1] are the objectness; it is 1 without them. JSON: ``{"boxes": [[...], ...], "scores": [...]}``. ``origin``,
+    where the file has it, replaces the argument. :func:`write_boxes` writes such files, for example from the option
+    ``save_proposals`` of a detector.
 
     Args:
         folder: Directory of the files.
@@ -74,7 +77,7 @@ class FileProposals(nn.Module):
             raise ValueError('FileProposals: the data sample has no lidar_path, which names the file of boxes; '
                              'the pipeline needs LoadPointsFromFile and Pack3DDetInputs')
         try:
-            boxes, scores = read_boxes(self._find_file(Path(name).stem))
+            boxes, scores, origin = read_boxes(self._find_file(Path(name).stem))
         except ValueError as error:
             if self.on_unreadable == 'error':
                 raise
@@ -85,8 +88,8 @@ class FileProposals(nn.Module):
         order = scores.argsort(descending=True, stable=True)
         offset = scene_offset(points)
         boxes[:, :3] -= offset
-        boxes = DepthInstance3DBoxes(
-            boxes[order], box_dim=boxes.shape[1], with_yaw=boxes.shape[1] == 7, origin=BOX_ORIGINS[self.origin])
+        boxes = DepthInstance3DBoxes(boxes[order], box_dim=boxes.shape[1], with_yaw=boxes.shape[1] == 7,
+                                     origin=BOX_ORIGINS[origin or self.origin])
         return make_proposals(move_boxes(boxes, offset), scores[order])
 
     def _find_file(self, scene: str) -> Path:
@@ -97,11 +100,11 @@ class FileProposals(nn.Module):
         raise ValueError(f'there is no {self.folder / scene}.json or .npz with the boxes of the scene')
 
 
-def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Read a file of boxes in the format of :class:`FileProposals`.
 
     Returns:
-        Boxes float64 (K, 6) or (K, 7), and scores float32 (K,).
+        Boxes float64 (K, 6) or (K, 7), scores float32 (K,), and the origin of the boxes, if the file has it.
 
     Raises:
         ValueError: The file is unreadable or its boxes or scores are invalid; the message says what is wrong.
@@ -113,14 +116,17 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
             with np.load(path, allow_pickle=False) as archive:
                 contents = {key: archive[key] for key in archive.files}
         boxes = np.array(contents['boxes'], dtype=np.float64)
+        origin = str(contents['origin']) if 'origin' in contents else None
         scores = contents.get('scores')
         scores = np.ones(len(boxes), np.float32) if scores is None else np.array(scores, dtype=np.float32)
     except KeyError as error:
         raise ValueError(f'{path} has no {error}, only {", ".join(contents) or "nothing"}') from error
     except Exception as error:  # a truncated zip, array or JSON raises many types of exceptions
         raise ValueError(f'{path} cannot be read as boxes: {error}') from error
+    if origin not in (None, *BOX_ORIGINS):
+        raise ValueError(f"{path}: origin must be one of {', '.join(BOX_ORIGINS)}, got {origin!r}")
     if boxes.size == 0:
-        return np.zeros((0, 7)), np.zeros(0, np.float32)
+        return np.zeros((0, 7)), np.zeros(0, np.float32), origin
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7) or scores.shape != boxes.shape[:1]:
         raise ValueError(f'{path}: boxes must have shape (K, 6) or (K, 7) and scores (K,), '
                          f'got {boxes.shape} and {scores.shape}')
@@ -128,7 +134,21 @@ def read_boxes(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f'{path} has values that are not finite or boxes of negative size')
     if (scores < 0).any() or (scores > 1).any():
         raise ValueError(f'{path}: scores must lie in [0, 1], got {scores.min():g} to {scores.max():g}')
-    return boxes, scores
+    return boxes, scores, origin
+
+
+def write_boxes(path: str | Path, proposals: InstanceData) -> None:
+    """Write the boxes of one scene, from which :class:`FileProposals` reads the same numbers.
+
+    Args:
+        path: The .npz file.
+        proposals: ``bboxes_3d`` and ``objectness`` in [0, 1].
+    """
+    boxes = proposals.bboxes_3d
+    columns = 7 if boxes.with_yaw else 6
+    with atomic_write(path) as unfinished:
+        np.savez(unfinished, boxes=boxes.tensor[:, :columns].detach().cpu().double().numpy(),
+                 scores=proposals.objectness.detach().cpu().float().numpy(), origin=np.array('bottom_center'))
 
 
 @MODELS.register_module()

@@ -1,0 +1,121 @@
+"""Usual sizes of the objects of each class, which make classes less probable whose objects have other sizes."""
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..datasets.shape_dataset import spoken
+from ..source_files import read_json
+
+SMALLEST = .01  # meters: annotated boxes may be flat
+
+
+class SizePriors:
+    """Log-normal distributions of the sizes of each class, independent for length, width and height.
+
+    Length is the longer horizontal side, so that the turn of an object does not matter.
+
+    Args:
+        sizes: Class -> ``[length, width, height]``, the usual sizes in meters, or
+            ``{'mean': [...], 'std': [...]}`` with the standard deviations of their natural logarithms; or a JSON file
+            of that, as ``tools/fit_size_priors.py`` writes it.
+        std: Standard deviation of the logarithms where a class has none, > 0.
+        weight: Exponent of the density, >= 0; 0 ignores the sizes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A class has no such sizes, or an option is out of range; the message names it.
+    """
+
+    def __init__(self, sizes: dict[str, Any] | str | Path, std: float = .5, weight: float = 1.) -> None:
+        if std <= 0 or weight < 0:
+            raise ValueError(f'size_priors: std must be > 0 and weight >= 0, got {std} and {weight}')
+        self.source, self.weight = 'size_priors', weight
+        if isinstance(sizes, (str, Path)):
+            self.source, path = str(sizes), Path(sizes).expanduser()
+            if not path.is_file():
+                raise FileNotFoundError(f'there is no file of sizes at {path}; tools/fit_size_priors.py writes one')
+            sizes = read_json(path)
+        if not isinstance(sizes, dict) or not sizes:
+            raise ValueError(f'{self.source} must be a dict of the sizes of at least one class, got {str(sizes)[:80]}')
+        self._of_class = {spoken(name): self._checked(name, entry, std) for name, entry in sizes.items()}
+
+    def _checked(self, name: str, entry: Any, std: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logarithms of the mean sizes and their standard deviations, (3,) each."""
+        entry = entry if isinstance(entry, dict) else dict(mean=entry)
+        try:
+            mean, deviation = (np.array(entry.get(key, default), dtype=np.float64)
+                               for key, default in (('mean', None), ('std', [std] * 3)))
+        except (TypeError, ValueError):
+            mean = deviation = np.zeros(0)
+        good = all(value.shape == (3, ) and np.isfinite(value).all() and (value > 0).all()
+                   for value in (mean, deviation))
+        if not good:
+            raise ValueError(f"{self.source}: '{name}' must have three sizes in meters > 0, and with them three std > "
+                             f'0 or none, got {entry}')
+        return np.log(_longer_first(mean)), deviation
+
+    def check(self, class_names: Sequence[str]) -> None:
+        """Check that each class has sizes.
+
+        Raises:
+            ValueError: Some have none; the message names them.
+        """
+        absent = [name for name in class_names if spoken(name) not in self._of_class]
+        if absent:
+            raise ValueError(f'{self.source} has no sizes of {", ".join(absent[:8])}{", ..." * (len(absent) > 8)}; add '
+                             'them, or leave out size_priors')
+
+    def weigh(self, probabilities: Tensor, sizes: Tensor, class_names: Sequence[str]) -> Tensor:
+        """Multiply class probabilities by the densities of the sizes; the sum of each row stays.
+
+        Args:
+            probabilities: Float (K, C).
+            sizes: Sizes of the boxes in meters, float (K, 3): x, y, z in the frame of the box.
+            class_names: The C classes.
+
+        Returns:
+            Float (K, C).
+        """
+        self.check(class_names)
+        means, deviations = (torch.as_tensor(np.stack(values), device=probabilities.device) for values in zip(
+            *(self._of_class[spoken(name)] for name in class_names), strict=True))  # float64 (C, 3) each
+        flat = sizes.double()
+        sorted_sizes = torch.stack((flat[:, :2].amax(1), flat[:, :2].amin(1), flat[:, 2]), 1).clamp(min=SMALLEST)
+        distances = (sorted_sizes.log()[:, None] - means) / deviations
+        log_density = -.5 * distances.square().sum(-1) - deviations.log().sum(-1)
+        # In logarithms, as the density of a size that is far off would underflow for all classes.
+        logits = probabilities.double().log() + self.weight * log_density
+        weighed = logits.softmax(dim=1).nan_to_num(0) * probabilities.double().sum(1, keepdim=True)
+        return weighed.to(probabilities.dtype)
+
+
+def fit_size_priors(sizes: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+                    least_std: float = .1) -> dict[str, dict]:
+    """Fit the sizes of annotated boxes: the mean and standard deviation of their logarithms.
+
+    Args:
+        sizes: Float (M, 3), sizes in meters.
+        labels: Int (M,), indices of ``classes``; boxes with others are left out.
+        classes: Names of the classes.
+        least_std: Smallest standard deviation, for classes with few boxes.
+
+    Returns:
+        Class -> ``mean`` (the geometric one, in meters), ``std`` (of the natural logarithms) and ``count``; classes
+        without boxes are left out.
+    """
+    fitted = {}
+    for label, name in enumerate(classes):
+        own = np.log(np.maximum(_longer_first(np.asarray(sizes, np.float64)[np.asarray(labels) == label]), SMALLEST))
+        if len(own):
+            fitted[name] = dict(mean=np.exp(own.mean(0)).round(4).tolist(),
+                                std=np.maximum(own.std(0), least_std).round(4).tolist(), count=len(own))
+    return fitted
+
+
+def _longer_first(sizes: np.ndarray) -> np.ndarray:
+    """Return sizes (..., 3) with the longer horizontal side first."""
+    return np.concatenate([np.sort(sizes[..., :2], axis=-1)[..., ::-1], sizes[..., 2:]], axis=-1)

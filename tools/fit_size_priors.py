@@ -1,0 +1,54 @@
+#!/usr/bin/env python
+"""Fit the usual sizes of classes to the annotated boxes of an info file, for ``size_priors`` of the detector.
+
+    python tools/fit_size_priors.py data/scannet/scannet_infos_train.pkl --out sizes.json
+    python tools/test.py configs/opendlign_h14_scannet.py CHECKPOINT --cfg-options model.size_priors=sizes.json
+
+Take the training scenes: with them a detection has seen annotated boxes, and is no longer zero-shot. Sizes of your own
+are a JSON file, too: {"chair": [0.5, 0.5, 0.9]}, the longer horizontal side, the other one and the height in meters.
+"""
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from opendlign_mm.atomic_files import atomic_write
+from opendlign_mm.command_line.user_errors import user_errors
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('infos', type=Path, help="info file of mmdet3d's version 2")
+    parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
+    parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Fit the sizes and write them."""
+    args = parse_args()
+    with user_errors(args.traceback):
+        from opendlign_mm.datasets.scene_datasets import read_info_file
+        from opendlign_mm.detection.size_priors import fit_size_priors
+        contents = read_info_file(args.infos)
+        categories = contents['metainfo'].get('categories')
+        if not categories:
+            raise ValueError(f'{args.infos} does not name its classes (metainfo.categories)')
+        classes = list(categories)
+        instances = [instance for info in contents['data_list'] for instance in info.get('instances', ())]
+        if not instances:
+            raise ValueError(f'{args.infos} has no annotated box')
+        labels = np.array([instance['bbox_label_3d'] for instance in instances])
+        fitted = fit_size_priors(np.array([instance['bbox_3d'][3:6] for instance in instances]), labels, classes)
+        with atomic_write(args.out) as unfinished:
+            unfinished.write_text(json.dumps(fitted, indent=1) + '\n')
+        for name, entry in fitted.items():
+            print(f'{name}: {" x ".join(f"{side:.2f}" for side in entry["mean"])} m, {entry["count"]} boxes')
+        absent = [name for name in classes if name not in fitted]
+        print(f'{args.out}: {len(fitted)} classes' + (f'; no boxes of {", ".join(absent)}' if absent else ''))
+
+
+if __name__ == '__main__':
+    main()
