@@ -22,7 +22,8 @@ def register_components() -> None:
     # Without this entry mmengine refuses names such as 'opendlign_mm::opendlign/opendlign_b16.py'.
     MODULE2PACKAGE.setdefault(__name__, __name__)
     for registry, module in ((MODELS, 'detection'), (MODELS, 'point_encoders'), (DATASETS, 'datasets.scene_datasets'),
-                             (METRICS, 'evaluation.box_metrics'), (VISUALIZERS, 'visualization.visualizer')):
+                             (METRICS, 'evaluation.box_metrics'), (METRICS, 'evaluation.class_groups'),
+                             (VISUALIZERS, 'visualization.visualizer')):
         compat.register_location(registry, f'{__name__}.{module}')
 
 

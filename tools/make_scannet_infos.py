@@ -4,6 +4,9 @@ r"""Make the points and the info file of ScanNet for a set of classes, from the 
     python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv \
         --split scannetv2_val.txt --out data/scannet20
 
+    python tools/make_scannet_infos.py scans/ scannetv2-labels.combined.tsv --classes scannet200 \
+        --split scannetv2_val.txt --out data/scannet200
+
 configs/opendlign_h14_scannet20.py reads the written OUT/points/*.bin and OUT/scannet20_infos_val.pkl. Each scan needs
 SCAN_vh_clean_2.ply, SCAN_vh_clean_2.0.010000.segs.json, SCAN.aggregation.json and SCAN.txt; with --mesh fine
 SCAN_vh_clean.ply, SCAN_vh_clean.segs.json and SCAN_vh_clean.aggregation.json.
@@ -18,6 +21,7 @@ from tqdm import tqdm
 from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.datasets.class_names import CLASS_SETS
+from opendlign_mm.datasets.detection_protocols import scannet200_classes
 from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan
 
 
@@ -29,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--split', help='text file with the name of one scan per line; default all scans')
     parser.add_argument('--name', default='val', help='name of the split, a part of the name of the info file')
     parser.add_argument('--out', required=True, help='folder to write, the data_root of the config')
-    parser.add_argument('--classes', choices=sorted(CLASS_SETS), default='ov3det20',
+    parser.add_argument('--classes', choices=[*sorted(CLASS_SETS), 'scannet200'], default='ov3det20',
                         help='classes of the boxes')
     parser.add_argument('--mesh', choices=sorted(MESHES), default='coarse', help='resolution of the mesh')
     parser.add_argument('--max-points', type=int, help='maximum number of points per scan, at random; default all')
@@ -38,10 +42,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_scan(name: str, args: argparse.Namespace, nyu40_ids: dict[str, int]) -> dict:
+def classes_and_ids(args: argparse.Namespace) -> tuple[dict[str, int], dict[str, int]]:
+    """Return name -> id of the classes, and raw category -> id of the same kind."""
+    if args.classes != 'scannet200':
+        return CLASS_SETS[args.classes], read_label_map(Path(args.labels))
+    ids = read_label_map(Path(args.labels), 'id')
+    absent = [name for name in scannet200_classes() if name not in ids]
+    if absent:
+        raise ValueError(f'{args.labels} does not have {len(absent)} classes of ScanNet200: {", ".join(absent[:5])}')
+    return {name: ids[name] for name in scannet200_classes()}, ids
+
+
+def write_scan(name: str, args: argparse.Namespace, classes: dict[str, int], ids: dict[str, int]) -> dict:
     """Write the points of a scan and return its entry in the info file."""
-    scan, classes = read_scan(Path(args.scans) / name, args.mesh), CLASS_SETS[args.classes]
-    boxes, labels = scan.boxes(classes, nyu40_ids)
+    scan = read_scan(Path(args.scans) / name, args.mesh)
+    boxes, labels = scan.boxes(classes, ids)
     points = scan.points
     if args.max_points and len(points) > args.max_points:
         points = points[np.random.default_rng(args.seed).choice(len(points), args.max_points, replace=False)]
@@ -83,18 +98,17 @@ def main() -> None:
     """Convert the scans and write the info file last; unreadable scans are skipped, counted and listed."""
     args = parse_args()
     with user_errors(args.traceback):
-        names, nyu40_ids, infos, problems = scan_names(args), read_label_map(Path(args.labels)), [], []
+        names, (classes, ids), infos, problems = scan_names(args), classes_and_ids(args), [], []
         for name in tqdm(names, desc='scans'):
             try:
-                infos.append(write_scan(name, args, nyu40_ids))
+                infos.append(write_scan(name, args, classes, ids))
             except (OSError, ValueError) as error:
                 problems.append(str(error))
         if not infos:
             raise ValueError(f'none of {len(names)} scans is readable, the first: {problems[0]}')
-        classes = CLASS_SETS[args.classes]
         metainfo = dict(dataset='scannet', categories={name: label for label, name in enumerate(classes)},
                         info_version='1.1')
-        prefix = 'scannet20' if args.classes == 'ov3det20' else 'scannet'
+        prefix = dict(ov3det20='scannet20', scannet200='scannet200').get(args.classes, 'scannet')
         path = Path(args.out) / f'{prefix}_infos_{args.name}.pkl'
         with atomic_write(path) as unfinished:
             unfinished.write_bytes(pickle.dumps(dict(metainfo=metainfo, data_list=infos)))

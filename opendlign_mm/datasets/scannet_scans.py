@@ -2,7 +2,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from plyfile import PlyData, PlyParseError
@@ -31,21 +31,21 @@ class ScanNetScan:
     axis_align_matrix: np.ndarray
     objects: list[tuple[str, np.ndarray]]
 
-    def boxes(self, classes: dict[str, int], nyu40_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    def boxes(self, classes: dict[str, int], ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
         """Compute the boxes around the objects of some classes, axis-aligned in the frame of the walls.
 
         Args:
-            classes: Name -> NYU40 id, in the order of the labels.
-            nyu40_ids: Raw category -> NYU40 id; see :func:`read_label_map`.
+            classes: Name -> id, in the order of the labels.
+            ids: Raw category -> id of the same kind; see :func:`read_label_map`.
 
         Returns:
             Gravity centers and sizes in meters, float64 (M, 6), and indices in ``classes``, int64 (M,).
         """
-        label_of = {nyu40: label for label, nyu40 in enumerate(classes.values())}
+        label_of = {identifier: label for label, identifier in enumerate(classes.values())}
         aligned = self.points[:, :3] @ self.axis_align_matrix[:3, :3].T + self.axis_align_matrix[:3, 3]
         boxes, labels = [], []
         for category, indices in self.objects:
-            label = label_of.get(nyu40_ids.get(category))
+            label = label_of.get(ids.get(category))
             if label is not None and len(indices):
                 lower, upper = aligned[indices].min(axis=0), aligned[indices].max(axis=0)
                 boxes.append(np.concatenate([(lower + upper) / 2, upper - lower]))
@@ -53,22 +53,26 @@ class ScanNetScan:
         return np.array(boxes).reshape(-1, 6), np.array(labels, dtype=np.int64)
 
 
-def read_label_map(path: Path) -> dict[str, int]:
-    """Read raw category -> NYU40 id from ``scannetv2-labels.combined.tsv``.
+def read_label_map(path: Path, column: Literal['nyu40id', 'id'] = 'nyu40id') -> dict[str, int]:
+    """Read raw category -> id from ``scannetv2-labels.combined.tsv``.
+
+    Args:
+        path: The file.
+        column: 'nyu40id', or 'id', that of ScanNet's own labels, which ScanNet200 uses.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file lacks the columns ``raw_category`` and ``nyu40id``; the message names it.
+        ValueError: The file lacks the columns ``raw_category`` and ``column``; the message names it.
     """
     remedy = "Give ScanNet's scannetv2-labels.combined.tsv."
     rows = csv.DictReader(read_text(path, remedy).splitlines(), delimiter='\t')
     try:
         columns = set(rows.fieldnames or ())
-        found = {row['raw_category']: int(row['nyu40id']) for row in rows if (row.get('nyu40id') or '').isdecimal()}
+        found = {row['raw_category']: int(row[column]) for row in rows if (row.get(column) or '').isdecimal()}
     except (csv.Error, KeyError, ValueError):
         columns = set()
-    if not {'raw_category', 'nyu40id'} <= columns:
-        raise ValueError(f"{path} is damaged or has no columns 'raw_category' and 'nyu40id'. {remedy}")
+    if not {'raw_category', column} <= columns:
+        raise ValueError(f"{path} is damaged or has no columns 'raw_category' and '{column}'. {remedy}")
     return found
 
 

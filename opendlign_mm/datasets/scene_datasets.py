@@ -8,6 +8,7 @@ from mmdet3d.registry import DATASETS
 from ..point_files.restricted_pickle import read_pickle
 from ..source_files import read_json
 from .class_names import OV3DET_NYU40_IDS
+from .detection_protocols import scannet200_classes
 from .unreadable import UnreadablePolicy
 
 REMEDY = ('Make rooms with `python tools/make_rooms.py --out DIR`, prepare the dataset as mmdetection3d describes, or '
@@ -104,6 +105,45 @@ class OpenVocabScanNet20Dataset(OpenVocabScanNetDataset):
 
     METAINFO = dict(ScanNetDataset.METAINFO, classes=tuple(OV3DET_NYU40_IDS),
                     valid_class_ids=tuple(OV3DET_NYU40_IDS.values()))
+
+
+@DATASETS.register_module()
+class OpenVocabScanNet200Dataset(OpenVocabScanNetDataset):
+    """ScanNet with the 198 instance classes of ScanNet200, from an info file of ``tools/make_scannet_infos.py``.
+
+    Arguments and errors are those of :class:`OpenVocabScanNetDataset`.
+    """
+
+    METAINFO = dict(ScanNetDataset.METAINFO, classes=scannet200_classes(), valid_class_ids=tuple(range(198)))
+
+
+@DATASETS.register_module()
+class OpenVocabFrameDataset(SceneDataset, SUNRGBDDataset):
+    """Single frames with rotated boxes of any classes, from an info file of ``tools/make_coda_infos.py``.
+
+    Args:
+        data_root: Folder of the dataset.
+        ann_file: Info file in it, which names its classes.
+        metainfo: ``classes`` here, some of those of the info file, override it; boxes of others get the label -1.
+        kwargs: Further arguments of ``SUNRGBDDataset``, but for the images, and ``on_unreadable``.
+
+    Raises:
+        FileNotFoundError: There is no such info file.
+        ValueError: It is damaged, names no classes, or not those of ``metainfo``.
+    """
+
+    def __init__(self, data_root: str, ann_file: str, metainfo: dict | None = None, **kwargs) -> None:
+        path = Path(data_root) / ann_file
+        categories = tuple(read_info_file(path)['metainfo'].get('categories') or ())
+        metainfo = dict(metainfo or {})
+        metainfo.setdefault('classes', categories)
+        unknown = sorted(set(metainfo['classes']) - set(categories))
+        if unknown or not categories:
+            raise ValueError(f'{path} has boxes of {", ".join(categories[:8]) or "no named classes"}'
+                             f'{", ..." * (len(categories) > 8)}, not of {", ".join(unknown[:8]) or "any"}')
+        self.METAINFO = dict(SUNRGBDDataset.METAINFO, classes=categories)
+        super().__init__(data_root=data_root, ann_file=ann_file, metainfo=metainfo,
+                         modality=dict(use_camera=False, use_lidar=True), **kwargs)
 
 
 @DATASETS.register_module()

@@ -25,6 +25,8 @@ class OpenVocabBBoxHead(BaseModule):
         score_threshold: Score below which detections are dropped.
         nms_threshold: 3D IoU above which the detection of the lower score is dropped.
         class_agnostic_nms: Whether detections of different classes suppress each other.
+        nms_of_best_class: Whether a box is suppressed as a whole, by boxes of the same most probable class alone, so
+            that each remaining box has a detection of every class; the protocol of CoDA.
         max_detections: Largest number of detections per scene.
         init_cfg: Initialization config of mmengine.
 
@@ -40,6 +42,7 @@ class OpenVocabBBoxHead(BaseModule):
                  score_threshold: float = 0.,
                  nms_threshold: float = 0.25,
                  class_agnostic_nms: bool = False,
+                 nms_of_best_class: bool = False,
                  max_detections: int = 1000,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -56,7 +59,9 @@ class OpenVocabBBoxHead(BaseModule):
         self.objectness_power, self.probability_power = objectness_power, probability_power
         self.labels_per_box, self.score_threshold = labels_per_box, score_threshold
         self.nms_threshold, self.class_agnostic_nms = nms_threshold, class_agnostic_nms
-        self.max_detections = max_detections
+        if class_agnostic_nms and nms_of_best_class:
+            raise ValueError('class_agnostic_nms and nms_of_best_class exclude each other; set one of them to False')
+        self.nms_of_best_class, self.max_detections = nms_of_best_class, max_detections
 
     def probabilities(self, class_logits: Tensor) -> Tensor:
         """Compute class probabilities: the softmax over classes of the logits divided by the temperature.
@@ -94,13 +99,25 @@ class OpenVocabBBoxHead(BaseModule):
         scores = proposals.objectness[:, None]**self.objectness_power * probable**self.probability_power
         # A box whose classes all have probability 0 belongs to the background.
         scores = scores.masked_fill((probabilities == 0).all(dim=1, keepdim=True), -torch.inf)
+        if self.nms_of_best_class:
+            scores = self._without_suppressed_boxes(proposals, scores, labels)
         if not across_classes:
             scores = torch.full_like(probabilities, -torch.inf).scatter(1, labels, scores)
+        threshold = 1. if self.nms_of_best_class else self.nms_threshold
         kept, columns = multiclass_nms_3d(
-            proposals.bboxes_3d, scores, self.nms_threshold, self.score_threshold, self.max_detections)
+            proposals.bboxes_3d, scores, threshold, self.score_threshold, self.max_detections)
         detections = InstanceData()
         detections.bboxes_3d = proposals.bboxes_3d[kept]
         detections.scores_3d = scores[kept, columns]
         detections.labels_3d = labels[kept, columns] if across_classes else columns
         detections.proposal_indices = kept
         return detections
+
+    def _without_suppressed_boxes(self, proposals: InstanceData, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return scores (K, L) with -inf for boxes that others of the same best class, ``labels[:, 0]``, suppress."""
+        best = torch.full((len(labels), int(labels.max()) + 1 if len(labels) else 1), -torch.inf, device=scores.device)
+        best = best.to(scores.dtype).scatter(1, labels[:, :1], scores[:, :1])
+        kept, _ = multiclass_nms_3d(proposals.bboxes_3d, best, self.nms_threshold)
+        suppressed = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+        suppressed[kept] = False
+        return scores.masked_fill(suppressed[:, None], -torch.inf)
