@@ -230,10 +230,11 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
         """Return the proposals with class probabilities, relative to ``offset``, and the number of dropped ones."""
         proposed = self._propose_local(points, sample, offset)
         proposals, crops = self.crops_at_scales(local, proposed)
-        proposals.class_probabilities = local.new_zeros(0, len(self.class_names))
         if len(proposals):
             logits = [self.class_logits_of_crops(at_scale) for at_scale in crops]
             proposals.class_probabilities = self.probabilities_of_boxes(logits, proposals)
+        else:
+            proposals.class_probabilities = local.new_zeros(0, len(self.class_names))
         return proposals, len(proposed) - len(proposals)
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs) -> dict:
