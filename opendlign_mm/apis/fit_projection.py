@@ -64,15 +64,16 @@ def _judged(search: ProjectionSearch, other: ProjectionSearch) -> FittedProjecti
     for name, step in steps.items():
         value, half = search.constants[name], step if name == 'depth_bins' else step / 2
         changed = value + half if value + half <= LIMITS.get(name, (0, value + half))[1] else value - half
-        views = search.projection(**{name: changed})(search.clouds)
+        views = search.projection(slice(None), **{name: changed})(search.clouds)
         tolerance = max(tolerance, view_error(ours, views).mean().item())
     alternatives = [f'views turned by {turn} degrees' for turn in SYMMETRIES
                     if search.error(azimuth=search.constants['azimuth'] + turn) <= tolerance]
     if other.error() <= tolerance:
         alternatives.append('views that are mirrored' if other.pose.mirrored else 'views that are not mirrored')
-    around = {name: (step, *(search.error(**{name: search.constants[name] + change}) for change in (-step, step)))
+    around = {name: (step, search.error(**{name: search.constants[name] - step}),
+                     search.error(**{name: search.constants[name] + step}))
               for name, step in steps.items() if name != 'depth_bins' or search.constants[name] > 1}
-    pose = search.pose._replace(elevation=projection.elevation, angles=projection.view_angles)
+    pose = search.pose._replace(elevation=search.constants['elevation'], angles=projection.view_angles)
     return FittedProjection(
         pose=pose, projection=projection, views=ours.flip(-1) if pose.mirrored else ours,
         errors=view_error(ours, search.views), tolerance=tolerance, sampling_error=view_error(*halves).mean().item(),

@@ -1,5 +1,6 @@
 """Search for the constants of the contour-aware projection in one pose of the objects."""
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,13 +55,13 @@ class ProjectionSearch:
                                          depth_bias=.2, depth_bins=64, sigma_space=1.5, sigma_intensity=.1)
         self.lowest = np.inf
 
-    def projection(self, chosen: Sequence[int] | slice = slice(None), **changes: float) -> ContourAwareProjection:
+    def projection(self, chosen: np.ndarray | slice = slice(None), **changes: float) -> ContourAwareProjection:
         """Return the projection after changes of the constants, for all or some of the views."""
-        constants = {**self.constants, **changes}
+        constants: dict[str, Any] = {**self.constants, **changes}
         places = np.arange(len(self.angles)) - (len(self.angles) - 1) / 2
         angles = self.angles + constants.pop('azimuth') + constants.pop('azimuth_step') * places
         return ContourAwareProjection(self.views.shape[-1], int(constants.pop('depth_bins')),
-                                      view_angles=angles[chosen], **constants)
+                                      view_angles=angles[chosen].tolist(), **constants)
 
     def error(self, **changes: float) -> float:
         """Return the mean error of the searched views after changes of the constants; 1 outside their limits."""
