@@ -117,6 +117,9 @@ class ImageBranchesMixin(TrainedStateMixin):
         tokens = self._tokens(views, branches, trunk_batch_size, dtype, True, num_views)
         return {branch: self._pool(tokens[branch], branch) for branch in branches}
 
+    def _checked(self, views: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
     @torch.no_grad()
     def trunk_tokens(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute all of the tuned branch that is frozen: what :meth:`encode_tokens` takes.
@@ -162,8 +165,8 @@ class ImageBranchesMixin(TrainedStateMixin):
             raise ValueError(f"combine='{self.combine}' needs depth_pretrained, the tokens of T, beside depth_tokens")
         dtype = self.prepare_precision()
         weights = dtype or next(self.clip.visual.parameters()).dtype
-        trunk, pretrained = (None if tokens is None else tokens.to(weights).movedim(0, self.tower.batch_dim)
-                             for tokens in (depth_tokens, depth_pretrained))
+        trunk = depth_tokens.to(weights).movedim(0, self.tower.batch_dim)
+        pretrained = None if depth_pretrained is None else depth_pretrained.to(weights).movedim(0, self.tower.batch_dim)
         if dtype is None:
             return self._pool(self._tuned_tokens(trunk, pretrained, None, True, num_views), 'tuned')
         with full_precision(depth_tokens):
@@ -219,7 +222,10 @@ class ImageBranchesMixin(TrainedStateMixin):
         for index, block in enumerate(self.tuned_blocks, 1):
             step = self._step(block, pooled and index == len(self.tuned_blocks))
             tuned = self.tower.run(step if dtype is None else CastBlock(step, dtype), tuned)
-        return 0.5 * pretrained + 0.5 * tuned if self.is_residual else tuned
+        if not self.is_residual:
+            return tuned
+        assert pretrained is not None
+        return 0.5 * pretrained + 0.5 * tuned
 
     def _step(self, block: nn.Module, is_pooled: bool) -> nn.Module:
         return self.tower.last(block) if is_pooled else block

@@ -2,7 +2,7 @@
 import logging
 import time
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from mmengine.logging import print_log
@@ -22,7 +22,7 @@ def checked_precision(precision: str) -> Precision:
     """
     if precision not in get_args(Precision):
         raise ValueError(f'precision must be one of {", ".join(get_args(Precision))}, got {precision!r}')
-    return precision
+    return cast(Precision, precision)
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
