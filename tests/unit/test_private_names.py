@@ -31,6 +31,8 @@ PRIVATE_ATTRIBUTES = [
     ('mmengine.model', 'BaseDataPreprocessor', ['_non_blocking'], 'mmengine', '0.10.4'),
     ('open_clip.transformer', 'VisionTransformer', ['grid_size', 'attn_pool', 'ln_post', 'proj', 'pool_type', 'conv1'],
      'open_clip_torch', '2.32'),
+    ('open_clip.transformer', 'ResidualAttentionBlock', ['ln_1', 'attn', 'ls_1', 'ln_2', 'ls_2', 'mlp'],
+     'open_clip_torch', '2.32'),
     ('open_clip.timm_model', 'TimmModel', ['trunk', 'head'], 'open_clip_torch', '2.32'),
     ('timm.models.vision_transformer', 'VisionTransformer',
      ['patch_embed', 'patch_drop', 'norm_pre', 'norm', 'blocks', 'num_prefix_tokens'], 'timm', '1.0'),
