@@ -214,10 +214,15 @@ def save_compact_clip(model: nn.Module, config: dict, used_token_ids: Iterable[i
         unfinished.write_text(json.dumps(config, indent=2) + '\n')
 
 
-def load_compact_clip(model: nn.Module, path: str | Path) -> bool:
+def load_compact_clip(model: nn.Module, path: str | Path, keep_others: bool = False) -> bool:
     """Load a file of :func:`save_compact_clip` into ``model``.
 
-    ``model.known_token_ids`` (int64) then lists the tokens that have an embedding.
+    ``model.known_token_ids`` (int64) then lists the tokens of the file.
+
+    Args:
+        model: open_clip model.
+        path: The file.
+        keep_others: Whether tokens that the file lacks keep their embeddings in ``model`` instead of zeros.
 
     Returns:
         Whether it is such a file; otherwise nothing was done.
@@ -236,7 +241,8 @@ def load_compact_clip(model: nn.Module, path: str | Path) -> bool:
     table = model.get_parameter(key)
     if int(rows.max()) >= len(table):
         raise ValueError(f'the file has token {int(rows.max())}, the model a vocabulary of {len(table)}')
-    state[key] = table.new_zeros(table.shape).index_copy_(0, rows.to(table.device), state[key].to(table))
+    others = table.detach().clone() if keep_others else table.new_zeros(table.shape)
+    state[key] = others.index_copy_(0, rows.to(table.device), state[key].to(table))
     model.load_state_dict(state)
     model.known_token_ids = rows
     return True

@@ -71,6 +71,11 @@ class Assembly:
             self.box((w, wall, h), (x, y + side * (d - wall) / 2, z + h / 2), color)
             self.box((wall, d, h), (x + side * (w - wall) / 2, y, z + h / 2), color)
 
+    def stretch(self, factors: Sequence[float]) -> None:
+        """Scale the whole object by ``factors`` along x, y and z."""
+        for mesh in self.meshes:
+            mesh.apply_scale(factors)
+
     def sample(self, num_points: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sample points uniformly from all surfaces.
 

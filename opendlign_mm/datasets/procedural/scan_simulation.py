@@ -104,3 +104,33 @@ def floor_remnant(points: np.ndarray, count: int, rng: np.random.Generator) -> n
     margin = .05 * (high - low)
     xy = rng.uniform(low[:2] - margin[:2], high[:2] + margin[:2], (count, 2))
     return np.column_stack((xy, np.full(count, low[2])))
+
+
+def seen_from_one_side(points: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the points of an object that one depth camera sees, and add noise; for surfaces without normals.
+
+    The camera is at a random azimuth, 10 to 40 degrees above the horizon. Hidden surfaces are missing, and in half of
+    the scans a random slab is occluded.
+
+    Args:
+        points: Dense points of the whole surface, (N, 3), z up, in any unit.
+        count: Number of points of the scan.
+        rng: Generator of all random numbers.
+
+    Returns:
+        Indices into ``points``, int64 (count,), some of them repeatedly if fewer are visible, and the points with
+        noise, float64 (count, 3).
+    """
+    center, extent = (points.max(axis=0) + points.min(axis=0)) / 2, max(np.ptp(points, axis=0).max(), 1e-9)
+    azimuth, lift = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(10, 40))
+    toward = np.array((np.cos(azimuth) * np.cos(lift), np.sin(azimuth) * np.cos(lift), np.sin(lift)))
+    # One meter large: the depth buffer has a tolerance in meters. Its pixels hold several of 20,000 points.
+    visible = visible_from((points - center) / extent, 2.2 * toward, angle=1.6)
+    if rng.random() < .5:
+        along = points @ rng.normal(size=3)
+        start = rng.uniform(0, .85)
+        low, high = np.quantile(along, (start, start + .15))
+        kept = visible & ((along <= low) | (along >= high))
+        visible = kept if kept.any() else visible
+    chosen = rng.choice(np.flatnonzero(visible), count, replace=visible.sum() < count)
+    return chosen, add_sensor_noise(points[chosen].astype(np.float64), rng)

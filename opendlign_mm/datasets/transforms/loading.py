@@ -119,6 +119,8 @@ class LoadBuiltInShape(BaseTransform):
 
     Required keys:
         category, shape_seed, num_points, scan_like: See :class:`BuiltInShapes`.
+    Optional keys:
+        edition: Edition of the objects, default 1.
 
     Added keys:
         points: float32 tensor (N, 3) in meters, z up.
@@ -130,10 +132,11 @@ class LoadBuiltInShape(BaseTransform):
         """Add the points to ``results``."""
         category, num_points, seed = results['category'], results['num_points'], tuple(results['shape_seed'])
         # The object is drawn before its sampling, so that one seed gives a scan and the surface of one object.
-        complete = sample_shape(category, np.random.default_rng(seed), num_points)
+        edition = results.get('edition', 1)
+        complete = sample_shape(category, np.random.default_rng(seed), num_points, edition=edition)
         shape = complete
         if results['scan_like']:
-            shape = sample_shape(category, np.random.default_rng(seed), num_points, scan_like=True)
+            shape = sample_shape(category, np.random.default_rng(seed), num_points, scan_like=True, edition=edition)
         results['complete_points'] = torch.from_numpy(complete.points)
         results['points'] = results['complete_points'] if shape is complete else torch.from_numpy(shape.points)
         results['colors'] = shape.colors

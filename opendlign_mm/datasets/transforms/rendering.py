@@ -67,7 +67,7 @@ class RenderImages(BaseTransform):
         """Return the surface of an object in the frame of its points."""
         if 'shape_seed' in results:
             return Surface(*surface_of_shape(results['category'], np.random.default_rng(tuple(results['shape_seed'])),
-                                             results['num_points']))
+                                             results['num_points'], results.get('edition', 1)))
         if 'points_path' not in results:
             raise ValueError("renderings need a mesh, and the object has no 'points_path'")
         surface = read_surface(results['points_path'], results.get('points_index'))
