@@ -28,10 +28,11 @@ def colored_shape(category='bed', n=1500):
 
 
 def squares(*layers):
-    """Points of squares seen from -y: (y, size of the side, color) of each, densely covered."""
+    """Points of squares seen from -y: (y, size of the side, color) of each, densely covered, in gaps of one another."""
     grid = torch.linspace(-.5, .5, 60)
     x, z = (axis.reshape(-1) for axis in torch.meshgrid(grid, grid, indexing='ij'))
-    points = torch.cat([torch.stack([size * x, torch.full_like(x, y), size * z], dim=1) for y, size, _ in layers])
+    points = torch.cat([torch.stack([size * x + y / 100, torch.full_like(x, y), size * z + y / 100], dim=1)
+                        for y, size, _ in layers])
     return points, torch.cat([torch.tensor(color, dtype=torch.uint8).expand(len(x), 3) for *_, color in layers])
 
 
