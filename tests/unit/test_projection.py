@@ -169,6 +169,23 @@ def test_numba_equals_dense_at_full_size():
     assert difference.max() <= 2 / 255 and difference.mean() <= 1e-4
 
 
+@pytest.mark.parametrize('settings', [dict(), dict(densify_kernel=19, smooth_kernel=7), dict(sigma_intensity=.5)])
+def test_a_used_grid_leaves_no_trace_in_the_next_view(settings):
+    """Views of one thread share their voxels; runs of depths may be longer than one vector."""
+    project = ContourAwareProjection(resolution=36, depth_bins=30, view_angles=(30, 200), **settings)
+    clouds = [cloud('chair', 300), cloud('lamp', 200), cloud('chair', 300)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        views = project(clouds)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(views[0], views[2])
+    dense = ContourAwareProjection(**{**vars(project), 'backend': 'dense'})(clouds[1:2])
+    difference = (views[1] - dense[0]).abs()
+    assert difference.max() <= 2 / 255 and difference.mean() <= 1e-4
+
+
 def test_dense_follows_the_definition():
     """Each step written out for one voxel neighborhood after the other."""
     project = ContourAwareProjection(resolution=14, depth_bins=6, view_angles=(40,), densify_kernel=3, smooth_kernel=3,

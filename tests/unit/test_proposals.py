@@ -9,7 +9,7 @@ from helpers.scenes import box_surface, furnished_room
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.box_ops.nms import nms_3d
 from opendlign_mm.detection import ClusterProposals, GroundTruthProposals
-from opendlign_mm.detection.proposals import clusters
+from opendlign_mm.detection.proposals import clusters, room_planes
 from opendlign_mm.detection.proposals.clusters import cluster_tree_boxes
 from opendlign_mm.detection.proposals.room_planes import find_room_planes
 from opendlign_mm.evaluation.box_metrics import ProposalRecall
@@ -32,6 +32,22 @@ def test_planes_take_the_room_and_leave_the_furniture(turn):
     above_floor = xyz[:, 2] > 0.08
     assert room.structure[~furniture].mean() > 0.95
     assert room.structure[furniture & above_floor].mean() < 0.05
+
+
+def test_the_best_vertical_plane_is_the_one_that_most_points_agree_with():
+    """The count of each candidate, written out in NumPy; the offset is the median of the points that agree."""
+    rng = np.random.default_rng(3)
+    xyz, normals = rng.random((400, 3)), rng.normal(size=(400, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    candidates, chosen = np.arange(50, 400), rng.choice(400, 40, replace=False)
+    direction, offset = room_planes._best_vertical_plane(xyz, normals, candidates, .1, chosen)
+    directions = normals[chosen, :2] / np.linalg.norm(normals[chosen, :2], axis=1, keepdims=True)
+    distances = xyz[candidates, :2] @ directions.T
+    agree = ((np.abs(distances - (directions * xyz[chosen, :2]).sum(axis=1)) < .1)
+             & (normals[candidates, :2] @ directions.T > .8))
+    best = agree.sum(axis=0).argmax()
+    assert np.allclose(direction, [*directions[best], 0]) and agree.sum(axis=0)[best] > 10
+    assert offset == pytest.approx(np.median(distances[agree[:, best], best]))
 
 
 def test_planes_of_a_lone_object_are_none():

@@ -45,3 +45,19 @@ def test_one_point_and_separate_parts():
     assert ward_tree(np.zeros((1, 2)), csr_matrix((1, 1))).shape == (0, 2)
     with pytest.raises(ValueError, match='several connected parts'):
         ward_tree(np.zeros((4, 1)), graph_of([(0, 1), (2, 3)], 4))
+
+
+def test_parts_are_joined_at_their_closest_points():
+    """Of three parts each pair gets the edge that all distances together give."""
+    rng = np.random.default_rng(5)
+    xyz = np.concatenate([rng.random((count, 3)) + [place, 0, 0] for count, place in ((150, 0), (230, 4), (90, 9))])
+    part = np.repeat([0, 1, 2], [150, 230, 90])
+    graph = _neighbor_graph(xyz, 6, 1.)
+    added = (_connected(graph, xyz) - graph).tocoo()
+    distances = np.linalg.norm(xyz[:, None] - xyz[None], axis=2)
+    expected = set()
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        between = np.where((part[:, None] == first) & (part[None] == second), distances, np.inf)
+        row, column = np.unravel_index(between.argmin(), between.shape)
+        expected |= {(row, column), (column, row)}
+    assert set(zip(added.row, added.col, strict=True)) == expected
