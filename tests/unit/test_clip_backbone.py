@@ -323,7 +323,7 @@ def test_resize_is_asked_for(tiny_clip_config):
 
 # ---------------------------------------------------------------- errors
 @pytest.mark.parametrize('options, message', [
-    (dict(combine='mean'), "combine must be 'residual', 'direct' or 'shared', got 'mean'"),
+    (dict(combine='mean'), "combine must be 'residual', 'direct', 'shared' or 'multi_view', got 'mean'"),
     (dict(output='tokens'), "output must be 'embedding' or 'feature_map'"),
     (dict(copy_init='zero'), "copy_init must be one of pretrained, random, random_block, got 'zero'"),
     (dict(trainable='mlp'), "trainable must be 'attention' or 'all'"),
