@@ -14,8 +14,14 @@ CLIP = 'ViT-B-32'
 
 def rows(settings: Settings) -> Iterator[Row]:
     """Measure steps of training against the released one, which computes everything in each epoch."""
-    ours, plain = random_model(CLIP, 'auto', settings), random_model(CLIP, 'fp32', settings)
-    objects = settings.pick(64 if settings.device.type == 'cuda' else 4, 2)
+    on_gpu = settings.device.type == 'cuda'
+    sizes = ((CLIP, 64), ('ViT-H-14-quickgelu', 8)) if on_gpu else ((CLIP, 4), )
+    for clip, objects in settings.pick(sizes, ((CLIP, 2), )):
+        yield from _steps(clip, objects, settings)
+
+
+def _steps(clip: str, objects: int, settings: Settings) -> Iterator[Row]:
+    ours, plain = random_model(clip, 'auto', settings), random_model(clip, 'fp32', settings)
     depth_views, images = random_views(ours, objects), random_views(ours, objects, channels=3)
     released = ReleasedAlignment(plain.backbone, settings.against)
     other = _step(plain, lambda: plain.alignment_head.loss(
@@ -25,8 +31,9 @@ def rows(settings: Settings) -> Iterator[Row]:
     for what, inputs in _inputs(ours, depth_views, images).items():
         step = _step(ours, lambda inputs=inputs: ours(inputs, mode='loss'))
         seconds, other_seconds, ratio = compare(step, other, settings)
-        facts = _peak_memory(step, other, settings)
-        yield Row('align', f'step of alignment {what}, {CLIP}', seconds / objects, 'object', dtype,
+        facts = {'peak_memory_gb': _peak_memory(step, plain, settings),
+                 'other_peak_memory_gb': _peak_memory(other, ours, settings)} if settings.device.type == 'cuda' else {}
+        yield Row('align', f'step of alignment {what}, {clip}, {objects} objects', seconds / objects, 'object', dtype,
                   f'{released.label}, float32', other_seconds / objects, ratio, facts=facts)
 
 
@@ -57,16 +64,12 @@ def _step(model: OpenDlign, losses: Callable[[], dict[str, torch.Tensor]]) -> Ca
     return step
 
 
-def _peak_memory(ours: Callable[[], None], other: Callable[[], None], settings: Settings) -> dict[str, float]:
-    """Return the largest memory of the GPU in a step of each in GB, weights included; nothing on a CPU."""
-    if settings.device.type != 'cuda':
-        return {}
-    found = {}
-    for name, step in (('peak_memory_gb', ours), ('other_peak_memory_gb', other)):
-        torch.cuda.reset_peak_memory_stats(settings.device)
-        step()
-        found[name] = torch.cuda.max_memory_allocated(settings.device) / 1e9
-    return found
+def _peak_memory(step: Callable[[], None], unused: OpenDlign, settings: Settings) -> float:
+    """Return the largest memory of the GPU in a step in GB, weights included but for those of the model not in use."""
+    torch.cuda.reset_peak_memory_stats(settings.device)
+    step()
+    weights = sum(value.numel() * value.element_size() for value in unused.parameters())
+    return (torch.cuda.max_memory_allocated(settings.device) - weights) / 1e9
 
 
 def curves(settings: Settings) -> Iterator[Curve]:
