@@ -10,11 +10,12 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null && [ "$(id -u
   { apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 ||
     echo 'run_tests: chromium cannot be installed; the test of the web page is skipped' >&2
 fi
+# Counted here: nproc obeys OMP_NUM_THREADS.
+cores=$(env -u OMP_NUM_THREADS nproc)
 # The models of the tests are tiny: more threads than cores, in each of several processes, only slow them down.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENCV_NUM_THREADS=1 MPLBACKEND=Agg
 if [ $# -eq 0 ]; then
   bash tools/lint.sh
-  cores=$(nproc)
   # Files stay whole, so that their fixtures are made once.
   set -- -n $((cores < 4 ? cores : 4)) --dist loadfile
 fi
