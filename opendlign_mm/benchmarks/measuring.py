@@ -43,7 +43,7 @@ class Settings:
         if self.device.type == 'cuda' and not torch.cuda.is_available():
             raise ValueError(f'there is no device {self.device}: PyTorch finds no CUDA here')
         if self.against is not None and not self.against.is_dir():
-            raise FileNotFoundError(f'{self.against}, given by --against, is no folder')
+            raise FileNotFoundError(f'{self.against}, given by --against, is not a folder')
 
     @property
     def repeats(self) -> int:
@@ -119,7 +119,7 @@ def named_device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError:
-        raise ValueError(f'{name!r} is no device; use cpu, cuda or cuda:N') from None
+        raise ValueError(f'{name!r} is not a device; use cpu, cuda or cuda:N') from None
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:

@@ -24,7 +24,7 @@ def render_views(surface: Surface, points: Tensor, projection: ContourAwareProje
     """Render a surface by the cameras of the depth views of its points.
 
     A point of the surface and the point of the cloud at the same place are in the same pixel of both. The surfaces are
-    dull and lit from near the camera, on both sides: the orientation of triangles in CAD models is no guide.
+    dull and lit from near the camera, on both sides: the orientation of triangles in CAD models cannot be relied on.
 
     Args:
         surface: The surface, in the frame of the points.

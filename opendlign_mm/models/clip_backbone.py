@@ -2,7 +2,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from mmdet3d.registry import MODELS
@@ -102,22 +102,8 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         self.pretrained_label = _label(pretrained, random_seed)
         self.clip = build_clip(clip, self.clip_config, weights, random_seed).requires_grad_(False).eval()
 
-        visual = self.clip.visual
-        self.tower = None
-        try:
-            self.tower = transformer_tower(visual)
-        except ValueError as reason:
-            if num_blocks > 0 or output == 'feature_map':
-                raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}; use num_blocks=0 "
-                                 "and output='embedding' for its pretrained branch") from None
-        if output == 'feature_map' and self.tower and not self.tower.has_feature_map:
-            raise ValueError(f"CLIP '{clip}' has no feature map after its last block: use output='embedding'")
-        if compiled and self.tower is None:
-            raise ValueError(f"compiled=True compiles the blocks of an image tower, which CLIP '{clip}' does not have")
+        self.tower = self._transformer_tower(num_blocks, compiled)
         self.compiled = compiled
-        available = len(self.tower.blocks) if self.tower else 0
-        if not 0 <= num_blocks <= available:
-            raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
         self.num_blocks, self.stacked = num_blocks, stacked
         self.tuned_blocks = trainable_copy(self.source_blocks(), copy_init, trainable)
         self.cross_view = None
@@ -128,7 +114,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             self.cross_view = CrossViewAttention(self.tower.width, self.source_blocks()[0], random_seed)
 
         self.embed_dim = int(self.clip_config['embed_dim'])
-        size = visual.image_size
+        size = self.clip.visual.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
         self.out_channels = self.tower.width if self.tower else 0
         statistics = resolve_pixel_statistics(pixel_mean, pixel_std, clip, pretrained, self.clip_config)
@@ -137,6 +123,24 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             self.register_buffer(name, values, persistent=False)
         self._tokenizer: Callable[[list], torch.Tensor] | None = None
         self._init_trained_state()
+
+    def _transformer_tower(self, num_blocks: int, compiled: bool) -> Any:
+        """Return the image tower as blocks, or None where it has none and none are needed."""
+        clip, tower = self.clip_name, None
+        try:
+            tower = transformer_tower(self.clip.visual)
+        except ValueError as reason:
+            if num_blocks > 0 or self.output == 'feature_map':
+                raise ValueError(f"CLIP '{clip}' has no tuned branch and no feature map: {reason}; use num_blocks=0 "
+                                 "and output='embedding' for its pretrained branch") from None
+        if self.output == 'feature_map' and tower and not tower.has_feature_map:
+            raise ValueError(f"CLIP '{clip}' has no feature map after its last block: use output='embedding'")
+        if compiled and tower is None:
+            raise ValueError(f"compiled=True compiles the blocks of an image tower, which CLIP '{clip}' does not have")
+        available = len(tower.blocks) if tower else 0
+        if not 0 <= num_blocks <= available:
+            raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")
+        return tower
 
     @property
     def logit_scale(self) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Points and colors of files of points alone: PCD, LAS, text and raw float32."""
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,8 @@ def read_las(path: Path) -> RawCloud:
         size = header.point_count * header.point_format.size
         if not header.are_points_compressed and size > path.stat().st_size:
             raise ValueError(f'its header announces {size} bytes of points, but it has fewer')
+        if header.are_points_compressed:
+            _check_chunks(path, header)
         las = file.read()
     if len(las.points) != header.point_count:
         raise ValueError(f'it has {len(las.points)} points, its header announces {header.point_count}')
@@ -88,6 +91,36 @@ def read_las(path: Path) -> RawCloud:
         return RawCloud(points)
     # The standard has 16 bits; many writers fill in 8 of them.
     return RawCloud(points, (colors // 257 if colors.max() > 255 else colors).astype(np.uint8))
+
+
+def _check_chunks(path: Path, header: Any) -> None:
+    """Refuse a LAZ file whose compressed chunks cannot all be in it.
+
+    The decompressor reserves memory for as many as the file announces, and ends the process where it gets none.
+
+    Raises:
+        ValueError: The table of chunks is outside the file, or is of more chunks or bytes than the file has.
+    """
+    import lazrs
+    size, start = path.stat().st_size, header.offset_to_point_data
+    with path.open('rb') as file:
+        file.seek(start)
+        place = int.from_bytes(file.read(8), 'little', signed=True)
+        if place == -1:  # a writer that could not go back puts it at the end
+            file.seek(max(size - 8, 0))
+            place = int.from_bytes(file.read(8), 'little', signed=True)
+        if not start < place <= size - 8:
+            raise ValueError('its table of chunks is not within the file')
+        file.seek(place + 4)
+        count = int.from_bytes(file.read(4), 'little')
+        # The first point of a chunk is stored as it is.
+        if count * header.point_format.size > size:
+            raise ValueError(f'it announces {count} chunks of points, more than {size} bytes can hold')
+        file.seek(start)
+        laszip = header.vlrs[header.vlrs.index('LasZipVlr')]
+        stored = sum(chunk[1] for chunk in lazrs.read_chunk_table(file, lazrs.LazVlr(laszip.record_data)))
+    if stored > size:
+        raise ValueError(f'it announces {stored} bytes of compressed points, but has {size} bytes')
 
 
 def read_raw(path: Path, dims: int | None) -> RawCloud:

@@ -45,7 +45,7 @@ def test_the_suite_of_scenes_detects_the_same_boxes_from_stored_features(small_s
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--pairs', 2], 'pairs must be at least 5'), (['--device', 'gpu'], "'gpu' is no device"),
+    (['--pairs', 2], 'pairs must be at least 5'), (['--device', 'gpu'], "'gpu' is not a device"),
     (['--threads', 0], '--threads must be at least 1'), (['--against', 'absent'], 'absent, given by --against')])
 def test_what_cannot_be_measured_is_one_message(options, message):
     done = run_tool('benchmark', *options)

@@ -59,9 +59,9 @@ def test_settings_that_measure_nothing_are_refused(tmp_path):
         Settings(CPU, pairs=4)
     with pytest.raises(ValueError, match='shapes must be at least 10'):
         Settings(CPU, shapes=3)
-    with pytest.raises(FileNotFoundError, match='absent, given by --against, is no folder'):
+    with pytest.raises(FileNotFoundError, match='absent, given by --against, is not a folder'):
         Settings(CPU, against=tmp_path / 'absent')
-    with pytest.raises(ValueError, match="'gpu' is no device; use cpu, cuda"):
+    with pytest.raises(ValueError, match="'gpu' is not a device; use cpu, cuda"):
         measuring.named_device('gpu')
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='no device cuda: PyTorch finds no CUDA'):

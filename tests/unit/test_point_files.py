@@ -3,6 +3,7 @@ import json
 import struct
 
 import laspy
+import lazrs
 import numpy as np
 import open3d
 import pytest
@@ -58,6 +59,24 @@ WRITERS = {
     'a.las': write_las,
     'a.laz': write_las,
     'a.bin': lambda path: ROWS.astype('<f4').tofile(path)}
+
+
+@pytest.mark.parametrize('damage, message', [('count', '4294967295 chunks'), ('bytes', '2147483647 bytes of')])
+def test_a_laz_file_of_more_chunks_than_it_can_hold_is_refused(tmp_path, damage, message):
+    path = tmp_path / 'a.laz'
+    write_las(path)
+    with laspy.open(path) as file:
+        start, laszip = file.header.offset_to_point_data, file.header.vlrs[0]
+    content = path.read_bytes()
+    table, = struct.unpack_from('<q', content, start)
+    with path.open('r+b') as file:
+        file.seek(table)
+        if damage == 'count':  # the decompressor would reserve 69 GB for so many and end the process
+            file.write(struct.pack('<II', 0, 2**32 - 1))
+        else:
+            lazrs.write_chunk_table(file, [(4, 2**31 - 1)], lazrs.LazVlr(laszip.record_data))
+    with pytest.raises(ValueError, match=message):
+        read_points(path)
 
 
 @pytest.mark.parametrize('name', WRITERS)
