@@ -65,6 +65,11 @@ def sentences_of(sentences: Mapping[str, Sequence[str]], names: Sequence[str]) -
     return own
 
 
+def all_sentences(sentences: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
+    """Return the sentences of all classes of a vocabulary, one after the other."""
+    return [text for name in names for text in sentences.get(spoken_name(name), ())]
+
+
 def encode_sentences(encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str],
                      sentences: Mapping[str, Sequence[str]], features: torch.Tensor) -> torch.Tensor:
     """Return class features (C, D): the normalized mean of the sentences of a class, ``features`` where it has none."""

@@ -13,6 +13,7 @@ from .cross_view import CrossViewAttention
 from .image_branches import ImageBranchesMixin
 from .pixels import PixelStatistic, resolve_pixel_statistics
 from .precision import Precision, checked_precision
+from .prompt_lengths import check_prompt_lengths
 from .prompts import warn_of_unknown_words
 from .trainable_copy import CopyInit, Trainable, trainable_copy
 from .vision_tower import transformer_tower
@@ -121,7 +122,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         for index, name in enumerate(('pixel_mean', 'pixel_std')):
             values = None if statistics is None else torch.tensor(statistics[index]).view(3, 1, 1)
             self.register_buffer(name, values, persistent=False)
-        self._tokenizer: Callable[[list], torch.Tensor] | None = None
+        self._tokenizer: Callable[..., torch.Tensor] | None = None
         self._init_trained_state()
 
     def _transformer_tower(self, num_blocks: int, compiled: bool) -> Any:
@@ -222,6 +223,13 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         if self._tokenizer is None:
             self._tokenizer = build_tokenizer(self.clip_name, self.clip_config)
         return self._tokenizer(list(texts))
+
+    def check_prompts(self, class_names: Sequence[str], templates: Sequence[str], sentences: Sequence[str] = ()
+                      ) -> None:
+        """Warn of prompts that are longer than this CLIP reads; see :func:`.check_prompt_lengths`."""
+        context_length = self.tokenize(['']).shape[1]
+        assert self._tokenizer is not None
+        check_prompt_lengths(class_names, templates, sentences, self._tokenizer, context_length)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:

@@ -148,10 +148,10 @@ def build_clip(clip: str, config: dict, weights: Path | None, random_seed: int =
     return model
 
 
-def build_tokenizer(clip: str, config: dict) -> Callable[[list], torch.Tensor]:
+def build_tokenizer(clip: str, config: dict) -> Callable[..., torch.Tensor]:
     """Return the tokenizer of ``clip``, a function from N texts to int64 (N, context length).
 
-    CLIP's own tokenizer comes with open_clip.
+    Its argument ``context_length`` changes the length. CLIP's own tokenizer comes with open_clip.
 
     Raises:
         FileNotFoundError: The text tower needs a tokenizer from the Hugging Face hub, which is not in the cache and

@@ -127,7 +127,7 @@ class OpenDlign(AligningModel):
         of = of or ('color' if self.views == 'color' else 'depth')
         head = self.head_for('class features') if of == 'depth' or self.color is None else self.color.head
         return head.vocabulary_features(self.backbone.encode_text, self.backbone.text_encoder_key,
-                                        self.backbone.logit_scale.device)
+                                        self.backbone.logit_scale.device, self.backbone.check_prompts)
 
     @torch.no_grad()
     def zero_shot(self, views: torch.Tensor | None = None, color_views: torch.Tensor | None = None,

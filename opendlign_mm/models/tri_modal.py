@@ -273,7 +273,8 @@ class TriModalAligner(ZeroShotModel):
                 self.set_vocabulary(self._stored.class_names)
             return self._stored.of(self.zero_shot_head.class_names or ()).to(device)
         clip = self.clip_backbone
-        return self.zero_shot_head.vocabulary_features(clip.encode_text, clip.text_encoder_key, device)
+        return self.zero_shot_head.vocabulary_features(clip.encode_text, clip.text_encoder_key, device,
+                                                       clip.check_prompts)
 
     @torch.no_grad()
     def zero_shot(self, points: Clouds, colors: Clouds | None = None) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from mmdet3d.registry import MODELS
 
-from .class_sentences import encode_sentences, resolve_sentences, sentences_of
+from .class_sentences import all_sentences, encode_sentences, resolve_sentences, sentences_of
 from .prompts import encode_class_names
 from .zero_shot_head import ViewBranches, ZeroShotHead
 
@@ -64,6 +64,9 @@ class TwoStepHead(ZeroShotHead):
         own = second.gather(1, best.indices)
         below = own.amin(1, keepdim=True) - best.values[:, -1:] + first
         return below.scatter(1, best.indices, own)
+
+    def _sentences_of(self, names: Sequence[str]) -> Sequence[str]:
+        return all_sentences(self.sentences, names)
 
     def _encode_vocabulary(self, encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str]
                            ) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from mmdet3d.registry import MODELS
 
-from .class_sentences import content_of, encode_sentences, resolve_sentences, sentences_of
+from .class_sentences import all_sentences, content_of, encode_sentences, resolve_sentences, sentences_of
 from .prompts import encode_class_names
 from .zero_shot_head import ViewBranches, ZeroShotHead
 from .zero_shot_model import full_precision
@@ -92,6 +92,9 @@ class WeightedViewHead(ZeroShotHead):
                      ) -> torch.Tensor:
         """Compute the scores without the logit scale, whose place the temperature of a detection head takes."""
         return self.weigh_views(self.view_cosines(class_features, pretrained, tuned))
+
+    def _sentences_of(self, names: Sequence[str]) -> Sequence[str]:
+        return all_sentences(self.sentences, names)
 
     def _encode_vocabulary(self, encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str]
                            ) -> torch.Tensor:

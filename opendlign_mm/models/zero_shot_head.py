@@ -102,7 +102,8 @@ class ZeroShotHead(BaseModule):
     def vocabulary_features(self,
                             encode_text: Callable[[list[str]], torch.Tensor],
                             encoder_key: Callable[[], str | None] = lambda: None,
-                            device: torch.device | None = None) -> torch.Tensor:
+                            device: torch.device | None = None,
+                            check_prompts: Callable[..., None] = lambda *_: None) -> torch.Tensor:
         """Return the features of the vocabulary; they are computed once and kept.
 
         Args:
@@ -110,6 +111,8 @@ class ZeroShotHead(BaseModule):
             encoder_key: Function that returns a cache key which uniquely identifies the text encoder. It is called
                 only where ``text_cache_dir`` is set; if it returns None, the features are not kept on disk.
             device: Device that the features are moved to, once; by default they stay where they were computed.
+            check_prompts: Function that is called with names, templates and sentences before these are encoded or read
+                from disk, such as :meth:`CLIPDepthBackbone.check_prompts`.
 
         Returns:
             Float32 (C, D), each row L2-normalized.
@@ -124,6 +127,7 @@ class ZeroShotHead(BaseModule):
         features = self._remembered.pop((names, templates), None)
         if features is None:
             self._warn_of_other_templates()
+            check_prompts(names, templates, self._sentences_of(names))
             encoder = None if self.text_cache_dir is None else encoder_key()
             if self.text_cache_dir is None or encoder is None:
                 features = self._encode_vocabulary(encode_text, names)
@@ -143,6 +147,10 @@ class ZeroShotHead(BaseModule):
                       f"authors' 80 prompts, but the classes are written in {len(self.templates)} other(s), such as "
                       f'{self.templates[0]!r}. Give their templates.json: --templates FILE, or templates= of the '
                       'zero-shot head', 'current', logging.WARNING)
+
+    def _sentences_of(self, names: Sequence[str]) -> Sequence[str]:
+        """Return the prompts of the vocabulary that are not templates."""
+        return ()
 
     def _encode_vocabulary(self, encode_text: Callable[[list[str]], torch.Tensor], names: Sequence[str]
                            ) -> torch.Tensor:

@@ -60,6 +60,7 @@ def embed_query(model: OpenDlign | TriModalAligner, text: str | None = None,
     if text is not None:
         if not text.strip():
             raise ValueError('the text of the query is empty')
+        model.clip_backbone.check_prompts([text], templates)
         parts.append(encode_class_names(model.clip_backbone.encode_text, [text], templates))
     if image is not None:
         pixels = read_image(image, model.clip_backbone.image_size).to(model.clip_backbone.logit_scale.device)
