@@ -203,16 +203,19 @@ class ShapeInferencer(PointInferencer):
     def _classify(self, inputs: list[LoadedInput], top_k: int, embed: bool, return_views: bool) -> list[dict]:
         batch = self.model.data_preprocessor(collate_shapes([each.data for each in inputs]))
         views = batch['inputs']['depth_views']
-        features = (self.model.encode_for_classes(views) if isinstance(self.model, OpenDlign)
-                    else self.model.encode_inputs(batch['inputs'])['pretrained'])
+        is_needed = embed or not (self._takes_colors and self.model.views == 'color')
+        features = None if not is_needed else (
+            self.model.encode_for_classes(views) if isinstance(self.model, OpenDlign)
+            else self.model.encode_inputs(batch['inputs'])['pretrained'])
         colors = ((self.model.encode_colors(batch['inputs']['color_views']), batch['inputs']['has_color'])
                   if self._takes_colors else ())
         probabilities = (self.model.class_logits_of(features, *colors) / self.temperature).softmax(dim=-1)
         names = self._class_names()
         best = probabilities.topk(min(top_k, len(names)), dim=-1)
         bytes_ = (views * 255).round().byte().cpu().numpy()
-        embeddings = (object_features(features) if isinstance(self.model, OpenDlign)
-                      else self.model.pool_views(dict(pretrained=features))).tolist()
+        embeddings = [] if not embed else (
+            object_features(features) if isinstance(self.model, OpenDlign)
+            else self.model.pool_views(dict(pretrained=features))).tolist()
         predictions = []
         for index, (scores, labels) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
             prediction = dict(labels=[names[label] for label in labels], scores=scores, _views=bytes_[index],

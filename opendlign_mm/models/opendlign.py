@@ -181,12 +181,14 @@ class OpenDlign(AligningModel):
         """Compute logits (B, C) of the classes.
 
         Args:
-            view_features: Result (B, V, D) of :meth:`encode_for_classes`; None where color views are alone.
+            view_features: Result (B, V, D) of :meth:`encode_for_classes`; not used where color views are alone.
             color_features: Result (B, V, D) of :meth:`encode_colors`, where the model takes them.
             has_color: Bool (B,), the objects with colors; default: all.
         """
         scale = self.backbone.logit_scale.float().exp()
-        if self.views != 'color':
+        if self.views == 'color':
+            view_features = None
+        else:
             view_features = self.head_for('zero-shot classification').class_logits(
                 self.class_features(), pretrained=view_features, tuned=view_features, clip_logit_scale=scale)
         if self.color is None:

@@ -1,35 +1,30 @@
 """What the page does, without its widgets: classify, detect and search for one visitor at a time."""
 import json
 import os
-import re
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ..apis.vocabulary import BUILT_IN, read_vocabulary
 from ..datasets.procedural import CATEGORIES, sample_shape
 from ..datasets.procedural.rooms import make_room
-from ..file_keys import readable_text
+from .visitors import noting, parse_words
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..apis.scene_inferencer import SceneInferencer
     from ..apis.shape_inferencer import ShapeInferencer
+    from ..models.color_views import Views
     from ..retrieval import ShapeIndex
 
 EXAMPLES = ('chair', 'table', 'lamp', 'bed', 'toilet')
 WORDS = ', '.join(CATEGORIES)
 BUILT_IN_SHAPES = 'built-in shapes'
-MAX_WORDS, MAX_POINTS, MAX_BYTES = 2000, 5_000_000, 200 * 2**20
+MAX_POINTS, MAX_BYTES = 5_000_000, 200 * 2**20
 _SHAPES_PER_CLASS = 4
 # Points of a mesh, of which a scene has to have more.
 _POINTS_OF_A_SCENE = 200_000
@@ -82,23 +77,38 @@ class Jobs:
         model: Name or config of a model.
         device: Device, by default the GPU if there is one.
         index: Folder of an index of shapes to search besides the built-in ones; made by the same model.
+        views: What names shapes and objects: ``'depth'``, ``'color'`` or ``'both'``, see :class:`.OpenDlign`; default:
+            what the config says, depth. Shapes are searched by depth views.
     """
 
-    def __init__(self, model: str = 'opendlign-tiny', device: str | None = None, index: str | Path | None = None
-                 ) -> None:
-        self.model, self.device, self.index_folder = model, device, index
+    def __init__(self, model: str = 'opendlign-tiny', device: str | None = None, index: str | Path | None = None,
+                 views: 'Views | None' = None) -> None:
+        self.model, self.device, self.index_folder, self.views = model, device, index, views
 
     @cached_property
     def shapes(self) -> 'ShapeInferencer':
         """Classifier of shapes."""
         from ..apis.shape_inferencer import ShapeInferencer
-        return ShapeInferencer(self.model, device=self.device, show_progress=False)
+        return ShapeInferencer(self.model, device=self.device, show_progress=False, views=self.views)
+
+    @property
+    def looks_at(self) -> 'Views':
+        """What names shapes and objects; depth views for a model of points, whose pictures they are."""
+        return getattr(self.shapes.model, 'views', 'depth')
+
+    @cached_property
+    def searched(self) -> 'ShapeInferencer':
+        """Model that embeds shapes for the search, by depth views: most have no colors."""
+        from ..apis.shape_inferencer import ShapeInferencer
+        if self.looks_at != 'color':
+            return self.shapes
+        return ShapeInferencer(self.model, device=self.device, show_progress=False, views='depth')
 
     @cached_property
     def scenes(self) -> 'SceneInferencer':
         """Detector of objects in scenes."""
         from ..apis.scene_inferencer import SceneInferencer
-        return SceneInferencer(self.model, device=self.device, show_progress=False)
+        return SceneInferencer(self.model, device=self.device, show_progress=False, views=self.views)
 
     @cached_property
     def indices(self) -> dict[str, 'ShapeIndex']:
@@ -131,18 +141,18 @@ class Jobs:
         names = [name for name in CATEGORIES for _ in range(_SHAPES_PER_CLASS)]
         clouds = [sample_shape(name, np.random.default_rng([1, number]), 5000).points
                   for number, name in enumerate(names)]
-        found = self.shapes(clouds, classes=list(CATEGORIES), embed=True, return_views=True)['predictions']
+        found = self.searched(clouds, classes=list(CATEGORIES), embed=True, return_views=True)['predictions']
         shapes = [dict(sample_id=f'{name} {number % _SHAPES_PER_CLASS + 1}', category=name)
                   for number, name in enumerate(names)]
         return ShapeIndex(np.array([each['embedding'] for each in found]), shapes,
-                          np.stack([_thumbnail(each['views']) for each in found]), {}, self.shapes.cfg)
+                          np.stack([_thumbnail(each['views']) for each in found]), {}, self.searched.cfg)
 
     def classify(self, source: str | np.ndarray, words: str, up: str = 'auto') -> ShapeResult:
         """Name a shape, from a file or an array of points, in the words of the visitor."""
         from ..apis.shape_inferencer import shape_points
         from ..point_files.point_cloud import read_points
         classes = parse_words(words)
-        with _noting() as notes:
+        with noting() as notes:
             cloud = read_points(source, max_points=MAX_POINTS)
             notes += getattr(cloud, 'notes', ())
             found = _only(self.shapes([source], classes=classes, top_k=5, up=up, return_views=True))
@@ -153,7 +163,7 @@ class Jobs:
         from ..point_files.point_cloud import read_points
         from ..point_files.scene_frame import find_frame
         classes = parse_words(words)
-        with _noting() as notes:
+        with noting() as notes:
             cloud = read_points(source, max_points=MAX_POINTS, mesh_points=_POINTS_OF_A_SCENE)
             frame = find_frame(cloud, up, units)
             notes += [*cloud.notes, frame.description]
@@ -187,9 +197,9 @@ class Jobs:
             raise ValueError(f'{where!r} is not a collection of shapes of this page')
         index = self.indices[where]
         if shape is not None:
-            vector = np.array([_only(self.shapes([shape], classes=['shape'], embed=True))['embedding']])
+            vector = np.array([_only(self.searched([shape], classes=['shape'], embed=True))['embedding']])
         else:
-            vector = embed_query(self.shapes.model, text.strip() or None, picture)
+            vector = embed_query(self.searched.model, text.strip() or None, picture)
         (cosines, ), (rows, ) = index.search(vector, top)
         found = []
         for cosine, row in zip(cosines, rows, strict=True):
@@ -197,24 +207,6 @@ class Jobs:
             name = about.get('sample_id') or about.get('category') or f'shape {row}'
             found.append((np.asarray(index.thumbnails[row]), f'{name}: {cosine:.2f}'))
         return found, index.describe()
-
-
-def parse_words(text: str) -> list[str]:
-    """Return the class names that a visitor typed, separated by commas or lines, or those of a built-in vocabulary.
-
-    A name of a file is a word like any other: visitors must not read files of the server.
-
-    Raises:
-        ValueError: There are none, or they cannot be told apart; see :func:`.vocabulary.read_vocabulary`.
-    """
-    if text.strip() in BUILT_IN:
-        return read_vocabulary(text.strip())
-    words = [word.strip() for word in re.split(r'[,;\n]', text) if word.strip()]
-    if not words:
-        raise ValueError('type the names of the objects to choose from, separated by commas, for example: chair, table')
-    if len(words) > MAX_WORDS:
-        raise ValueError(f'{len(words)} words are too many; at most {MAX_WORDS}')
-    return read_vocabulary(words)
 
 
 def example_shape(name: str) -> np.ndarray:
@@ -236,17 +228,6 @@ def save_json(name: str, contents: Any) -> str:
     return str(path)
 
 
-def message_for_visitors(error: BaseException, paths: Sequence[str] = ()) -> str | None:
-    """Return what a visitor is told of an error, without paths of the server; None for a defect of the program."""
-    if not isinstance(error, (ValueError, FileNotFoundError)):
-        return None
-    text = readable_text(str(error))
-    for path in paths:
-        text = text.replace(path, Path(path).name)
-    # What is left of absolute paths keeps its last part.
-    return re.sub(r"(?<![\w:/.])/(?:[^\s/'\",:;]+/)+([^\s/'\",:;]*)", r'\1', text)
-
-
 def _only(result: dict) -> dict:
     """Return the only prediction; raise its error."""
     prediction = result['predictions'][0]
@@ -257,34 +238,3 @@ def _only(result: dict) -> dict:
 
 def _thumbnail(views: np.ndarray) -> np.ndarray:
     return views[min(6, len(views) - 1)]
-
-
-@contextmanager
-def _noting() -> Iterator[list[str]]:
-    """Collect the warnings of the block that are for the visitor."""
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        yield notes
-    notes += [message for message in dict.fromkeys(str(each.message) for each in caught
-                                                   if issubclass(each.category, UserWarning)) if message not in notes]
-
-
-def guarded(action: Callable, raise_as: Callable[[str], Exception]) -> Callable:
-    """Wrap an action of the page: its errors become messages without paths of the server."""
-
-    def run(*arguments: Any) -> Any:
-        paths = [argument for argument in arguments if isinstance(argument, str) and os.path.isabs(argument)]
-        try:
-            return action(*arguments)
-        except Exception as error:
-            message = message_for_visitors(error, paths)
-            if message is None:
-                import traceback
-                traceback.print_exc()
-                message = 'something went wrong on the server; its log says what'
-                if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-                    message = 'the memory of the server is full; try a smaller file'
-        raise raise_as(message)
-
-    return run

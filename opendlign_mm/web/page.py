@@ -8,7 +8,8 @@ from PIL import Image
 
 from ..point_files.formats import FORMATS
 from .figures import draw_boxes, draw_points
-from .jobs import EXAMPLES, WORDS, Jobs, SceneResult, example_room, example_shape, guarded, save_json
+from .jobs import EXAMPLES, WORDS, Jobs, SceneResult, example_room, example_shape, save_json
+from .visitors import guarded
 
 CSS = '''
 .gradio-container, .gradio-container main {
@@ -28,6 +29,8 @@ _JOB = dict(concurrency_id='model', concurrency_limit=1, api_visibility='private
 _QUICK = dict(concurrency_limit=4, api_visibility='private', show_progress='hidden')
 _UPLOADS = sorted(set(FORMATS) - {'.bin'})
 _ROOM = 'example room'
+_CAPTIONS = dict(depth='Depth views, as the model sees them', color='Depth views; the model sees these views in color',
+                 both='Depth views, as the model sees them, besides views in color')
 
 
 def build_page(jobs: Jobs) -> gr.Blocks:
@@ -62,7 +65,7 @@ def _classify_tab(jobs: Jobs) -> None:
             answer = gr.Label(label='Scores', num_top_classes=5, elem_id='shape-answer')
             note = gr.Markdown(elem_classes='note', elem_id='shape-note')
             plot = gr.Plot(label='Points', elem_id='shape-plot')
-            gr.Markdown('Depth views, as the model sees them', elem_classes='note')
+            gr.Markdown(_CAPTIONS[jobs.looks_at], elem_classes='note')
             views = gr.Gallery(show_label=False, columns=5, height='auto', object_fit='contain', elem_id='shape-views',
                                elem_classes='views', preview=False)
             download = gr.DownloadButton('Download JSON', interactive=False, elem_id='shape-json')

@@ -7,11 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..models.color_views import Views
 
 
 def launch(host: str = '127.0.0.1', port: int = 7860, share: bool = False, model: str = 'opendlign-tiny',
-           device: str | None = None, index: str | Path | None = None, block: bool = True) -> Any:
+           device: str | None = None, index: str | Path | None = None, block: bool = True, views: 'Views | None' = None
+           ) -> Any:
     """Serve the page until it is interrupted.
 
     Uploads and results are kept in a temporary folder for half an hour, and removed with it in the end.
@@ -25,11 +29,12 @@ def launch(host: str = '127.0.0.1', port: int = 7860, share: bool = False, model
         index: Folder of an index of shapes to search besides the built-in ones; made by the same model.
         block: Whether to wait until the page is interrupted. Otherwise the running page is returned, which has
             ``close()``; the temporary folder is then left to the end of the process.
+        views: What the model looks at: ``'depth'``, ``'color'`` or ``'both'``; default: what its config says, depth.
 
     Raises:
         ImportError: Gradio is not installed.
         OSError: The port is in use, or the address cannot be used; the message says what to do.
-        ValueError: The index was made by another model.
+        ValueError: The index was made by another model, or the model does not have such views.
     """
     if not 0 < port < 65536:
         raise ValueError(f'the port must be from 1 to 65535, got {port}')
@@ -42,7 +47,7 @@ def launch(host: str = '127.0.0.1', port: int = 7860, share: bool = False, model
         raise ImportError("the web page needs gradio: pip install 'opendlign_mm[demo]'") from error
     from .jobs import MAX_BYTES, Jobs
     from .page import CSS, build_page
-    jobs = Jobs(model, device, index)
+    jobs = Jobs(model, device, index, views)
     _ = jobs.shapes  # loads the model: what is wrong with it is told now, and the first visitor does not wait
     if index is not None:
         _ = jobs.indices

@@ -322,7 +322,14 @@ def test_shapes_are_classified_by_their_colors():
     assert [each['scores'][0] for each in found[:2]] == pytest.approx(expected, abs=1e-4)
     alone = shape_inferencer()(shapes()[2], WORDS, top_k=4)['predictions'][0]
     assert found[2]['labels'] == alone['labels']
-    color = shape_inferencer(views='color')(shapes()[2], WORDS)['predictions'][0]
+    by_color = shape_inferencer(views='color')
+    found = by_color(clouds, WORDS, top_k=4)['predictions']
+    expected = (by_color.model.class_logits(color_views=colors) / .01).softmax(1).amax(1).tolist()
+    assert [each['scores'][0] for each in found] == pytest.approx(expected, abs=1e-4)
+    embedded, depth = (each(clouds, WORDS, embed=True)['predictions'] for each in (by_color, shape_inferencer()))
+    assert embedded[0]['scores'] == found[0]['scores'][:4]
+    assert embedded[0]['embedding'] == pytest.approx(depth[0]['embedding'], abs=1e-5)
+    color = by_color(shapes()[2], WORDS)['predictions'][0]
     assert "has no colors, which views='color' needs" in color['error']
     with pytest.raises(ValueError, match='views must be one of depth, color, both'):
         shape_inferencer(views='photo')

@@ -11,16 +11,9 @@ from opendlign_mm.command_line.main import main
 from opendlign_mm.retrieval import ShapeIndex
 from opendlign_mm.web import jobs as jobs_module
 from opendlign_mm.web.figures import MAX_DRAWN, box_corners, draw_boxes, draw_points
-from opendlign_mm.web.jobs import (
-    BUILT_IN_SHAPES,
-    Jobs,
-    example_shape,
-    guarded,
-    message_for_visitors,
-    parse_words,
-    save_json,
-)
+from opendlign_mm.web.jobs import BUILT_IN_SHAPES, Jobs, example_shape, save_json
 from opendlign_mm.web.server import _temporary_folder, check_port, launch
+from opendlign_mm.web.visitors import guarded, message_for_visitors, parse_words
 
 
 class Shown(Exception):
@@ -114,6 +107,32 @@ def test_search_by_words_and_shape(jobs, monkeypatch):
             jobs.search(BUILT_IN_SHAPES, **options)
     with pytest.raises(ValueError, match='not a collection'):
         jobs.search('/etc', text='a')
+
+
+def test_views_in_color_name_shapes_and_depth_views_search(jobs, monkeypatch):
+    monkeypatch.setattr(jobs_module, '_SHAPES_PER_CLASS', 1)
+    monkeypatch.setattr(jobs_module, 'CATEGORIES', ('chair', 'lamp'))
+    colored = Jobs(device='cpu', views='color')
+    points = example_shape('lamp')
+    by_color = {shade: colored.classify(np.hstack([points, np.full_like(points, shade)]), 'chair, lamp, bed')
+                for shade in (.1, .9)}
+    by_depth = jobs.classify(np.hstack([points, np.full_like(points, .1)]), 'chair, lamp, bed')
+    scores = [dict(zip(found.labels, found.scores, strict=True)) for found in (*by_color.values(), by_depth)]
+    assert scores[0] != scores[1] and scores[0] != scores[2]
+    with pytest.raises(ValueError, match='has no colors'):
+        colored.classify(points, 'chair, lamp')
+    assert colored.looks_at == 'color' and jobs.looks_at == 'depth' and jobs.searched is jobs.shapes
+    same, own = (each.search(BUILT_IN_SHAPES, text='a lamp')[0] for each in (jobs, colored))
+    assert [title for _, title in own if 'lamp' in title] == [title for _, title in same if 'lamp' in title]
+    assert colored.scenes.views == 'color'
+
+
+def test_demo_takes_the_views(monkeypatch):
+    given = {}
+    monkeypatch.setattr('opendlign_mm.command_line.commands.demo.find_spec', lambda _: True)
+    monkeypatch.setattr('opendlign_mm.web.launch', lambda **options: given.update(options))
+    assert main(['demo', '--views', 'both']) == 0 and given['views'] == 'both'
+    assert main(['demo']) == 0 and given['views'] is None
 
 
 def test_an_index_of_the_same_model_is_searched_and_another_refused(jobs, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
   opendlign demo --port 7860
   opendlign demo --index my_index                 # search these shapes, too
+  opendlign demo --views both                     # colors of the points count, too
 
 It is reachable from this machine only, unless --host or --share says otherwise. It needs: pip install
 'opendlign_mm[demo]'
@@ -9,7 +10,7 @@ It is reachable from this machine only, unless --host or --share says otherwise.
 import argparse
 from importlib.util import find_spec
 
-from ..results import DEFAULT_MODEL
+from ..results import DEFAULT_MODEL, add_views_option
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default=DEFAULT_MODEL, help='name or config of a model')
     parser.add_argument('--index', help='folder that opendlign index wrote with the same model')
     parser.add_argument('--device', help='cpu, cuda or cuda:1; default: a GPU if there is one')
+    add_views_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
         raise ImportError("the web page needs gradio: pip install 'opendlign_mm[demo]'")
     from ...web import launch
     launch(host=args.host, port=args.port, share=args.share, model=args.model, device=args.device,
-           index=args.index)
+           index=args.index, views=args.views)
     return 0
