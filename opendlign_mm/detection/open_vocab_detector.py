@@ -138,9 +138,10 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
         return proposals
 
     def _propose_local(self, points: Tensor, data_sample: Det3DDataSample | None, offset: Tensor) -> InstanceData:
-        proposals = self.selection(self.proposals(points, data_sample).new(), data_sample)
+        proposals = self.proposals(points, data_sample).new()
+        self.selection.write(proposals, data_sample)
         proposals.bboxes_3d = localize_boxes(proposals.bboxes_3d, offset)
-        return proposals
+        return self.selection(proposals)
 
     @torch.no_grad()
     def encode_scene(self, points: Tensor, name: str = 'scene') -> InstanceData:

@@ -1,5 +1,6 @@
 """Config of a complete run that takes seconds: random CLIP, small views, a few built-in shapes."""
 import json
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.registry import init_default_scope
 from helpers.tiny_clip import TINY_BACKBONE
 from opendlign_mm.datasets.procedural import CATEGORIES
 
+RUNS = count()
 CLASSES = ('chair', 'table', 'bottle', 'lamp')
 PROJECTION = dict(resolution=32, depth_bins=8, view_angles=(30, 120))
 
@@ -68,7 +70,8 @@ def tiny_config(work_dir, objects_per_class: int = 3, epochs: int = 2, workers: 
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)),
         custom_hooks=[dict(type='EpochSeedHook'), dict(type='CheckpointGuardHook')],
-        randomness=dict(seed=3), work_dir=str(work_dir)))
+        # Loggers are known by this name and the second: two runs within one would write to one log.
+        experiment_name=f'run{next(RUNS)}', randomness=dict(seed=3), work_dir=str(work_dir)))
 
 
 def scalars(work_dir) -> dict:

@@ -26,8 +26,8 @@ class ProposalSelection:
         self.objectness_threshold, self.max_proposals = objectness_threshold, max_proposals
         self.folder = None if folder is None else Path(folder).expanduser()
 
-    def __call__(self, proposals: InstanceData, data_sample: Det3DDataSample | None = None) -> InstanceData:
-        """Return the best boxes of one scene, by descending objectness.
+    def write(self, proposals: InstanceData, data_sample: Det3DDataSample | None) -> None:
+        """Write all boxes of one scene to its file, if there is a folder.
 
         Args:
             proposals: ``bboxes_3d`` and ``objectness``, in the frame of the scene.
@@ -36,13 +36,21 @@ class ProposalSelection:
         Raises:
             ValueError: Boxes are to be written, but the data sample does not name the scene.
         """
-        if self.folder is not None:
-            name = getattr(data_sample, 'lidar_path', None)
-            if not name:
-                raise ValueError('save_proposals: the data sample has no lidar_path, which names the file of boxes; '
-                                 'run tools/test.py on a dataset, whose pipeline has LoadPointsFromFile and '
-                                 'Pack3DDetInputs')
-            write_boxes(self.folder / f'{Path(name).stem}.npz', proposals)
+        if self.folder is None:
+            return
+        name = getattr(data_sample, 'lidar_path', None)
+        if not name:
+            raise ValueError('save_proposals: the data sample has no lidar_path, which names the file of boxes; run '
+                             'tools/test.py on a dataset, whose pipeline has LoadPointsFromFile and Pack3DDetInputs')
+        write_boxes(self.folder / f'{Path(name).stem}.npz', proposals)
+
+    def __call__(self, proposals: InstanceData) -> InstanceData:
+        """Return the best boxes of one scene, by descending objectness.
+
+        Args:
+            proposals: ``bboxes_3d`` and ``objectness``. mmdet3d's boxes are float32 after a choice of them: far from
+                the origin, pass them relative to the scene.
+        """
         order = proposals.objectness.argsort(descending=True, stable=True)
         order = order[proposals.objectness[order] >= self.objectness_threshold]
         return proposals[order[:self.max_proposals]]
