@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the points and the info file of CoDA's single frames of ScanNet or SUN RGB-D.
+"""Make the points and the info file of CoDA's or OV-3DET's single frames of ScanNet or SUN RGB-D.
 
     python tools/make_coda_infos.py scannet_frames_25k_200cls_val/ --protocol scannet60 --out data/coda_scannet60
     python tools/test.py configs/scannet/coda_scannet60.py CHECKPOINT
@@ -8,7 +8,8 @@
     python tools/test.py configs/scannet/coda_sun46.py CHECKPOINT
 
 The folder has FRAME_bbox.npy, and FRAME_pc.npy (ScanNet) or FRAME_pc.npz (SUN RGB-D), for each frame. Boxes of classes
-outside the protocol are left out.
+outside the protocol are left out. OV-3DET's frames, in the protocols ov3det_scannet20 and ov3det_sun20, are those that
+it publishes or, of ScanNet, those of tools/make_ov3det_frames.py; their configs have the names of the protocols.
 """
 import argparse
 import pickle
@@ -71,8 +72,9 @@ def main() -> None:
             unfinished.write_bytes(pickle.dumps(dict(metainfo=metainfo, data_list=infos)))
         labels = [box['bbox_label_3d'] for info in infos for box in info['instances']]
         base = sum(label < len(protocol.base) for label in labels)
-        print(f'{path}: {len(infos)} frames, {base} boxes of {len(protocol.base)} base classes, {len(labels) - base} '
-              f'of {len(protocol.novel)} novel ones')
+        of_base = f'{base} boxes of {len(protocol.base)} base classes, {len(labels) - base} of '
+        print(f'{path}: {len(infos)} frames, ' + (f'{of_base}{len(protocol.novel)} novel ones' if protocol.base else
+                                                  f'{len(labels)} boxes of {len(protocol.classes)} classes'))
         if problems:
             print(f'{len(problems)} of {len(names)} frames are skipped:\n  ' + '\n  '.join(problems))
 

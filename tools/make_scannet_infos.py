@@ -22,7 +22,7 @@ from opendlign_mm.atomic_files import atomic_write
 from opendlign_mm.command_line.user_errors import user_errors
 from opendlign_mm.datasets.class_names import CLASS_SETS
 from opendlign_mm.datasets.detection_protocols import scannet200_classes
-from opendlign_mm.datasets.scannet_scans import MESHES, read_label_map, read_scan
+from opendlign_mm.datasets.scannet_scans import MESHES, list_scans, read_label_map, read_scan
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,34 +71,12 @@ def write_scan(name: str, args: argparse.Namespace, classes: dict[str, int], ids
                    for box, label in zip(boxes, labels, strict=True)])
 
 
-def scan_names(args: argparse.Namespace) -> list[str]:
-    """Return the names of the scans to convert.
-
-    Raises:
-        FileNotFoundError: The folder, or a scan of the split, does not exist.
-        ValueError: There are no scans.
-    """
-    scans = Path(args.scans)
-    if not scans.is_dir():
-        raise FileNotFoundError(f'the folder of scans {scans} does not exist')
-    if args.split is None:
-        names = sorted(path.name for path in scans.iterdir() if path.is_dir())
-    else:
-        names = [line.strip() for line in Path(args.split).read_text().splitlines() if line.strip()]
-    if not names:
-        raise ValueError(f'{args.split or scans} names no scans')
-    missing = [name for name in names if not (scans / name).is_dir()]
-    if missing:
-        raise FileNotFoundError(f'{len(missing)} of {len(names)} scans of {args.split} are not in {scans}: '
-                                f'{", ".join(missing[:5])}')
-    return names
-
-
 def main() -> None:
     """Convert the scans and write the info file last; unreadable scans are skipped, counted and listed."""
     args = parse_args()
     with user_errors(args.traceback):
-        names, (classes, ids), infos, problems = scan_names(args), classes_and_ids(args), [], []
+        names = list_scans(Path(args.scans), Path(args.split) if args.split else None)
+        (classes, ids), infos, problems = classes_and_ids(args), [], []
         for name in tqdm(names, desc='scans'):
             try:
                 infos.append(write_scan(name, args, classes, ids))

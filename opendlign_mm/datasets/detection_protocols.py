@@ -2,6 +2,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from .class_names import OV3DET_NYU40_IDS
+
 # CoDA, ScanNet: names and ids in ScanNet's own labels. Training sees the boxes of the base classes only.
 SCANNET60_BASE = {'chair': 2, 'table': 4, 'door': 5, 'cabinet': 7, 'pillow': 13, 'picture': 15, 'window': 16,
                   'book': 22, 'trash can': 56, 'object': 1163}
@@ -20,17 +22,17 @@ SUN46_NOVEL = (
     'kitchen_cabinet', 'picture', 'book', 'stool', 'coffee_table', 'bookshelf', 'painting', 'key_board', 'dresser',
     'tv', 'whiteboard', 'cpu', 'toilet', 'file_cabinet', 'bench', 'ottoman', 'plant', 'monitor', 'printer',
     'recycle_bin', 'door', 'fridge', 'towel', 'cup', 'mirror', 'laptop', 'cloth')
-# OV-3DET, SUN RGB-D.
+# OV-3DET, SUN RGB-D version 1: the id of a class is its place in this list.
 SUN20 = ('chair', 'table', 'pillow', 'desk', 'bed', 'sofa', 'lamp', 'garbage_bin', 'cabinet', 'sink', 'night_stand',
          'stool', 'bookshelf', 'dresser', 'toilet', 'fridge', 'microwave', 'counter', 'bathtub', 'scanner')
 
 
 @dataclass(frozen=True)
 class FrameProtocol:
-    """Protocol on single frames in CoDA's files.
+    """Protocol on single frames in the files of CoDA and OV-3DET.
 
     Attributes:
-        base: Classes whose boxes training sees: name -> id in the files.
+        base: Classes whose boxes training sees: name -> id in the files. None in OV-3DET's protocol.
         novel: The other classes.
         clockwise: Whether the yaw in the files grows from +x towards -y.
         points_suffix: End of the names of the files of points.
@@ -52,7 +54,10 @@ _SUN46_IDS = {name: place for place, name in enumerate((*SUN46_BASE, *SUN46_NOVE
 FRAME_PROTOCOLS = dict(
     scannet60=FrameProtocol(SCANNET60_BASE, SCANNET60_NOVEL, False, '_pc.npy', 1.),
     sun46=FrameProtocol({name: _SUN46_IDS[name] for name in SUN46_BASE},
-                        {name: _SUN46_IDS[name] for name in SUN46_NOVEL}, True, '_pc.npz', 255.))
+                        {name: _SUN46_IDS[name] for name in SUN46_NOVEL}, True, '_pc.npz', 255.),
+    ov3det_scannet20=FrameProtocol({}, {name: place for place, name in enumerate(OV3DET_NYU40_IDS)}, True, '_pc.npy',
+                                   1.),
+    ov3det_sun20=FrameProtocol({}, {name: place for place, name in enumerate(SUN20)}, True, '_pc.npz', 255.))
 
 
 def scannet200_classes() -> tuple[str, ...]:

@@ -53,6 +53,33 @@ class ScanNetScan:
         return np.array(boxes).reshape(-1, 6), np.array(labels, dtype=np.int64)
 
 
+def list_scans(folder: Path, split: Path | None = None) -> list[str]:
+    """Return the names of the scans in a folder, a sub-folder for each, in the order of the split or by name.
+
+    Args:
+        folder: Folder of the scans.
+        split: Text file with the name of one scan per line; None takes all.
+
+    Raises:
+        FileNotFoundError: The folder, the split, or a scan of the split, does not exist.
+        ValueError: There are no scans.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'the folder of scans {folder} does not exist')
+    if split is None:
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    else:
+        lines = read_text(split, 'Give a text file with the name of one scan per line.').splitlines()
+        names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not names:
+        raise ValueError(f'{split or folder} names no scans')
+    missing = [name for name in names if not (folder / name).is_dir()]
+    if missing:
+        raise FileNotFoundError(f'{len(missing)} of {len(names)} scans of {split} are not in {folder}: '
+                                f'{", ".join(missing[:5])}')
+    return names
+
+
 def read_label_map(path: Path, column: Literal['nyu40id', 'id'] = 'nyu40id') -> dict[str, int]:
     """Read raw category -> id from ``scannetv2-labels.combined.tsv``.
 

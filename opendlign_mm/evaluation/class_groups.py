@@ -9,7 +9,8 @@ from ..datasets.shape_dataset import spoken
 from .box_metrics import OpenVocabIndoorMetric
 
 GROUPS: dict[str, dict[str, Sequence[str]]] = {
-    name: dict(base=tuple(protocol.base), novel=tuple(protocol.novel)) for name, protocol in FRAME_PROTOCOLS.items()}
+    name: dict(base=tuple(protocol.base), novel=tuple(protocol.novel)) for name, protocol in FRAME_PROTOCOLS.items()
+    if protocol.base}
 
 
 @METRICS.register_module()
