@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,9 +15,8 @@ from torch import Tensor
 from ..models.color_views import Views
 from ..models.precision import Precision
 from ..models.prompts import UnknownWordsWarning
-from ..point_files import SceneFrame, find_frame, read_points
-from ..point_files.room_axes import room_axes
 from ..structures import SceneDetections
+from .loaded_scene import LoadedScene, Units, Up, load_scene
 from .named_configs import (
     choose_views,
     classifier_of,
@@ -36,28 +35,7 @@ if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
     from ..detection import OpenVocabDetector3D
 
 DEFAULT_CLASSES = 'scannet18'
-SCENE_MESH_POINTS = 200_000
 NUM_CLASSES_SHOWN = 5
-Up = Literal['auto', 'z', 'y', '-y']
-Units = Literal['auto', 'm', 'cm', 'mm']
-
-
-@dataclass
-class LoadedScene:
-    """Points of one scene as the detector takes them.
-
-    Attributes:
-        points: float32 (N, 3), or (N, 6) with colors in [0, 1]; in the axes of the room, in meters, near the origin.
-        axes: float64 (3, 3), rotation from the level frame to these axes; the identity if ``up`` was given.
-        offset: float64 (3,), what to add to get the level frame, after turning back.
-        frame: How the level frame lies in that of the file.
-        notes: What was left out or assumed.
-    """
-    points: Tensor
-    axes: np.ndarray
-    offset: Tensor
-    frame: SceneFrame
-    notes: tuple[str, ...] = ()
 
 
 class SceneInferencer(PointInferencer):
@@ -157,24 +135,8 @@ class SceneInferencer(PointInferencer):
 
     def _load(self, source: Any, up: Up = 'auto', units: Units = 'auto',  # type: ignore[override]
               dims: int | None = None) -> LoadedScene:
-        from ..point_ops.coordinates import scene_offset, to_local
-        cloud = read_points(source, dims=dims, mesh_points=SCENE_MESH_POINTS)
-        frame = find_frame(cloud, up, units)
-        if frame.is_doubtful:
-            warnings.warn(f'{cloud.name}: {frame.description}', stacklevel=2)
-        level = torch.from_numpy(frame.to_level(cloud.points))
-        offset = scene_offset(level)
-        axes = np.eye(3)
-        if up == 'auto':
-            near = level.numpy() - offset.numpy()
-            axes = room_axes(near)
-            level = torch.from_numpy(near @ axes.T)
-            local = to_local(level, torch.zeros_like(offset))
-        else:
-            local = to_local(level, offset)
-        if cloud.colors is not None:
-            local = torch.cat([local, torch.from_numpy(cloud.colors)], dim=1)
-        return LoadedScene(local.to(self._device), axes, offset, frame, cloud.notes)
+        scene = load_scene(source, up, units, dims)
+        return replace(scene, points=scene.points.to(self._device))
 
     @property
     def _device(self) -> torch.device:
@@ -229,7 +191,7 @@ class SceneInferencer(PointInferencer):
         indices, names = found.proposal_indices, self.model.class_names or ()
         local = torch.cat([found.bboxes_3d.gravity_center, found.bboxes_3d.dims, found.bboxes_3d.yaw[:, None]], dim=1)
         boxes = []
-        for row, label, score, index in zip(self._in_file(local, scene.data), found.labels_3d.tolist(),
+        for row, label, score, index in zip(scene.data.boxes_in_file(local), found.labels_3d.tolist(),
                                             found.scores_3d.tolist(), indices.tolist(), strict=True):
             boxes.append(dict(row, label=names[label], score=score, num_points=int(proposals.num_points[index])))
         if return_views:
@@ -238,22 +200,6 @@ class SceneInferencer(PointInferencer):
         notes = dict(notes=list(scene.data.notes)) if scene.data.notes else {}
         return dict(boxes=boxes, frame=scene.data.frame.description, **notes, _found=found, _proposals=proposals,
                     _probabilities=probabilities, _scene=scene)
-
-    @staticmethod
-    def _in_file(boxes: Tensor, scene: LoadedScene) -> list[dict]:
-        """Return boxes (K, 7) in the axes of the room in the frame of the input.
-
-        Between these axes and the level frame only the turn about z counts for the sides of the boxes: the floor of a
-        level frame is level within 3 degrees.
-        """
-        level = boxes.double().cpu()
-        level[:, :3] = level[:, :3] @ torch.from_numpy(scene.axes) + scene.offset
-        level[:, 6] += float(np.arctan2(scene.axes[0, 1], scene.axes[0, 0]))
-        oriented = scene.frame.boxes_to_file(level.numpy())
-        rows = np.concatenate([oriented.centers, oriented.sizes, level[:, 6:].numpy()], axis=1).tolist()
-        if oriented.yaws is not None:
-            return [dict(bbox_3d=row) for row in rows]
-        return [dict(bbox_3d=row, rotation=turn) for row, turn in zip(rows, oriented.rotations.tolist(), strict=True)]
 
     def _views(self, scene: LoadedScene, proposals: InstanceData, indices: Tensor) -> Tensor:
         """Return the depth views (D, V, H, W) of some proposals, made again where they were not kept."""

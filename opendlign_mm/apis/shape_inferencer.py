@@ -203,10 +203,11 @@ class ShapeInferencer(PointInferencer):
     def _classify(self, inputs: list[LoadedInput], top_k: int, embed: bool, return_views: bool) -> list[dict]:
         batch = self.model.data_preprocessor(collate_shapes([each.data for each in inputs]))
         views = batch['inputs']['depth_views']
-        is_needed = embed or not (self._takes_colors and self.model.views == 'color')
-        features = None if not is_needed else (
-            self.model.encode_for_classes(views) if isinstance(self.model, OpenDlign)
-            else self.model.encode_inputs(batch['inputs'])['pretrained'])
+        features: Any = None  # color views alone classify
+        if not isinstance(self.model, OpenDlign):
+            features = self.model.encode_inputs(batch['inputs'])['pretrained']
+        elif embed or self.model.views != 'color':
+            features = self.model.encode_for_classes(views)
         colors = ((self.model.encode_colors(batch['inputs']['color_views']), batch['inputs']['has_color'])
                   if self._takes_colors else ())
         probabilities = (self.model.class_logits_of(features, *colors) / self.temperature).softmax(dim=-1)

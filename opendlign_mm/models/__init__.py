@@ -1,5 +1,6 @@
 """CLIP backbones, heads, OpenDlign and the aligner of point encoders, without mmdet3d's models or structures."""
 from .alignment_adapters import AlignmentAdapter, CLIPImageAdapter, ImageAdapterAligner
+from .clip2point import CLIP2Point
 from .clip_backbone import CLIPDepthBackbone
 from .contrastive_head import DepthImageContrastiveHead
 from .opendlign import OpenDlign
@@ -9,7 +10,7 @@ from .tri_modal_head import TriModalContrastiveHead
 from .twin_backbone import CLIPTwinBackbone
 from .two_step_head import TwoStepHead
 from .view_adapters import DualPathAdapter, InterViewAdapter
-from .view_systems import CLIP2Point, PointCLIP
+from .view_systems import PointCLIP
 from .weighted_view_head import WeightedViewHead
 from .zero_shot_head import ZeroShotHead
 

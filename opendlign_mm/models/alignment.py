@@ -1,6 +1,6 @@
 """Alignment of a CLIP depth backbone: the features that the losses compare (OpenDlign, section 3.2 and table 5)."""
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -11,28 +11,23 @@ from .color_views import ColorViews
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .pixels import STORED_TOKENS, checked_views
 from .view_encoder import ViewEncoder
-from .zero_shot_model import Component, full_precision
+from .zero_shot_model import full_precision
 
 
 class AligningModel(ViewEncoder):
     """Base of :class:`OpenDlign`: mode ``'loss'``, which aligns views, images and captions by the head's losses.
 
-    Args:
-        backbone: A ``CLIPDepthBackbone`` or its config.
-        data_preprocessor: See :class:`ViewEncoder`, as the other arguments.
-        encode_batch_size: Number of views per pass.
-        return_embeddings: Whether mode ``'predict'`` also returns embeddings.
-        init_cfg: Initialization config of mmengine.
+    Arguments are those of :class:`ViewEncoder`.
     """
 
     alignment_head: DepthImageContrastiveHead | None
     color: ColorViews | None
 
-    def __init__(self, backbone: Component, data_preprocessor: Component | None, encode_batch_size: int,
-                 return_embeddings: bool, init_cfg: dict | None) -> None:
-        super().__init__(backbone, data_preprocessor, encode_batch_size, return_embeddings, init_cfg)
-        self.caption_features = CaptionFeatures()
+    @cached_property
+    def caption_features(self) -> CaptionFeatures:
+        """Features of the captions of a training; forgotten when other weights are loaded."""
         self.register_load_state_dict_post_hook(_forget_caption_features)
+        return CaptionFeatures()
 
     def check_pairs(self) -> None:
         """Raise ValueError if a pair of the alignment head would train nothing.

@@ -12,8 +12,8 @@ from .color_views import ColorViews, Views
 from .contrastive_head import DepthImageContrastiveHead, object_features
 from .image_branches import BRANCHES
 from .pixels import checked_views
-from .zero_shot_head import ViewBranches, ZeroShotHead, select_views
-from .zero_shot_model import Component
+from .zero_shot_head import ZeroShotHead
+from .zero_shot_model import Component, ViewBranches, select_views
 
 
 @MODELS.register_module()

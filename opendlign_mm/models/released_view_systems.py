@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..projection.rendered import VIEWS
+from .clip2point import CLIP2Point
 from .view_adapters import InterViewAdapter
-from .view_systems import CLIP2Point, PointCLIP
+from .view_systems import PointCLIP
 
 StateDict = dict[str, Tensor]
 

@@ -10,20 +10,20 @@ from torch import Tensor
 
 from ..structures import ShapeDataSample
 from .alignment_adapters import AdapterPair
-from .clip_backbone import CLIPDepthBackbone
 from .contrastive_head import object_features
+from .frozen_targets import FrozenTargetsModel
 from .pixels import PointDataPreprocessor
 from .stored_class_features import StoredClassFeatures
 from .tri_modal_head import TriModalContrastiveHead
 from .zero_shot_head import ZeroShotHead
-from .zero_shot_model import Component, ZeroShotModel, build_component, embed_views, full_precision
+from .zero_shot_model import Component, build_component, full_precision
 
 Clouds = Tensor | Sequence[Tensor]
 Embeddings = dict[str, Tensor]
 
 
 @MODELS.register_module()
-class TriModalAligner(ZeroShotModel):
+class TriModalAligner(FrozenTargetsModel):
     """Point encoder in the feature space of a frozen CLIP (ULIP, OpenShape, TAMM).
 
     Modes of :meth:`forward`: ``'loss'`` aligns shapes with texts and images, ``'predict'`` classifies, ``'tensor'``
@@ -83,9 +83,7 @@ class TriModalAligner(ZeroShotModel):
         self.image_adapter = None if image_adapter is None else build_component(image_adapter).requires_grad_(False)
         self.build_heads(alignment_head, zero_shot_head or ZeroShotHead(
             templates='imagenet', aggregation='sum', branches='pretrained'))
-        self.text_encoder: CLIPDepthBackbone | None = None if text_encoder is None else build_component(text_encoder)
-        if self.text_encoder is not None and self.text_encoder.num_blocks:
-            raise ValueError('the text encoder is a frozen CLIP: set its num_blocks=0')
+        self.init_text_encoder(text_encoder)
         head = self.zero_shot_head
         if (head.aggregation, head.branches) != ('sum', 'pretrained'):
             raise ValueError("shapes are scored by the cosines of their embeddings: set the zero-shot head's "
@@ -95,8 +93,6 @@ class TriModalAligner(ZeroShotModel):
             raise ValueError('a shape has one embedding and no views: leave out view_selection of the zero-shot head')
         self.class_features_file = class_features
         self._stored: StoredClassFeatures | None = None
-        self._register_load_state_dict_pre_hook(self._leave_out_unused_clip)
-        self.register_load_state_dict_post_hook(_allow_absent_clip)
 
     # --- modes ---
 
@@ -204,60 +200,6 @@ class TriModalAligner(ZeroShotModel):
         """Embed clouds for retrieval, float32 (B, D), L2-normalized; arguments of :meth:`encode_points`."""
         return self.pool_views(self.encode_inputs(dict(points=points, colors=colors)))
 
-    @torch.no_grad()
-    def embed_images(self, images: Tensor) -> Tensor:
-        """Embed the images of objects, float (B, P, 3, H, W) in [0, 1], as float32 (B, D), L2-normalized."""
-        return object_features(self._image_features(dict(images=images)))
-
-    # --- the CLIP side ---
-
-    @property
-    def clip_backbone(self) -> CLIPDepthBackbone:
-        """The CLIP of texts and images.
-
-        Raises:
-            RuntimeError: The model was built without one.
-        """
-        return self.needed(self.text_encoder, 'a CLIP (text_encoder; or class_features, and stored features for '
-                           'training)', 'encoding texts and images')
-
-    @torch.no_grad()
-    def encode_views(self, images: Tensor, branch: str = 'pretrained') -> Tensor:
-        """Embed images with the CLIP, without an adapter: features for ``tools/encode_images.py``.
-
-        Args:
-            images: Float (B, P, 3, H, W) in [0, 1].
-            branch: Not used; a frozen CLIP has one.
-
-        Returns:
-            Float32 (B, P, D), L2-normalized.
-        """
-        features = embed_views(self.clip_backbone, images, ('pretrained', ), self.encode_batch_size)['pretrained']
-        return F.normalize(features.float(), dim=-1)
-
-    def _image_features(self, inputs: Mapping[str, Any]) -> Tensor:
-        """Return image features (B, P, D), adapted where there is an adapter, not normalized after it."""
-        if 'image_features' in inputs:
-            features = inputs['image_features'].float()
-        elif 'images' in inputs:
-            features = self.encode_views(inputs['images'])
-        else:
-            raise ValueError(f"alignment needs 'image_features' or 'images' in addition to 'points', got "
-                             f'{sorted(inputs)}; the pipeline has to load or make them')
-        features = F.normalize(features, dim=-1)
-        return features if self.image_adapter is None else self.image_adapter(features)
-
-    def _text_features(self, inputs: Mapping[str, Any], data_samples: Sequence[ShapeDataSample] | None
-                       ) -> tuple[Tensor | None, Tensor | None]:
-        """Return text features (B, D) and which rows have one."""
-        if 'text_features' in inputs:
-            return inputs['text_features'].float(), inputs.get('has_text')
-        texts = [sample.get('text') for sample in data_samples or ()]
-        if not any(texts):
-            return None, None
-        encoded = self.clip_backbone.encode_text([text or '' for text in texts])
-        return encoded, torch.tensor([bool(text) for text in texts], device=encoded.device)
-
     # --- classification ---
 
     # An embedding of a shape stands for a depth view.
@@ -302,17 +244,3 @@ class TriModalAligner(ZeroShotModel):
     def class_logits_of(self, features: Tensor) -> Tensor:
         """Return logits (B, C) of ``pretrained`` (B, 1, D) of :meth:`encode_inputs`; see :meth:`scores_of_features`."""
         return self.scores_of_features(dict(pretrained=features))
-
-    # --- checkpoints ---
-
-    def _leave_out_unused_clip(self, state_dict: dict, prefix: str, *_) -> None:
-        self._loaded_clip = any(key.startswith(f'{prefix}text_encoder.') for key in state_dict)
-        if self.text_encoder is None:
-            for key in [key for key in state_dict if key.startswith(f'{prefix}text_encoder.')]:
-                del state_dict[key]
-
-
-def _allow_absent_clip(model: TriModalAligner, incompatible_keys) -> None:
-    if not model._loaded_clip:
-        incompatible_keys.missing_keys[:] = [key for key in incompatible_keys.missing_keys
-                                             if not key.endswith('text_encoder.clip_identity')]

@@ -8,7 +8,8 @@ from mmdet3d.registry import MODELS
 
 from .class_sentences import all_sentences, encode_sentences, resolve_sentences, sentences_of
 from .prompts import encode_class_names
-from .zero_shot_head import ViewBranches, ZeroShotHead
+from .zero_shot_head import ZeroShotHead
+from .zero_shot_model import ViewBranches
 
 
 @MODELS.register_module()

@@ -9,8 +9,15 @@ from .clip_backbone import CLIPDepthBackbone
 from .contrastive_head import object_features
 from .image_branches import BRANCHES
 from .pixels import ViewDataPreprocessor, checked_views
-from .zero_shot_head import ViewBranches, select_views
-from .zero_shot_model import Component, ZeroShotModel, build_component, embed_views, full_precision
+from .zero_shot_model import (
+    Component,
+    ViewBranches,
+    ZeroShotModel,
+    build_component,
+    embed_views,
+    full_precision,
+    select_views,
+)
 
 
 class ViewEncoder(ZeroShotModel):

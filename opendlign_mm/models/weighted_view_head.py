@@ -10,8 +10,8 @@ from mmdet3d.registry import MODELS
 
 from .class_sentences import all_sentences, content_of, encode_sentences, resolve_sentences, sentences_of
 from .prompts import encode_class_names
-from .zero_shot_head import ViewBranches, ZeroShotHead
-from .zero_shot_model import full_precision
+from .zero_shot_head import ZeroShotHead
+from .zero_shot_model import ViewBranches, full_precision
 
 # Weights in the released code of PointCLIP V2, by dataset and CLIP, in the order of RealisticProjection's own views.
 VIEW_WEIGHTS = dict(

@@ -20,12 +20,11 @@ from .prompts import (
     resolve_templates,
     text_cache_key,
 )
-from .zero_shot_model import full_precision
+from .view_selection import ViewSelection, view_weights
+from .zero_shot_model import ViewBranches, full_precision, select_views
 
 REMEMBERED_VOCABULARIES = 16
 Aggregation = Literal['softmax_sum', 'sum']
-ViewBranches = Literal['both', 'pretrained', 'tuned']
-ViewSelection = Literal['entropy'] | int | None
 
 
 @MODELS.register_module()
@@ -44,7 +43,7 @@ class ZeroShotHead(BaseModule):
         text_cache_dir: Folder in which class features are kept from run to run, by the content of the text encoder,
             the vocabulary and the templates. None: they are computed in each run.
         view_selection: None: all views count alike, as in the paper. ``'entropy'``: each counts by the confidence of
-            its own prediction, see :meth:`view_weights_of`. K: the K most confident views of each object count alike
+            its own prediction, see :func:`.view_weights`. K: the K most confident views of each object count alike
             (MV-CLIP, Song et al., 2023).
         init_cfg: Initialization config of mmengine.
 
@@ -59,7 +58,7 @@ class ZeroShotHead(BaseModule):
                  branches: ViewBranches = 'both',
                  logit_scale: float | Literal['clip'] | None = None,
                  text_cache_dir: str | Path | None = None,
-                 view_selection: ViewSelection = None,
+                 view_selection: ViewSelection | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if aggregation not in ('softmax_sum', 'sum'):
@@ -242,32 +241,10 @@ class ZeroShotHead(BaseModule):
 
     def view_weights_of(self, cosines: torch.Tensor, clip_logit_scale: torch.Tensor | float | None
                         ) -> torch.Tensor | None:
-        """Return the weight of each view by ``view_selection``, float32 (B, V) of mean 1; None where all count alike.
-
-        The entropy H of a view is that of the softmax over classes with CLIP's own scale. Weights are proportional to
-        exp(-H), one over the number of classes that the view hesitates between; or 1 for the K smallest H and 0 for
-        the others.
-
-        Args:
-            cosines: Float (B, V, C).
-            clip_logit_scale: CLIP's factor exp(s).
-
-        Raises:
-            ValueError: ``clip_logit_scale`` is missing, or there are fewer than K views.
-        """
+        """Return the weight of each view, see :func:`.view_weights`; None where all count alike."""
         if self.view_selection is None:
             return None
-        if clip_logit_scale is None:
-            raise ValueError(f'view_selection={self.view_selection!r} needs clip_logit_scale, the factor of the CLIP')
-        logarithms = (float(clip_logit_scale) * cosines).log_softmax(dim=-1)
-        entropy = -(logarithms.exp() * logarithms).sum(dim=-1)
-        if self.view_selection == 'entropy':
-            return (-entropy).softmax(dim=1) * cosines.shape[1]
-        if self.view_selection > cosines.shape[1]:
-            raise ValueError(f'view_selection={self.view_selection}, but objects have {cosines.shape[1]} views')
-        chosen = entropy.argsort(dim=1, stable=True)[:, :self.view_selection]
-        weights = torch.zeros_like(entropy).scatter_(1, chosen, 1.)
-        return weights * (cosines.shape[1] / self.view_selection)
+        return view_weights(cosines, self.view_selection, clip_logit_scale)
 
     def factor(self, clip_logit_scale: torch.Tensor | float | None) -> float:
         """Return the factor of the cosines that ``logit_scale`` stands for.
@@ -282,35 +259,3 @@ class ZeroShotHead(BaseModule):
         if clip_logit_scale is None:
             raise ValueError("logit_scale='clip' needs clip_logit_scale, the factor of the CLIP in use")
         return float(clip_logit_scale)
-
-
-def select_views(pretrained: torch.Tensor | None, tuned: torch.Tensor | None, branches: ViewBranches) -> torch.Tensor:
-    """Take each view from the branch that it is meant for.
-
-    Args:
-        pretrained: View features (B, V, D) of the pretrained branch, where it is used.
-        tuned: View features (B, V, D) of the tuned branch, where it is used.
-        branches: ``'both'``: the first half of the views (rounded down) from the pretrained branch, the others from
-            the tuned one. ``'pretrained'`` or ``'tuned'``: all views from that branch.
-
-    Returns:
-        Float (B, V, D).
-
-    Raises:
-        ValueError: Features of a branch are missing or have another shape.
-    """
-    features = {}
-    for name, given in (('pretrained', pretrained), ('tuned', tuned)):
-        if branches in (name, 'both'):
-            if given is None:
-                raise ValueError(f'branches={branches!r} needs the features of the {name!r} branch')
-            if given.ndim != 3:
-                raise ValueError(f'{name} features must have shape (B, V, D), got {tuple(given.shape)}')
-            features[name] = given
-    if branches != 'both':
-        return features[branches]
-    first, second = features['pretrained'], features['tuned']
-    if first.shape != second.shape:
-        raise ValueError(f'both branches must have one shape, got {tuple(first.shape)} and {tuple(second.shape)}')
-    half = first.shape[1] // 2
-    return torch.cat([first[:, :half], second[:, half:]], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from mmdet3d.registry import MODELS
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .zero_shot_head import ZeroShotHead
 
 Component = dict | nn.Module
+ViewBranches = Literal['both', 'pretrained', 'tuned']
 # Views that pass a CLIP at once on a CPU: the tokens of more do not stay in its caches, and take a fifth longer.
 CPU_BATCH_SIZE = 64
 
@@ -61,6 +62,38 @@ def embed_views(backbone: nn.Module, views: Tensor, branches: Sequence[str], bat
     encoded = [backbone(chunk, branches, batch_size, **options) for chunk in chunks]
     return {name: torch.cat([chunk[name] for chunk in encoded]).unflatten(0, (objects, num_views))
             for name in branches}
+
+
+def select_views(pretrained: Tensor | None, tuned: Tensor | None, branches: ViewBranches) -> Tensor:
+    """Take each view from the branch that it is meant for.
+
+    Args:
+        pretrained: View features (B, V, D) of the pretrained branch, where it is used.
+        tuned: View features (B, V, D) of the tuned branch, where it is used.
+        branches: ``'both'``: the first half of the views (rounded down) from the pretrained branch, the others from
+            the tuned one. ``'pretrained'`` or ``'tuned'``: all views from that branch.
+
+    Returns:
+        Float (B, V, D).
+
+    Raises:
+        ValueError: Features of a branch are missing or have another shape.
+    """
+    features = {}
+    for name, given in (('pretrained', pretrained), ('tuned', tuned)):
+        if branches in (name, 'both'):
+            if given is None:
+                raise ValueError(f'branches={branches!r} needs the features of the {name!r} branch')
+            if given.ndim != 3:
+                raise ValueError(f'{name} features must have shape (B, V, D), got {tuple(given.shape)}')
+            features[name] = given
+    if branches != 'both':
+        return features[branches]
+    first, second = features['pretrained'], features['tuned']
+    if first.shape != second.shape:
+        raise ValueError(f'both branches must have one shape, got {tuple(first.shape)} and {tuple(second.shape)}')
+    half = first.shape[1] // 2
+    return torch.cat([first[:, :half], second[:, half:]], dim=1)
 
 
 class ZeroShotModel(BaseModel):

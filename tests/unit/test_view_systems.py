@@ -21,7 +21,7 @@ from opendlign_mm.models import (
     WeightedViewHead,
     ZeroShotHead,
 )
-from opendlign_mm.models.view_systems import nt_xent
+from opendlign_mm.models.clip2point import nt_xent
 from opendlign_mm.structures import ShapeDataSample
 
 NAMES = ('chair', 'night_stand', 'sofa')

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from opendlign_mm.models import ZeroShotHead
-from opendlign_mm.models.zero_shot_head import select_views
+from opendlign_mm.models.zero_shot_model import select_views
 
 NAMES = ['chair', 'table', 'sofa']
 TEMPLATES = ['a {}', 'the {}']
