@@ -9,7 +9,7 @@ from torch import Tensor
 from ..models import OpenDlign
 from ..projection import ColorProjection, build_projection
 from ..projection.color import color_bytes
-from .box_crops import BoxCrops
+from .classified_boxes import BoxCrops
 from .size_priors import SizePriors
 
 # Color views of so many boxes are in memory at a time.

@@ -13,7 +13,7 @@ from ..models.prompts import checked_class_names
 from ..models.zero_shot_model import Component, build_component
 from ..point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
 from .box_views import BoxViewsMixin
-from .proposals.selection import ProposalSelection
+from .classified_boxes import ProposalSelection
 from .size_priors import SizePriors
 
 

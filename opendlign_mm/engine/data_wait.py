@@ -18,9 +18,7 @@ class DataWaitHook(Hook):
     """
 
     priority = 'VERY_LOW'  # the time of all other hooks is not waiting
-
-    def __init__(self) -> None:
-        self._begin = self._ready = self._waited = 0.
+    _begin = _ready = _waited = 0.
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock."""

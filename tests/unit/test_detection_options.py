@@ -11,7 +11,7 @@ from scipy.stats import norm
 from helpers.scenes import CLASSES, furnished_room, tiny_detector
 from helpers.tool_modules import load_tool
 from opendlign_mm.detection import FileProposals, OpenVocabBBoxHead
-from opendlign_mm.detection.box_crops import BoxCrops
+from opendlign_mm.detection.classified_boxes import BoxCrops
 from opendlign_mm.detection.size_priors import SizePriors, fit_size_priors
 
 SIZES = dict(chair=[.5, .5, .9], table=[1.4, .8, .75], cabinet=dict(mean=[.6, .4, 1.8], std=[.2, .2, .4]))
