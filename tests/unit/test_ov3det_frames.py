@@ -18,6 +18,7 @@ from opendlign_mm.command_line.options import add_common_options, add_templates_
 from opendlign_mm.datasets.class_names import BACKGROUNDS, OV3DET_NYU40_IDS
 from opendlign_mm.datasets.clustered_boxes import clustered_boxes, confirmed, oriented_box
 from opendlign_mm.datasets.detection_protocols import FRAME_PROTOCOLS, SUN20
+from opendlign_mm.datasets.ov3det_frames import annotate_scan, write_annotated_frames
 from opendlign_mm.models.prompts import resolve_templates
 
 CODA_PROMPT = 'a photo of a {} in the scene'
@@ -44,6 +45,7 @@ def test_a_box_lies_along_the_longer_side_of_its_points(turn):
     box = oriented_box(block((.8, .4, .2), (1, 2, .5), turn))
     np.testing.assert_allclose(box[:6], [1, 2, .5, .8, .4, .2], atol=1e-9)
     assert np.sin(box[6] - turn) == pytest.approx(0, abs=1e-9), 'equal but for half turns'
+    assert -np.pi / 2 - 1e-9 < box[6] < np.pi / 2 + 1e-9
 
 
 def test_clusters_of_a_class_give_boxes_if_they_are_large_enough():
@@ -63,6 +65,15 @@ def test_clusters_of_a_class_give_boxes_if_they_are_large_enough():
     assert boxes.shape == (0, 7) and classes.shape == (0, )
 
 
+@pytest.mark.parametrize('limit, found', [(200, [0]), (251, [0, 5])])
+def test_of_a_class_with_many_points_every_nth_is_clustered(monkeypatch, limit, found):
+    monkeypatch.setattr('opendlign_mm.datasets.clustered_boxes.CLUSTERED_POINTS', limit)
+    points = speck(500, (0, 0, 0))
+    points[1::2, 0] += 5
+    boxes, _ = clustered_boxes(points, np.full(500, 5), (5, ))  # 500 // 200 = 2, 500 // 251 = 1
+    np.testing.assert_allclose(boxes[:, 0], found, atol=.01)
+
+
 def test_boxes_count_above_the_iou_with_a_box_of_their_class_in_the_whole_scan():
     far = 1000  # meters from the origin
     boxes = np.array([[0, 0, 0, 1, 1, 1, 0]] * 3 + [[9, 0, 0, 2, 1, 1, 0]] * 2, dtype=float)
@@ -70,7 +81,7 @@ def test_boxes_count_above_the_iou_with_a_box_of_their_class_in_the_whole_scan()
     whole = np.array([[0, 0, 0, 1, 1, 4, 0],  # IoU 1 / 4
                       [0, 0, 0, 1, 1, 3.9, 0], [0, 0, 0, 1, 1, 3.8, 0],  # a little more, twice
                       [9, 0, 0, 2, 1, 1, np.pi / 2],  # 1 / 3
-                      [9, 0, 0, 2, 1, 1.4, np.pi / 2]], dtype=float)  # 1 / 3.8
+                      [9, 0, .2, 2, 1, 1.4, np.pi / 2]], dtype=float)  # 1 / 3.8, with its bottom at that of the box
     whole[:, 0] += far
     kept = confirmed(boxes, np.array([0, 1, 7, 2, 3]), whole, np.array([0, 1, 1, 2, 3]))
     assert kept.tolist() == [False, True, False, True, True]
@@ -86,11 +97,13 @@ def scans(tmp_path_factory):
     folder = tmp_path_factory.mktemp('frames')
     turned = np.eye(4)
     turned[:3, :3] = Rotation.from_euler('z', TURN).as_matrix()
-    labels = labels_of((1, slice(0, 60), slice(0, 80)), (5, *CHAIR), (7, *TABLE))
+    lost = turned @ POSE
+    lost[0, 3] = np.nan
+    labels = labels_of((40, slice(0, 60), slice(0, 80)), (5, *CHAIR), (7, *TABLE))
     write_frame(folder / 'scene0000_00', '000000', labels, turned @ POSE)
+    write_frame(folder / 'scene0000_00', '000050', labels, lost)
     write_frame(folder / 'scene0000_00', '000100', labels, turned @ POSE)
     write_frame(folder / 'scene0000_00', '000200', labels_of((5, slice(10, 20), slice(20, 32))), turned @ POSE)
-    write_frame(folder / 'scene0000_00', '000300', labels, np.full((4, 4), -np.inf))
     write_frame(folder / 'scene0001_00', '000000', labels_of((1, slice(0, 60), slice(0, 80))))
     return folder
 
@@ -148,6 +161,29 @@ def test_a_repeated_run_makes_what_is_missing_and_refuses_the_frames_of_other_sc
     assert result.returncode == 2 and 'such as scene0000_00; give another folder --out' in result.stderr
 
 
+def test_points_are_thinned_in_the_whole_scan_and_drawn_for_the_file(scans, tmp_path, monkeypatch):
+    scan = scans / 'scene0000_00'
+    monkeypatch.setattr('opendlign_mm.datasets.ov3det_frames.STORED_POINTS', 1000)
+    assert write_annotated_frames(scan, tmp_path, 1) == dict(frames=4, without_pose=1, written=2, boxes=4)
+    drawn = np.load(tmp_path / 'scene0000_00_000000_pc.npy')
+    assert drawn.shape == (1000, 6) and len(np.unique(drawn, axis=0)) == 1000
+    write_annotated_frames(scan, tmp_path, 2)
+    assert not np.array_equal(np.load(tmp_path / 'scene0000_00_000000_pc.npy'), drawn), 'another seed'
+    # One of ten points, in three frames, leaves fewer than 100 within 10 cm: the scan has no boxes to confirm others.
+    monkeypatch.setattr('opendlign_mm.datasets.ov3det_frames.POINTS_OF_WHOLE', 480)
+    assert write_annotated_frames(scan, tmp_path) == dict(frames=4, without_pose=1, written=0, boxes=0)
+    assert not list(tmp_path.glob('*.npy')), 'frames of the earlier run are gone'
+
+
+def test_a_scan_that_has_become_unreadable_is_not_taken_as_done(tmp_path):
+    scan, out = tmp_path / 'scene0000_00', tmp_path / 'out'
+    write_frame(scan, '0', labels_of((5, *CHAIR)))
+    assert annotate_scan(scan, out)['boxes'] == 1
+    (scan / 'label/0.png').unlink()
+    assert 'label/0.png does not exist' in annotate_scan(scan, out, seed=1)
+    assert 'label/0.png does not exist' in annotate_scan(scan, out), 'the frames of the first run are gone'
+
+
 @pytest.mark.parametrize('file, error', [
     ('label/0.png', 'label/0.png does not exist'), ('color/0.jpg', 'color/0.jpg does not exist'),
     ('intrinsics_depth.txt', 'has no intrinsics'), ('depth/0.png', 'has no depth images'),
@@ -161,7 +197,7 @@ def test_scans_with_missing_files_are_named(tmp_path, file, error):
 
 def test_labels_that_are_not_of_nyu40_or_of_another_size_are_refused(tmp_path):
     scan = tmp_path / 'scans/scene0000_00'
-    write_frame(scan, '0', labels_of((163, *CHAIR)))
+    write_frame(scan, '0', labels_of((41, *CHAIR)))
     result = run_tool('make_ov3det_frames', tmp_path / 'scans', '--out', tmp_path / 'out')
     assert 'label/0.png must be an image of NYU40 ids, 0 to 40' in result.stderr
     cv2.imwrite(str(scan / 'label/0.png'), np.zeros(SHAPE, np.uint8))
