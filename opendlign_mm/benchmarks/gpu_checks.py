@@ -15,6 +15,7 @@ from ..box_ops.points_in_boxes import points_in_boxes
 from ..models import OpenDlign
 from ..point_ops import ball_query, furthest_point_sample, three_nn
 from ..projection import ContourAwareProjection
+from ..projection.contour_aware import Backend
 from .detect import FIRST, THREE_DETR, room
 from .measuring import Settings
 from .models import cloud, random_model, random_views
@@ -36,13 +37,19 @@ def _at_most(found: Differences, **limits: float) -> Differences:
     return found
 
 
-def check_projection(device: torch.device) -> Differences:
+def check_projection(device: torch.device, backend: Backend = 'auto') -> Differences:
     """Compare the depth views of an object and of a batch; single pixels may lie across a border of rounding."""
     project, clouds = ContourAwareProjection(), [cloud(count, CPU)[0] for count in (3000, 500)]
-    views, expected = project([points.to(device) for points in clouds]).cpu(), project(clouds)
+    there = ContourAwareProjection(backend=backend)
+    views, expected = there([points.to(device) for points in clouds]).cpu(), project(clouds)
     difference = (views - expected).abs()
     return _at_most(dict(mean=difference.mean().item(), share_beyond_2_255=(difference > 2 / 255).float().mean().item(),
                          max=difference.max().item()), mean=1e-3, share_beyond_2_255=1e-3)
+
+
+def check_triton_projection(device: torch.device) -> Differences:
+    """Compare the depth views by the Triton backend, which takes CUDA tensors; others have nothing to compare."""
+    return check_projection(device, 'triton') if device.type == 'cuda' else {}
 
 
 def check_point_operations(device: torch.device) -> Differences:
@@ -145,6 +152,7 @@ def check_process_group(device: torch.device) -> Differences:
 
 
 CHECKS: dict[str, Callable[[torch.device], Differences]] = {
-    'projection': check_projection, 'point operations': check_point_operations, 'branches': check_branches,
+    'projection': check_projection, 'projection by Triton': check_triton_projection,
+    'point operations': check_point_operations, 'branches': check_branches,
     'training step': check_training_step, '3DETR': check_3detr, 'detection': check_detection,
     'process group': check_process_group}

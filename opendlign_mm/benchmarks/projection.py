@@ -2,6 +2,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 
 import torch
 from mmdet3d.registry import DATASETS
@@ -22,6 +23,8 @@ def rows(settings: Settings) -> Iterator[Row]:
     """Measure ten views of a chair of 3,000 and 10,000 points at 224 pixels, and those of the compared systems."""
     for count in settings.pick((3000, 10000), (300, )):
         yield _contour_aware(count, settings)
+    if settings.device.type == 'cuda' and find_spec('triton'):
+        yield _batch_by_triton(settings)
     points = cloud(settings.pick(10000, 300), settings.device)
     for system in SYSTEMS:
         project = build_projection(dict(system))
@@ -44,6 +47,21 @@ def _contour_aware(count: int, settings: Settings) -> Row:
                limit_seconds=_least(ours, count, settings),
                facts=dict(max_difference=difference.max().item(), mean_difference=difference.mean().item(),
                           pairs=few.repeats))
+
+
+def _batch_by_triton(settings: Settings) -> Row:
+    """Compare a batch of clouds by the backend ``'triton'`` with the same by ``'cuda'``, the automatic choice."""
+    options = settings.pick({}, dict(resolution=32, depth_bins=8))
+    batch, count = settings.pick((32, 3000), (2, 300))
+    points = cloud(count, settings.device).expand(batch, -1, -1)
+    ours, other = (ContourAwareProjection(**options, backend=backend) for backend in ('triton', 'cuda'))
+    difference = (ours(points[:1]) - other(points[:1])).abs()
+    seconds, other_seconds, ratio = compare(lambda: ours(points), lambda: other(points), settings)
+    return Row('projection', f'{ours.num_views} contour-aware views by Triton, {batch} objects of {count:,} points',
+               seconds / batch, 'object', other="backend 'cuda' in PyTorch", other_seconds=other_seconds / batch,
+               ratio=ratio, limit_seconds=_least(ours, count, settings),
+               facts=dict(max_difference=difference.max().item(), mean_difference=difference.mean().item(),
+                          views_per_second=ours.num_views * batch / seconds))
 
 
 def _least(projection: ContourAwareProjection, points: int, settings: Settings) -> float:

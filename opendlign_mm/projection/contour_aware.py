@@ -1,6 +1,7 @@
 """Contour-aware projection: point clouds to multi-view depth maps with sharp contours (OpenDlign, section 3.1)."""
 from collections.abc import Iterable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor
 
 from .numba_backend import project_numba
 from .torch_backends import project_batched, project_dense
+from .triton_backend import project_triton
 from .views import (
     VoxelizedPoints,
+    check_finite,
     checked_angles,
     checked_clouds,
     checked_elevation,
@@ -21,7 +24,7 @@ from .views import (
     whole_number,
 )
 
-Backend = Literal['auto', 'dense', 'numba', 'cuda']
+Backend = Literal['auto', 'dense', 'numba', 'cuda', 'triton']
 
 
 class ContourAwareProjection:
@@ -45,7 +48,8 @@ class ContourAwareProjection:
         depth_bias: Offset b >= 0 of the depth values: nearness z in [0, 1] becomes (z + b) / (1 + b), so that the far
             side does not fade into the white background.
         backend: Implementation: 'dense' (reference, any device), 'numba' (CPU tensors), 'cuda' (PyTorch, for CUDA
-            tensors) or 'auto' ('numba' for CPU tensors, 'cuda' for others).
+            tensors), 'triton' (for CUDA tensors, whole batches at once) or 'auto' ('numba' for CPU tensors, 'cuda' for
+            others: 'triton' has not been run on a GPU yet).
 
     Raises:
         ValueError: An argument is outside its range; the message names it.
@@ -96,46 +100,56 @@ class ContourAwareProjection:
             TypeError: ``points`` is not a tensor or a list of tensors.
             ValueError: A cloud has another shape than (N, 3), or non-finite coordinates, which the message counts; the
                 clouds are on several devices, or the backend does not support their device.
+            ImportError: The backend is 'triton' and the package triton is missing.
         """
-        clouds = checked_clouds(points)
+        clouds = checked_clouds(points, finite=self.backend != 'triton')  # which checks that by itself
         if not clouds:
             device = points.device if isinstance(points, Tensor) else None
             return torch.ones(0, self.num_views, self.resolution, self.resolution, device=device)
         device = clouds[0].device
         axes = view_axes(self.view_angles, self.elevation, device)
-        used = [cloud for cloud in clouds if len(cloud)]
-        views = iter(self._project(used, axes, self.backend_for(device))) if used else iter(())
+        views = iter(self._project(clouds, axes, self.backend_for(device)))
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
         depth_views = torch.stack([next(views) if len(cloud) else blank for cloud in clouds])
         return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
 
     def _project(self, clouds: list[Tensor], axes: tuple[Tensor, Tensor, Tensor], backend: str) -> Iterable[Tensor]:
-        """Return the depth views (V, H, W) of each cloud."""
+        """Return the depth views (V, H, W) of each cloud that is not empty."""
+        used = [cloud for cloud in clouds if len(cloud)]
+        if not used:
+            return ()
         settings = (self.resolution, self.depth_bins, self.densify_kernel, self.smooth_kernel, self.sigma_space,
                     self.sigma_intensity)
         if backend == 'numba':
             one_view = list(zip(*(axis.split(1) for axis in axes), strict=True))
-            views = [partial(self._voxelize, cloud, view) for cloud in map(normalized_if_needed, clouds)
+            views = [partial(self._voxelize, cloud, view) for cloud in map(normalized_if_needed, used)
                      for view in one_view]
             return project_numba(views, *settings).split(len(one_view))
+        if backend == 'triton':
+            return project_triton(used, partial(self._voxelize, axes=axes), partial(check_finite, clouds),
+                                  self.num_views, *settings)
         project = project_dense if backend == 'dense' else project_batched
-        return (project(self._voxelize(cloud, axes), *settings) for cloud in clouds)
+        return (project(self._voxelize(cloud, axes), *settings) for cloud in used)
 
     def _voxelize(self, cloud: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> VoxelizedPoints:
         return voxelize(cloud, axes, self.resolution, self.depth_bins, self.object_ratio, self.depth_bias)
 
     def backend_for(self, device: torch.device) -> str:
-        """Return the implementation, ``'dense'``, ``'numba'`` or ``'cuda'``, that projects clouds on a device.
+        """Return the implementation, ``'dense'``, ``'numba'``, ``'cuda'`` or ``'triton'``, for clouds on a device.
 
         Raises:
             ValueError: The backend does not support the device.
+            ImportError: The backend is 'triton' and the package triton is missing.
         """
         if self.backend == 'auto':
             return 'numba' if device.type == 'cpu' else 'cuda'
         if self.backend == 'numba' and device.type != 'cpu':
             raise ValueError(f"backend 'numba' needs CPU tensors, the points are on {device}; use 'auto' or 'cuda'")
-        if self.backend == 'cuda' and device.type != 'cuda':
-            raise ValueError(f"backend 'cuda' needs CUDA tensors, the points are on {device}; use 'auto' or 'numba'")
+        if self.backend in ('cuda', 'triton') and device.type != 'cuda':
+            raise ValueError(f"backend {self.backend!r} needs CUDA tensors, the points are on {device}; use 'auto' or "
+                             "'numba'")
+        if self.backend == 'triton' and find_spec('triton') is None:
+            raise ImportError("backend 'triton' needs the package triton: pip install triton, or use 'auto'")
         return self.backend
 
     def __repr__(self) -> str:

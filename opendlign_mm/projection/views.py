@@ -33,10 +33,10 @@ def view_axes(angles: Sequence[float], elevation: float | Sequence[float], devic
     azimuth = torch.deg2rad(torch.as_tensor(list(angles), dtype=torch.float64))
     lift = torch.deg2rad(torch.as_tensor(elevation, dtype=torch.float64)).expand_as(azimuth)
     zero = torch.zeros_like(azimuth)
-    right = torch.stack((azimuth.cos(), azimuth.sin(), zero), -1).to(device, dtype)
-    up = torch.stack((-azimuth.sin() * lift.sin(), azimuth.cos() * lift.sin(), lift.cos()), -1).to(device, dtype)
-    toward = torch.stack((azimuth.sin() * lift.cos(), -azimuth.cos() * lift.cos(), lift.sin()), -1).to(device, dtype)
-    return right, up, toward
+    right = torch.stack((azimuth.cos(), azimuth.sin(), zero), -1)
+    up = torch.stack((-azimuth.sin() * lift.sin(), azimuth.cos() * lift.sin(), lift.cos()), -1)
+    toward = torch.stack((azimuth.sin() * lift.cos(), -azimuth.cos() * lift.cos(), lift.sin()), -1)
+    return tuple(axis.to(device, dtype, non_blocking=True) for axis in (right, up, toward))  # type: ignore[return-value]
 
 
 def normalized_if_needed(points: Tensor) -> Tensor:
@@ -47,20 +47,20 @@ def normalized_if_needed(points: Tensor) -> Tensor:
     in the precision in which they are given. All others keep their coordinates.
 
     Args:
-        points: (N, 3) float, N >= 1, finite.
+        points: (..., N, 3) float, clouds of N >= 1 points each, finite.
 
     Returns:
-        (N, 3) float32.
+        (..., N, 3) float32.
     """
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
-    low, high = points.amin(0).tolist(), points.amax(0).tolist()
-    half_size = max(upper / 2 - lower / 2 for lower, upper in zip(low, high, strict=True))
-    reach = max(map(abs, low + high))
-    if reach <= FAR * half_size and NORMAL_SIZES[0] < half_size < NORMAL_SIZES[1]:
-        return points.float()
-    middle = points.new_tensor([lower / 2 + upper / 2 for lower, upper in zip(low, high, strict=True)])
-    return ((points - middle) / (half_size or 1.)).float()
+    # Without a condition on the host, which would wait for a GPU. Halves first: a difference could overflow.
+    low, high = points.amin(-2, True), points.amax(-2, True)
+    half_size = (high / 2 - low / 2).amax(-1, True)
+    reach = torch.maximum(low.abs(), high.abs()).amax(-1, True)
+    kept = (reach <= FAR * half_size) & (half_size > NORMAL_SIZES[0]) & (half_size < NORMAL_SIZES[1])
+    size = torch.where(half_size > 0, half_size, torch.ones_like(half_size))
+    return torch.where(kept, points.float(), ((points - (low / 2 + high / 2)) / size).float())
 
 
 def in_unit_ball(points: Tensor) -> Tensor:
@@ -80,13 +80,13 @@ def in_unit_ball(points: Tensor) -> Tensor:
 
 
 class PointsInViews(NamedTuple):
-    """The points of one cloud along the axes of V views, and their extent.
+    """The points of clouds (..., N, 3) along the axes of V views, and their extent.
 
     Attributes:
-        coordinates: Coordinates along the right, up and toward axes, three (V, N).
-        low: Smallest coordinate on each axis, three (V, 1).
-        high: Largest coordinate on each axis, three (V, 1).
-        unit: Longest side of the cloud in each view, (V, 1), > 0; 1 where all points coincide.
+        coordinates: Coordinates along the right, up and toward axes, three (..., V, N).
+        low: Smallest coordinate on each axis, three (..., V, 1).
+        high: Largest coordinate on each axis, three (..., V, 1).
+        unit: Longest side of the cloud in each view, (..., V, 1), > 0; 1 where all points coincide.
     """
     coordinates: list[Tensor]
     low: list[Tensor]
@@ -95,11 +95,11 @@ class PointsInViews(NamedTuple):
 
 
 def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> PointsInViews:
-    """Transform a cloud (N, 3), N >= 1, to the camera axes of :func:`view_axes`, in the precision of the axes."""
+    """Transform clouds (..., N, 3), N >= 1, to the camera axes of :func:`view_axes`, in the precision of the axes."""
     points = points.to(axes[0].dtype)
-    x, y, z = (points[:, i].unsqueeze(0) for i in range(3))  # (1, N)
+    x, y, z = (points[..., i].unsqueeze(-2) for i in range(3))  # (..., 1, N)
     coordinates = [x * axis[:, 0:1] + y * axis[:, 1:2] + z * axis[:, 2:3] for axis in axes]
-    low, high = [c.amin(1, True) for c in coordinates], [c.amax(1, True) for c in coordinates]
+    low, high = [c.amin(-1, True) for c in coordinates], [c.amax(-1, True) for c in coordinates]
     u, v, t = (upper - lower for lower, upper in zip(low, high, strict=True))
     longest = torch.maximum(torch.maximum(u, v), t)
     # A single point has no extent: any positive unit puts it in the middle.
@@ -108,7 +108,7 @@ def points_in_views(points: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> Poin
 
 @dataclass(frozen=True)
 class VoxelizedPoints:
-    """Voxels that the points of one cloud hit in V views.
+    """Voxels that the points of a cloud (N, 3) hit in V views; of clouds (C, N, 3) all are (C, V, N).
 
     Attributes:
         row: Image row of each point, 0 at the top, int64 (V, N).
@@ -124,7 +124,7 @@ class VoxelizedPoints:
 
 def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: int, depth_bins: int,
              object_ratio: float, depth_bias: float) -> VoxelizedPoints:
-    """Quantize one cloud in every view (step 1 of the contour-aware projection).
+    """Quantize a cloud, or each of several, in every view (step 1 of the contour-aware projection).
 
     The cloud's bounding box *in the view* is centered and its longest side is scaled to ``object_ratio`` of the frame,
     so the result does not depend on position, scale, point order or duplicates, and rotating the object about z equals
@@ -132,7 +132,7 @@ def voxelize(points: Tensor, axes: tuple[Tensor, Tensor, Tensor], resolution: in
     side, so a flat object stays flat.
 
     Args:
-        points: (N, 3) float, N >= 1, finite, z up, at any place and scale.
+        points: (N, 3) or (C, N, 3) float, N >= 1, finite, z up, at any place and scale.
         axes: Result of :func:`view_axes`.
         resolution: Height and width of the image in pixels.
         depth_bins: Number of bins along the viewing direction.
@@ -160,11 +160,12 @@ def smoothing_weights(kernel: int, sigma_space: float, device: torch.device | st
 
 # --- checks of input and arguments ------------------------------------------------------------------------------------
 
-def checked_clouds(points: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def checked_clouds(points: Tensor | Sequence[Tensor], finite: bool = True) -> list[Tensor]:
     """Return a batch of clouds as a list, after checking it.
 
     Args:
         points: (B, N, 3) float tensor, or a list of B float tensors (N_i, 3) on one device.
+        finite: Whether to check that coordinates are finite, for which a GPU has to finish.
 
     Raises:
         TypeError: ``points`` is not a float tensor or a list of float tensors.
@@ -188,11 +189,18 @@ def checked_clouds(points: Tensor | Sequence[Tensor]) -> list[Tensor]:
         if cloud.device != clouds[0].device:
             raise ValueError(f'cloud {index} is on {cloud.device}, cloud 0 on {clouds[0].device}; move them to one '
                              'device')
+    if finite:
+        check_finite(clouds)
+    return [cloud.detach() for cloud in clouds]
+
+
+def check_finite(clouds: Sequence[Tensor]) -> None:
+    """Raise ValueError that counts the points of the first of some clouds (N_i, 3) with non-finite coordinates."""
+    for index, cloud in enumerate(clouds):
         bad = int((~cloud.isfinite().all(1)).sum())
         if bad:
             raise ValueError(f'cloud {index} has {bad} of {len(cloud)} points with NaN or infinite coordinates; '
                              'remove them before the projection')
-    return [cloud.detach() for cloud in clouds]
 
 
 def checked_angles(view_angles: Sequence[float]) -> tuple[float, ...]:

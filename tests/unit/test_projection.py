@@ -92,7 +92,7 @@ def test_points_in_views_by_hand():
 
 def test_only_far_and_extreme_clouds_are_normalized():
     near = torch.tensor([[198., 0, 0], [200, 1, 0]])  # half its size is 1
-    assert normalized_if_needed(near) is near and torch.equal(normalized_if_needed(near.double()), near)
+    assert torch.equal(normalized_if_needed(near), near) and torch.equal(normalized_if_needed(near.double()), near)
     assert torch.equal(normalized_if_needed(-near), -near)
     far = torch.tensor([[199., 4, 0], [201, 4, .5]])
     assert normalized_if_needed(far).tolist() == [[-1, 0, -.25], [1, 0, .25]]
@@ -334,8 +334,9 @@ def test_values_just_inside_their_range_are_taken():
 
 
 def test_backend_must_fit_the_device():
-    with pytest.raises(ValueError, match='CUDA tensors'):
-        ContourAwareProjection(backend='cuda')(cloud()[None])
+    for backend in ('cuda', 'triton'):
+        with pytest.raises(ValueError, match=f"{backend}' needs CUDA tensors"):
+            ContourAwareProjection(backend=backend)(cloud()[None])
     with pytest.raises(ValueError, match='needs CPU tensors'):
         ContourAwareProjection(backend='numba').backend_for(torch.device('cuda'))
     for backend, on_cpu, on_cuda in (('auto', 'numba', 'cuda'), ('dense', 'dense', 'dense')):

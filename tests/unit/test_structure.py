@@ -10,7 +10,7 @@ from helpers.tool_modules import REPOSITORY, load_tool
 structure = load_tool('analysis_tools/measure_structure')
 WITHOUT_OPENMMLAB = ('projection', 'point_ops', 'box_ops')
 LOADS_WITHOUT_OPENMMLAB = """
-import importlib, pkgutil, sys, types
+import importlib.util, pkgutil, sys, types
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -20,6 +20,8 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 parent = sys.modules['opendlign_mm'] = types.ModuleType('opendlign_mm')  # the package itself imports mmdet3d
 parent.__path__ = [sys.argv[1]]
+if importlib.util.find_spec('triton') is None:  # PyTorch for CPUs comes without it
+    sys.modules['opendlign_mm.projection.triton_kernels'] = types.ModuleType('opendlign_mm.projection.triton_kernels')
 for room in sys.argv[2:]:
     package = importlib.import_module(f'opendlign_mm.{room}')
     for module in pkgutil.iter_modules(package.__path__):
