@@ -9,7 +9,7 @@ point are kept and only those that can be the nearest surface are filtered. What
 * The host waits for the device once a batch, for the number of columns, and learns with it whether all points were
   finite.
 
-It was tested by Triton's interpreter on a CPU and compiled for compute capability 9.0, but not run on a GPU yet.
+It was tested by Triton's interpreter on a CPU and compiled for compute capabilities 8.0 and 9.0, not run on a GPU yet.
 """
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
