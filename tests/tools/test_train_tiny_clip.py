@@ -18,6 +18,13 @@ def work_dir(tmp_path_factory):
     return tmp_path_factory.mktemp('clip')
 
 
+@pytest.fixture(autouse=True)
+def keep_denormal_numbers():
+    """The tool flushes them in its process, which here is that of other tests, too."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 def train(monkeypatch, work_dir, out, *options):
     tool = load_tool('analysis_tools/train_tiny_clip')
     monkeypatch.setattr(tool, 'CONFIG', SMALL)
