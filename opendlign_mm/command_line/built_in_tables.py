@@ -19,7 +19,7 @@ from .ablation_tables import (
     view_options,
     views_name,
 )
-from .table_rows import TABLES, Row, Run, Training
+from .table_rows import Row, Run, Training, checked_table
 
 OPENDLIGN = 'opendlign_tiny.py'
 # Test objects: ten of each of the 16 categories.
@@ -48,9 +48,7 @@ def demonstration_of(table: str) -> list[Row]:
     Raises:
         ValueError: The table is unknown.
     """
-    if table not in TABLES:
-        raise ValueError(f'table {table} is unknown; the tables are {", ".join(TABLES)}')
-    return _DEMONSTRATIONS[table]()
+    return _DEMONSTRATIONS[checked_table(table)]()
 
 
 def _tests(config: str, checkpoint: str | Training | None = None, options: tuple[str, ...] = (),

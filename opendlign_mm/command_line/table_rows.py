@@ -84,6 +84,17 @@ class Row:
         return f'{self.method}, {self.source}' if self.source else self.method
 
 
+def checked_table(table: str) -> str:
+    """Return ``table``, a key of ``TABLES``.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    if table not in TABLES:
+        raise ValueError(f'table {table} is unknown; the tables are {", ".join(TABLES)}')
+    return table
+
+
 def chosen_rows(tables: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[str, list[Row]]:
     """Return the rows with the given names of each table that has one, or all if no names are given.
 

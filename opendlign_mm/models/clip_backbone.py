@@ -187,16 +187,6 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             return {branch: views.new_zeros(0, self.embed_dim, dtype=dtype) for branch in branches}
         return self._embeddings(views, branches, trunk_batch_size, num_views)
 
-    def _checked(self, views: torch.Tensor) -> torch.Tensor:
-        if views.ndim != 4 or views.shape[1] != 3:
-            raise ValueError(f'views must have shape (N, 3, H, W), got {tuple(views.shape)}')
-        if not views.is_floating_point():
-            raise TypeError(f'views must be floating point in [0, 1], got {views.dtype}; divide uint8 images by 255')
-        if tuple(views.shape[-2:]) != self.image_size and not self.resize:
-            raise ValueError(f"CLIP '{self.clip_name}' takes images of {self.image_size} pixels, got "
-                             f'{tuple(views.shape[-2:])}; make views of that resolution or set resize=True')
-        return views
-
     def text_encoder_key(self) -> str | None:
         """Return a cache key of :meth:`encode_text`: hash of the weights, name and configuration of the model.
 

@@ -30,6 +30,8 @@ class ImageBranchesMixin(TrainedStateMixin):
     tower: Any  # a TransformerTower, None where the image tower is not a plain ViT
     pixel_mean: torch.Tensor | None
     pixel_std: torch.Tensor | None
+    clip_name: str
+    resize: bool
     image_size: tuple[int, int]
     num_blocks: int
     stacked: bool
@@ -118,7 +120,14 @@ class ImageBranchesMixin(TrainedStateMixin):
         return {branch: self._pool(tokens[branch], branch) for branch in branches}
 
     def _checked(self, views: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        if views.ndim != 4 or views.shape[1] != 3:
+            raise ValueError(f'views must have shape (N, 3, H, W), got {tuple(views.shape)}')
+        if not views.is_floating_point():
+            raise TypeError(f'views must be floating point in [0, 1], got {views.dtype}; divide uint8 images by 255')
+        if tuple(views.shape[-2:]) != self.image_size and not self.resize:
+            raise ValueError(f"CLIP '{self.clip_name}' takes images of {self.image_size} pixels, got "
+                             f'{tuple(views.shape[-2:])}; make views of that resolution or set resize=True')
+        return views
 
     @torch.no_grad()
     def trunk_tokens(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
