@@ -1,5 +1,6 @@
 """Suite ``align``: steps of alignment from images, from stored image features and from stored tokens."""
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -24,12 +25,13 @@ def _steps(clip: str, objects: int, settings: Settings) -> Iterator[Row]:
     ours, plain = random_model(clip, 'auto', settings), random_model(clip, 'fp32', settings)
     depth_views, images = random_views(ours, objects), random_views(ours, objects, channels=3)
     released = ReleasedAlignment(plain.backbone, settings.against)
-    other = _step(plain, lambda: plain.alignment_head.loss(
+    head = plain.needed(plain.alignment_head, 'alignment_head', "mode 'loss'")
+    other = _step(plain, lambda: head.loss(
         *released(depth_views.unsqueeze(2).expand(-1, -1, 3, -1, -1), images),
         logit_scale=plain.backbone.logit_scale.exp()))
     dtype = str(resolve_precision('auto', settings.device)).removeprefix('torch.')
     for what, inputs in _inputs(ours, depth_views, images).items():
-        step = _step(ours, lambda inputs=inputs: ours(inputs, mode='loss'))
+        step = _step(ours, partial(ours.loss, inputs))
         seconds, other_seconds, ratio = compare(step, other, settings)
         facts = {'peak_memory_gb': _peak_memory(step, plain, settings),
                  'other_peak_memory_gb': _peak_memory(other, ours, settings)} if settings.device.type == 'cuda' else {}
@@ -56,7 +58,7 @@ def _step(model: OpenDlign, losses: Callable[[], dict[str, torch.Tensor]]) -> Ca
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-5)
 
     def step() -> None:
-        loss = sum(value for name, value in losses().items() if name.startswith('loss'))
+        loss = sum((value for name, value in losses().items() if name.startswith('loss')), start=torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -33,7 +33,7 @@ def _zero_shot(clip: str, settings: Settings) -> Row:
     objects = settings.pick(32 if settings.device.type == 'cuda' else 2, 1)
     views = random_views(ours, objects)
     texts = F.normalize(torch.randn(len(CATEGORIES), ours.backbone.embed_dim, device=settings.device), dim=-1)
-    ours.class_features = lambda: texts  # texts are encoded once for a test
+    ours.class_features = lambda of=None: texts  # type: ignore  # texts are encoded once for a test
 
     def released() -> torch.Tensor:
         return released_scores(plain.backbone, views.unsqueeze(2).expand(-1, -1, 3, -1, -1), texts)
@@ -70,12 +70,12 @@ def _point_encoder(name: str, settings: Settings) -> Iterator[Row]:
 def curves(settings: Settings) -> Iterator[Curve]:
     """Measure a growing number of classes: the scores of one object whose views are encoded."""
     model = random_model(CLIPS[0], 'fp32', settings)
-    dimension = model.backbone.embed_dim
+    head, dimension = model.head_for('zero-shot classification'), model.backbone.embed_dim
     features = F.normalize(torch.randn(1, 10, dimension, device=settings.device), dim=-1)
 
     def of_classes(count: int) -> Callable:
         texts = F.normalize(torch.randn(count, dimension, device=settings.device), dim=-1)
-        return lambda: model.zero_shot_head.scores(texts, pretrained=features, tuned=features)
+        return lambda: head.scores(texts, pretrained=features, tuned=features)
 
     yield grow('encode', 'scores of an encoded object', 'classes',
                settings.pick((10, 100, 1000, 5000, 20000), (10, 20)), of_classes, settings)

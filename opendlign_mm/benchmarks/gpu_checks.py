@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from ..apis import SceneInferencer
 from ..box_ops.points_in_boxes import points_in_boxes
 from ..models import OpenDlign
+from ..models.precision import Precision
 from ..point_ops import ball_query, furthest_point_sample, three_nn
 from ..projection import ContourAwareProjection
 from ..projection.contour_aware import Backend
@@ -73,10 +74,10 @@ def check_point_operations(device: torch.device) -> Differences:
     return _at_most(found, furthest_points=.05, ball_query=1e-3, three_nn=1e-3, points_in_boxes=1e-4)
 
 
-def _pair(device: torch.device, precision: str = 'fp32') -> tuple[OpenDlign, OpenDlign]:
+def _pair(device: torch.device, precision: Precision = 'fp32') -> tuple[OpenDlign, OpenDlign]:
     """Return the same small model on the device and on the CPU."""
-    return tuple(random_model('ViT-B-32', each, Settings(place, quick=True))
-                 for place, each in ((device, precision), (CPU, 'fp32')))  # type: ignore[return-value]
+    return (random_model('ViT-B-32', precision, Settings(device, quick=True)),
+            random_model('ViT-B-32', 'fp32', Settings(CPU, quick=True)))
 
 
 def check_branches(device: torch.device) -> Differences:

@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 
 from ..datasets.procedural import CATEGORIES, sample_shape
 from ..models import CLIPDepthBackbone, DepthImageContrastiveHead, OpenDlign, ZeroShotHead
+from ..models.precision import Precision
 from .measuring import Settings
 
 NUM_VIEWS = 10
@@ -15,7 +16,7 @@ _QUICK = dict(embed_dim=32, vision_cfg=dict(image_size=32, patch_size=8, width=3
               text_cfg=dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=1))
 
 
-def random_model(clip: str, precision: str, settings: Settings) -> OpenDlign:
+def random_model(clip: str, precision: Precision, settings: Settings) -> OpenDlign:
     """Return an OpenDlign with random weights, the same for each precision, in evaluation mode."""
     init_default_scope('mmdet3d')
     torch.manual_seed(0)
@@ -24,7 +25,7 @@ def random_model(clip: str, precision: str, settings: Settings) -> OpenDlign:
         pixel_mean='imagenet', pixel_std='imagenet', precision=precision)
     with torch.no_grad():  # as after training: the copy is not its origin
         for parameter in backbone.tuned_blocks.parameters():
-            parameter += .02 * torch.randn(parameter.shape)
+            parameter.add_(.02 * torch.randn(parameter.shape))
     head = ZeroShotHead(CATEGORIES, ['a {}'])
     return OpenDlign(backbone, DepthImageContrastiveHead(), head).to(settings.device).eval()
 

@@ -2,7 +2,9 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from mmdet3d.registry import DATASETS
@@ -27,8 +29,8 @@ def rows(settings: Settings) -> Iterator[Row]:
         yield _batch_by_triton(settings)
     points = cloud(settings.pick(10000, 300), settings.device)
     for system in SYSTEMS:
-        project = build_projection(dict(system))
-        seconds = median_seconds(lambda project=project: project(points), settings)
+        project: Any = build_projection(dict(system))
+        seconds = median_seconds(partial(project, points), settings)
         yield Row('projection', f'{project.num_views} views of {system["type"]}, {points.shape[1]:,} points', seconds,
                   'object')
 

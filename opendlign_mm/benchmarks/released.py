@@ -26,6 +26,7 @@ class PlainTower:
         """Embed images (N, 3, H, W): (N, D). A ``state`` that names depth takes the tuned end of the tower."""
         backbone, visual = self.backbone, self.backbone.clip.visual
         *trunk, last = visual.transformer.resblocks
+        assert backbone.pixel_mean is not None and backbone.pixel_std is not None
         tokens = visual._embeds((images - backbone.pixel_mean) / backbone.pixel_std)
         for block in trunk:
             tokens = block(tokens)
