@@ -13,6 +13,9 @@ from torch import Tensor
 if TYPE_CHECKING:  # mmdet3d's structures take 11 seconds to import
     from mmdet3d.structures import BaseInstance3DBoxes
 
+# What is stored of the depth views of an object in their place; inputs of ``OpenDlign.loss``.
+STORED_TOKENS = ('depth_tokens', 'depth_pretrained')
+
 
 class ShapeDataSample(BaseDataElement):
     """Annotations and predictions of one object.

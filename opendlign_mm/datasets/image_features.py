@@ -1,5 +1,4 @@
 """Features of images by the pretrained branch of a model, computed once for all epochs."""
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,51 +9,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from ..atomic_files import atomic_write
-from ..source_files import is_error_of_machine, read_json, required
+from ..source_files import is_error_of_machine, required
+from .described_folder import DescribedFolder
 
-IDENTITY = 'clip.json'
 REMEDY = 'Run tools/encode_images.py again.'
 
 
-class ImageFeatures:
+class ImageFeatures(DescribedFolder):
     """A folder of features with one file for each shard: sample_id -> float16 (V, D), each view L2-normalized.
 
     Args:
-        root: The folder.
+        root: The folder; its ``identity`` describes the pretrained branch.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: The folder does not exist.
         ValueError: Its description is damaged.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-        self.identity: dict = read_json(self.root / IDENTITY, 'tools/encode_images.py writes such folders.')
-
-    @classmethod
-    def create(cls, root: str | Path, identity: dict) -> 'ImageFeatures':
-        """Start such a folder, or open the existing one.
-
-        Args:
-            root: The folder.
-            identity: Description of the pretrained branch.
-
-        Raises:
-            ValueError: The folder has the features of another CLIP.
-        """
-        path = Path(root) / IDENTITY
-        if not path.exists():
-            with atomic_write(path) as unfinished:
-                unfinished.write_text(json.dumps(identity, sort_keys=True, indent=1))
-        features = cls(root)
-        if features.identity != json.loads(json.dumps(identity)):
-            raise ValueError(f'{root} has the features of another model ({features.identity}, now {identity}); choose '
-                             'another folder')
-        return features
-
-    def path(self, shard: int) -> Path:
-        """Return the file of a shard."""
-        return self.root / f'{shard:06d}.safetensors'
+    description = 'clip.json'
+    maker = 'tools/encode_images.py writes such folders.'
+    contents = 'the features of another model'
+    remedy_of_others = 'choose another folder'
 
     def write(self, shard: int, features: dict[str, np.ndarray], images: str) -> None:
         """Write the features of a shard.

@@ -9,17 +9,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..atomic_files import atomic_write
-from ..source_files import is_error_of_machine, read_json, required
+from ..source_files import is_error_of_machine, required
+from ..structures import STORED_TOKENS
+from .described_folder import DescribedFolder
 
-DESCRIPTION = 'tokens.json'
 REMEDY = 'Train again: tools/train.py makes what is missing.'
-# What is stored of an object, and inputs of :meth:`OpenDlign.loss`.
-TOKENS = ('depth_tokens', 'depth_pretrained')
-ENTRIES = (*TOKENS, 'image_features')
+ENTRIES = (*STORED_TOKENS, 'image_features')
 TokenDtype = Literal['bf16', 'fp32']
 
 
-class StoredTokens:
+class StoredTokens(DescribedFolder):
     """A folder with one safetensors file for each shard of a training set.
 
     Of each object there are ``depth_tokens`` (V, ...), the tokens of its depth views before the trained blocks,
@@ -28,42 +27,22 @@ class StoredTokens:
     so that processes share their pages.
 
     Args:
-        root: The folder.
+        root: The folder; its ``identity`` are CLIP, blocks, transforms, data and dtype.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: The folder does not exist.
         ValueError: Its description is damaged.
     """
 
+    description = 'tokens.json'
+    maker = 'A training with token_dir writes such folders.'
+    contents = 'tokens of another training'
+    remedy_of_others = 'delete it'
+
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-        self.identity: dict = read_json(self.root / DESCRIPTION, 'A training with token_dir writes such folders.')
+        super().__init__(root)
         self._shard_of: dict[str, int] = {}
         self._unreadable: dict[str, str] = {}
-
-    @classmethod
-    def create(cls, root: str | Path, identity: dict) -> 'StoredTokens':
-        """Start such a folder, or open the existing one.
-
-        Args:
-            root: The folder.
-            identity: What decides the tokens: CLIP, blocks, transforms, data and dtype.
-
-        Raises:
-            ValueError: The folder has tokens of another model or other data.
-        """
-        path, identity = Path(root) / DESCRIPTION, json.loads(json.dumps(identity))
-        if not path.exists():
-            with atomic_write(path) as unfinished:
-                unfinished.write_text(json.dumps(identity, sort_keys=True, indent=1))
-        store = cls(root)
-        if store.identity != identity:
-            raise ValueError(f'{root} has tokens of another training ({store.identity}, now {identity}); delete it')
-        return store
-
-    def path(self, shard: int) -> Path:
-        """Return the file of a shard."""
-        return self.root / f'{shard:06d}.safetensors'
 
     def write(self, shard: int, objects: dict[str, dict[str, torch.Tensor]], unreadable: dict[str, str]) -> None:
         """Write a shard.

@@ -19,10 +19,11 @@ from ..datasets.transforms.disk_cache import record_key
 from ..datasets.transforms.stored_tokens import LoadStoredTokens
 from ..datasets.unreadable import READING_ERRORS
 from ..models import OpenDlign
-from ..models.pixels import STORED_TOKENS, checked_views
+from ..models.pixels import checked_views
 from ..models.precision import DTYPES
 from ..processes import of_all_processes, on_first_process, only_run, own_share, progress
 from ..source_files import is_error_of_machine
+from ..structures import STORED_TOKENS
 from ..version import __version__
 from .hooks import runner_model
 

@@ -5,11 +5,11 @@ from functools import cached_property, partial
 import torch
 import torch.nn.functional as F
 
-from ..structures import ShapeDataSample
+from ..structures import STORED_TOKENS, ShapeDataSample
 from .captions import CaptionFeatures
 from .color_views import ColorViews
 from .contrastive_head import DepthImageContrastiveHead, object_features
-from .pixels import STORED_TOKENS, checked_views
+from .pixels import checked_views
 from .view_encoder import ViewEncoder
 from .zero_shot_model import full_precision
 

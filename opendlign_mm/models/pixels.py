@@ -8,6 +8,7 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
 
+from ..structures import STORED_TOKENS
 from .clip_loading import PACKAGED_CLIPS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -15,7 +16,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # The CLIPs of the paper, whose released models normalize with ImageNet's statistics, not with CLIP's.
 PAPER_CLIPS = ('ViT-H-14-quickgelu', 'ViT-L-14-quickgelu', 'ViT-B-16', 'ViT-B-32')
 PixelStatistic = Sequence[float] | Literal['default', 'imagenet', 'clip'] | None
-STORED_TOKENS = ('depth_tokens', 'depth_pretrained')
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 

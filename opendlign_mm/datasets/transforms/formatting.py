@@ -7,13 +7,12 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...structures import ShapeDataSample
+from ...structures import STORED_TOKENS, ShapeDataSample
 from ..shape_dataset import spoken
-from ..stored_tokens import TOKENS
 from .coloring import as_tensors
 
 # Entries that have an item for each view.
-OF_VIEWS = ('depth_views', 'color_views', 'images', 'image_features', *TOKENS)
+OF_VIEWS = ('depth_views', 'color_views', 'images', 'image_features', *STORED_TOKENS)
 
 
 @TRANSFORMS.register_module()
@@ -145,7 +144,7 @@ class PackShapeInputs(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack ``results``."""
         name = results.get('sample_id', 'the object')
-        inputs = {key: results[key] for key in TOKENS if key in results}
+        inputs = {key: results[key] for key in STORED_TOKENS if key in results}
         depth_views = results.get('depth_views')
         if inputs:
             depth_views = inputs['depth_tokens']
