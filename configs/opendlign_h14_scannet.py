@@ -27,8 +27,7 @@ model = dict(
     classifier=dict(
         type='OpenDlign',
         backbone=_base_.opendlign.backbone,
-        zero_shot_head=_base_.opendlign.zero_shot_head,
-        encode_batch_size=64),
+        zero_shot_head=_base_.opendlign.zero_shot_head),
     # The paper only says that 3DETR-m gives the boxes and OpenDlign the classes. Therefore the score is the plain
     # product, the softmax has CLIP's own temperature, and there is no background.
     background=(),

@@ -68,11 +68,12 @@ class AligningModel(ViewEncoder):
         used = kinds * ('depth' in head.modalities) + ('images', ) * with_images
         views = checked_views({name: inputs[name] for name in used if name in inputs})
         text, caption_ids = (self.text_features(data_samples) if 'text' in head.modalities else (None, None))
+        # Images first, as long as no graph of the depth views takes memory.
+        image = self._image_features(views.get('images'), inputs.get('image_features')) if with_images else None
         depth = None
         if 'depth' in head.modalities:
             depth = (object_features(self._encode_tokens(inputs)) if self.stored_input in inputs
                      else self._depth_features(views, inputs.get('has_color')))
-        image = self._image_features(views.get('images'), inputs.get('image_features')) if with_images else None
         return head.loss(depth, image, logit_scale=self.backbone.logit_scale.float().exp(), text_features=text,
                          caption_ids=caption_ids)
 

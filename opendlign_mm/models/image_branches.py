@@ -16,6 +16,9 @@ from .zero_shot_model import full_precision
 # Of several threads that use a model for the first time, one casts it.
 _CASTING = threading.Lock()
 BRANCHES = ('pretrained', 'tuned')
+# Views that pass the frozen blocks at once by default: at most so many, and so many numbers between two blocks. More do
+# not fill a GPU better, and their activations take several times these numbers.
+MAX_VIEWS, MAX_NUMBERS = 256, 1 << 24
 
 
 class ImageBranchesMixin(TrainedStateMixin):
@@ -62,6 +65,13 @@ class ImageBranchesMixin(TrainedStateMixin):
     def views_attend(self) -> bool:
         """Whether the embedding of a view depends on the other views of its object."""
         return self.cross_view is not None
+
+    @property
+    def views_per_pass(self) -> int:
+        """Number of views that pass the frozen blocks at once unless the user says otherwise, >= 1: 51 of ViT-H-14."""
+        if self.tower is None:
+            return MAX_VIEWS
+        return max(1, min(MAX_VIEWS, MAX_NUMBERS // self.tower.numbers_per_image))
 
     def source_blocks(self) -> list[nn.Module]:
         """Return the frozen block that each of ``tuned_blocks`` was copied from: T_{L-k+1..L}, or T_L if stacked."""

@@ -28,7 +28,8 @@ class OpenDlign(AligningModel):
         alignment_head: A ``DepthImageContrastiveHead`` or its config; needed for mode ``'loss'`` only.
         zero_shot_head: A ``ZeroShotHead`` or its config; needed for ``'predict'`` and :meth:`zero_shot`.
         data_preprocessor: A data preprocessor or its config; default: ``ViewDataPreprocessor``.
-        encode_batch_size: Number of views per pass of the backbone where no gradient is needed.
+        encode_batch_size: Number of views per pass of the backbone where no gradient is needed; None: as many as keep
+            its memory within bounds, at most 256 (``views_per_pass`` of the backbone).
         compare_pretrained: In mode ``'predict'`` also return ``pred_scores_pretrained``, the scores with all views
             from the pretrained branch: the model as it was before alignment.
         return_embeddings: In mode ``'predict'`` also return ``depth_embedding`` (D,), see :meth:`embed_shapes`, and,
@@ -55,7 +56,7 @@ class OpenDlign(AligningModel):
                  alignment_head: Component | None = None,
                  zero_shot_head: Component | None = None,
                  data_preprocessor: Component | None = None,
-                 encode_batch_size: int = 256,
+                 encode_batch_size: int | None = None,
                  compare_pretrained: bool = False,
                  return_embeddings: bool = False,
                  views: Views = 'depth',

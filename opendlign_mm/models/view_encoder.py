@@ -26,7 +26,8 @@ class ViewEncoder(ZeroShotModel):
     Args:
         backbone: A ``CLIPDepthBackbone`` or its config.
         data_preprocessor: A data preprocessor or its config; default: ``ViewDataPreprocessor``.
-        encode_batch_size: Number of views per pass of the backbone where no gradient is needed.
+        encode_batch_size: Number of views per pass of the backbone where no gradient is needed; None: its
+            ``views_per_pass``, which bounds the memory.
         return_embeddings: Whether mode ``'predict'`` also returns embeddings.
         init_cfg: Initialization config of mmengine.
     """
@@ -35,10 +36,13 @@ class ViewEncoder(ZeroShotModel):
     stored_input = 'depth_tokens'
     remedy = 'put ProjectPointsToDepth before PackShapeInputs in the pipeline'
 
-    def __init__(self, backbone: Component, data_preprocessor: Component | None, encode_batch_size: int,
+    def __init__(self, backbone: Component, data_preprocessor: Component | None, encode_batch_size: int | None,
                  return_embeddings: bool, init_cfg: dict | None) -> None:
-        super().__init__(data_preprocessor or ViewDataPreprocessor(), encode_batch_size, return_embeddings, init_cfg)
-        self.backbone: CLIPDepthBackbone = build_component(backbone)
+        built: CLIPDepthBackbone = build_component(backbone)
+        super().__init__(data_preprocessor or ViewDataPreprocessor(),
+                         built.views_per_pass if encode_batch_size is None else encode_batch_size, return_embeddings,
+                         init_cfg)
+        self.backbone = built
 
     @overload
     def encode_views(self, views: torch.Tensor, branch: str) -> torch.Tensor:

@@ -39,6 +39,11 @@ class TransformerTower:
         """Dimension of the images in the tokens."""
         return 0 if self.visual.transformer.batch_first else 1
 
+    @property
+    def numbers_per_image(self) -> int:
+        """Numbers of an image between two blocks: tokens times width."""
+        return self.visual.positional_embedding.shape[0] * self.width
+
     def _swap_if_needed(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens if self.visual.transformer.batch_first else tokens.transpose(0, 1).contiguous()
 
@@ -109,6 +114,11 @@ class TimmTransformerTower(TransformerTower):
     def width(self) -> int:
         """Number of channels of a token."""
         return self.trunk.embed_dim
+
+    @property
+    def numbers_per_image(self) -> int:
+        """Numbers of an image between two blocks: tokens times width."""
+        return (self.trunk.patch_embed.num_patches + self.trunk.num_prefix_tokens) * self.width
 
     @property
     def batch_dim(self) -> int:
@@ -184,6 +194,12 @@ class ResNetTower(TransformerTower):
     def width(self) -> int:
         """Number of channels of the map."""
         return self.visual.attnpool.k_proj.in_features
+
+    @property
+    def numbers_per_image(self) -> int:
+        """Numbers of an image after the first stage, whose map has 64 times the pixels and 1/8 of the channels."""
+        pixels = self.visual.attnpool.positional_embedding.shape[0] - 1
+        return 8 * pixels * self.width
 
     @property
     def batch_dim(self) -> int:

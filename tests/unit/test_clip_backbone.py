@@ -279,6 +279,23 @@ def test_other_attention_has_a_tuned_branch(tiny_clip_config, vision, trained):
     assert stored >= {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
 
 
+@pytest.mark.parametrize('vision, largest', [
+    ({}, 'transformer.resblocks.0'), (EVA, 'trunk.blocks.0'), (RELATIVE, 'trunk.blocks.0'), (RESNET, 'layer1')])
+def test_the_numbers_of_an_image_are_those_between_its_blocks(tiny_clip_config, vision, largest):
+    tiny_clip_config['vision_cfg'] = vision or tiny_clip_config['vision_cfg']
+    backbone, sizes = small(tiny_clip_config), []
+    backbone.clip.visual.get_submodule(largest).register_forward_hook(
+        lambda _, inputs, output: sizes.append(output.numel()))
+    backbone(torch.rand(2, 3, *backbone.image_size))
+    assert sizes == [2 * backbone.tower.numbers_per_image]
+
+
+@pytest.mark.parametrize('name, views', [('ViT-H-14-quickgelu', 2**24 // (257 * 1280)), ('ViT-B-32', 256)])
+def test_views_per_pass_bound_the_memory_of_large_models(name, views):
+    with torch.device('meta'):
+        assert CLIPDepthBackbone(name, pixel_mean=None, num_blocks=0).views_per_pass == views
+
+
 def test_an_attention_pool_has_no_feature_map(tiny_clip_config):
     tiny_clip_config['vision_cfg'] = RESNET
     with pytest.raises(ValueError, match='no feature map after its last block'):

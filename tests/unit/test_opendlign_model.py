@@ -67,6 +67,18 @@ def test_views_are_encoded_in_full_batches(model):
     assert sizes == [15, 4, 4, 4, 3, 0]
 
 
+@pytest.mark.parametrize('given, expected', [(None, 7), (300, 300)])
+def test_the_backbone_says_how_many_views_pass_it_unless_the_user_does(backbone, monkeypatch, given, expected):
+    monkeypatch.setattr(CLIPDepthBackbone, 'views_per_pass', 7)
+    assert OpenDlign(backbone, encode_batch_size=given).encode_batch_size == expected
+    assert given or OpenDlign(backbone).encode_batch_size == expected
+
+
+def test_a_pass_without_views_is_refused(backbone):
+    with pytest.raises(ValueError, match='encode_batch_size must be at least 1, got 0'):
+        OpenDlign(backbone, encode_batch_size=0)
+
+
 def test_wrong_views(model):
     with pytest.raises(ValueError, match=r'\(B, V, H, W\) or \(B, V, 3, H, W\), got \(4, 32, 32\)'):
         model.encode_views(random_views(4, 32, 32), 'tuned')
@@ -158,6 +170,13 @@ def test_loss_is_the_heads_on_object_features(model, device):
     assert {name for name, p in model.named_parameters() if p.grad is not None} == {
         f'backbone.tuned_blocks.0.attn.{name}' for name in ('in_proj_weight', 'in_proj_bias', 'out_proj.weight',
                                                             'out_proj.bias')}
+
+
+def test_images_pass_before_the_graph_of_the_depth_views_takes_memory(model):
+    passes = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: passes.append((inputs[1], torch.is_grad_enabled())))
+    model.train()(dict(depth_views=random_views(2, 3, 32, 32), images=random_views(2, 3, 3, 32, 32)), mode='loss')
+    assert passes == [(('pretrained', ), False), (('tuned', ), True)]
 
 
 def test_a_shared_block_is_trained_by_images_too(model):

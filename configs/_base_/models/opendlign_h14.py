@@ -17,6 +17,5 @@ opendlign = dict(
     # The vocabulary is that of the dataset. Features of 1,156 classes x 80 templates take minutes, hence the cache.
     zero_shot_head=dict(
         type='ZeroShotHead', templates='depth', aggregation='softmax_sum', text_cache_dir='work_dirs/cache/text'),
-    encode_batch_size=64,
     # The metric then also reports the pretrained CLIP without alignment.
     compare_pretrained=True)
