@@ -1,6 +1,6 @@
 """Depth views of random objects, procedural or CAD models: what trains the demonstration CLIP."""
+from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,17 +12,16 @@ from tqdm import tqdm
 from ..atomic_files import atomic_write
 from ..point_files.shape_files import read_shape
 from ..projection import ContourAwareProjection
+from . import deformation
 from .procedural import categories_of, sample_shape
-from .procedural.scan_simulation import seen_from_one_side
+from .procedural.scan_simulation import floor_remnant, seen_from_one_side
 from .sweet_home3d import SweetHome3D
 
 NUM_POINTS = 5000
 # The method's ten views, and what random views are drawn from, in degrees.
 STANDARD_ANGLES, STANDARD_ELEVATION, ELEVATIONS = tuple(range(30, 330, 30)), 20., (5., 35.)
 # Points of a CAD model, of which each copy has some.
-POOL = 60_000
-# Factors by which the axes of a CAD model are stretched.
-STRETCH = (.8, 1.25)
+POOL = 20_000
 
 
 class ViewsOfObject(NamedTuple):
@@ -39,6 +38,13 @@ class StoredViews(NamedTuple):
     colors: np.ndarray
 
 
+class ModelPoints(NamedTuple):
+    """Points, float16 (M, N, 3), z up, the longest side 1, their colors, uint8, and labels, int64 (M,), of M models."""
+    points: np.ndarray
+    colors: np.ndarray
+    labels: np.ndarray
+
+
 class RandomViews(Dataset):
     """Dataset of depth views of objects, each made from its own seed.
 
@@ -50,29 +56,32 @@ class RandomViews(Dataset):
         resolution: Height and width of a view, H.
         edition: Edition of the procedural objects.
         scan_like: Share of objects that are seen from one side, in [0, 1].
-        models: CAD models, with the labels of the edition's categories.
+        models: CAD models, with the labels of the edition's categories; each copy of one is deformed.
         copies: Largest number of differently stretched copies of a model.
         most_per_category: Number of copies of all models of a category above which each has fewer.
+        deformed: Share of procedural objects that are stretched, tapered and bent, too, in [0, 1].
 
     Raises:
-        ValueError: A number is below 1, or ``scan_like`` is outside [0, 1].
+        ValueError: A number is below 1, or a share is outside [0, 1].
     """
 
     def __init__(self, num_per_category: int, num_views: int, seed: int, standard: bool = False, resolution: int = 112,
-                 edition: int = 1, scan_like: float = 0., models: SweetHome3D | None = None, copies: int = 20,
-                 most_per_category: int = 300) -> None:
-        if min(num_per_category, num_views, copies, most_per_category) < 1 or not 0 <= scan_like <= 1:
-            raise ValueError('num_per_category, num_views, copies and most_per_category must be >= 1 and scan_like in '
-                             f'[0, 1], got {num_per_category}, {num_views}, {copies}, {most_per_category}, {scan_like}')
+                 edition: int = 1, scan_like: float = 0., models: ModelPoints | None = None, copies: int = 20,
+                 most_per_category: int = 300, deformed: float = 0.) -> None:
+        if min(num_per_category, num_views, copies, most_per_category) < 1:
+            raise ValueError('num_per_category, num_views, copies and most_per_category must be >= 1, got '
+                             f'{num_per_category}, {num_views}, {copies} and {most_per_category}')
+        if not (0 <= scan_like <= 1 and 0 <= deformed <= 1):
+            raise ValueError(f'scan_like and deformed must lie in [0, 1], got {scan_like} and {deformed}')
         self.num_views, self.seed, self.standard = num_views, seed, standard
-        self.resolution, self.edition, self.scan_like = resolution, edition, scan_like
+        self.resolution, self.edition, self.scan_like, self.deformed = resolution, edition, scan_like, deformed
         self.categories = categories_of(edition)
         self.num_procedural = num_per_category * len(self.categories)
-        self.records = [] if models is None else repeated_records(
-            [models.get_data_info(index) for index in range(len(models))], copies, most_per_category)
+        self.models = models
+        self.copies = () if models is None else copies_of(models.labels, copies, most_per_category)
 
     def __len__(self) -> int:
-        return self.num_procedural + len(self.records)
+        return self.num_procedural + len(self.copies)
 
     def __getitem__(self, index: int) -> ViewsOfObject:
         rng = np.random.default_rng((self.seed, index))
@@ -82,10 +91,12 @@ class RandomViews(Dataset):
             is_scan = self.scan_like > 0 and np.random.default_rng((self.seed, index, 1)).random() < self.scan_like
             shape = sample_shape(self.categories[label], rng, NUM_POINTS, bool(is_scan), self.edition)
             points, colors = shape.points, shape.colors
+            if self.deformed and np.random.default_rng((self.seed, index, 2)).random() < self.deformed:
+                points = deformation.deformed(points, rng)
         else:
-            record = self.records[index - self.num_procedural]
-            label = record['gt_label']
-            points, colors = self._stretched_model(record, rng)
+            model = self.copies[index - self.num_procedural]
+            label = int(self.models.labels[model])
+            points, colors = self._deformed_model(model, rng)
         angles: Sequence[float] = STANDARD_ANGLES if self.standard else rng.uniform(0, 360, self.num_views)
         projection = ContourAwareProjection(
             resolution=self.resolution, depth_bins=32, densify_kernel=5, sigma_space=1., view_angles=angles,
@@ -93,36 +104,59 @@ class RandomViews(Dataset):
         depth = (projection(torch.from_numpy(points)[None])[0] * 255).round().byte().numpy()
         return ViewsOfObject(depth, label, colors[rng.integers(0, len(colors), 2)])
 
-    def _stretched_model(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return points float32 (N, 3), z up, and colors of a copy of a CAD model, complete or seen from one side."""
-        points, colors = _model_points(record['points_path'], record['points_index'])
+    def _deformed_model(self, model: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return points float32 (N, 3) and colors of a copy of a CAD model, complete or seen from one side."""
+        points, colors = self.models.points[model], self.models.colors[model]
         is_scan = rng.random() < self.scan_like
-        some = rng.choice(len(points), NUM_POINTS * (4 if is_scan else 1), replace=False)
-        points, colors = points[some] * rng.uniform(*STRETCH, 3), colors[some]
+        count = len(points) if is_scan else min(NUM_POINTS, len(points))
+        some = rng.choice(len(points), count, replace=False)
+        points, colors = deformation.deformed(points[some].astype(np.float32), rng), colors[some]
         if is_scan:
             chosen, points = seen_from_one_side(points, NUM_POINTS, rng)
             colors = colors[chosen]
+            remnant = int(rng.uniform(0, .12) * NUM_POINTS) if rng.random() < .4 else 0
+            if remnant:
+                points[:remnant] = floor_remnant(points, remnant, rng)
         return points.astype(np.float32), colors
 
 
-@lru_cache(maxsize=4)
-def _model_points(path: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points of a CAD model, float32 (N, 3), z up, and their colors; copies of a model follow in turn."""
-    shape = read_shape(path, POOL, index=number)
-    points = np.stack([shape.points[:, 0], -shape.points[:, 2], shape.points[:, 1]], axis=1)
-    return points, shape.colors if shape.colors is not None else np.full(points.shape, 128, np.uint8)
+def copies_of(labels: Sequence[int], copies: int, most_per_category: int) -> list[int]:
+    """Return the number of each model up to ``copies`` times: fewer where its category would have too many.
 
-
-def repeated_records(records: Sequence[dict], copies: int, most_per_category: int) -> list[dict]:
-    """Return each record up to ``copies`` times: fewer where its category would have more than ``most_per_category``.
-
-    Each record is there at least once.
+    Each model is there at least once, and otherwise a category has ``most_per_category`` copies at most.
     """
-    counts: dict[int, int] = {}
-    for record in records:
-        counts[record['gt_label']] = counts.get(record['gt_label'], 0) + 1
-    return [record for record in records
-            for _ in range(max(1, min(copies, most_per_category // counts[record['gt_label']])))]
+    counts = Counter(int(label) for label in labels)
+    return [model for model, label in enumerate(labels)
+            for _ in range(max(1, min(copies, most_per_category // counts[int(label)])))]
+
+
+def store_models(models: SweetHome3D, path: Path) -> ModelPoints:
+    """Sample points of CAD models and write them to ``path`` (.npz); return them."""
+    points, colors, labels = [], [], []
+    for index in tqdm(range(len(models)), desc=f'points of models -> {path.name}'):
+        info = models.get_data_info(index)
+        shape = read_shape(info['points_path'], POOL, index=info['points_index'])
+        upright = np.stack([shape.points[:, 0], -shape.points[:, 2], shape.points[:, 1]], axis=1)
+        low, high = upright.min(axis=0), upright.max(axis=0)
+        centered = (upright - (low + high) / 2) / max((high - low).max(), 1e-9)
+        # Ten bits a coordinate are finer than a pixel, and half as large when compressed.
+        points.append((centered * 1024).round().astype(np.float16) / 1024)
+        colors.append(shape.colors if shape.colors is not None else np.full(upright.shape, 128, np.uint8))
+        labels.append(info['gt_label'])
+    stored = ModelPoints(np.stack(points), np.stack(colors), np.asarray(labels))
+    with atomic_write(path) as unfinished:
+        np.savez_compressed(unfinished, **stored._asdict())
+    return stored
+
+
+def read_models(path: Path) -> ModelPoints:
+    """Return the points of CAD models that :func:`store_models` has written."""
+    with np.load(path) as file:
+        return ModelPoints(file['points'], file['colors'], file['labels'])
+
+
+def _unchanged(views: ViewsOfObject) -> ViewsOfObject:
+    return views
 
 
 def store_views(views: RandomViews, path: Path, workers: int) -> StoredViews:
@@ -138,7 +172,11 @@ def store_views(views: RandomViews, path: Path, workers: int) -> StoredViews:
     if path.exists():
         with np.load(path) as file:
             return StoredViews(file['depth'], file['label'], file['colors'])
-    loader = DataLoader(views, batch_size=None, num_workers=workers)
+    if workers:
+        views[0]  # The projection is compiled here once, instead of in each process.
+    # As arrays: each tensor would keep a file open until all are there.
+    loader = DataLoader(views, batch_size=None, num_workers=workers, collate_fn=_unchanged,
+                        prefetch_factor=8 if workers else None)
     depth, labels, colors = zip(*tqdm(loader, desc=f'depth views -> {path.name}'), strict=True)
     stored = StoredViews(np.stack(depth), np.asarray(labels), np.stack(colors))
     with atomic_write(path) as unfinished:

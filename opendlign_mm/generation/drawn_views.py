@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from ..datasets.random_views import StoredViews
-from .shaded_texture import ShadedTextureGenerator
+from .random_parameters import BatchParameters
+from .shaded_texture import ShadedTextureGenerator, paint
 
 
 def draw_images(objects: StoredViews, clutter: tuple[float, float], seed: int, desc: str) -> np.ndarray:
@@ -21,6 +22,25 @@ def draw_images(objects: StoredViews, clutter: tuple[float, float], seed: int, d
         seeds = seed * 10_000_000 + np.arange(start, start + len(chunk))
         images[part] = generator(chunk, seeds, colors[part]).permute(0, 3, 1, 2).numpy()
     return images.reshape(n, views, *images.shape[1:])
+
+
+def draw_batch(depth: torch.Tensor, colors: torch.Tensor, clutter: tuple[float, float],
+               generator: torch.Generator | None = None) -> torch.Tensor:
+    """Draw images of depth views at once on their device, each with a random clutter.
+
+    Unlike those of :func:`draw_images` they depend on the whole batch.
+
+    Args:
+        depth: Depth views, uint8 (N, H, H).
+        colors: Two colors of each object, uint8 (N, 2, 3).
+        clutter: Range of the clutter in [0, 1].
+        generator: Generator of the device; the default one without.
+
+    Returns:
+        float32 (N, 3, H, H) in [0, 1].
+    """
+    draw = BatchParameters(len(depth), depth.device, generator)
+    return paint(depth.float() / 255, draw, draw.uniform(*clutter), colors.float() / 255)
 
 
 def as_images(depth: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
+from .random_parameters import Bound, RandomParameters, SeededParameters
+
 
 @MODELS.register_module()
 class ShadedTextureGenerator:
@@ -50,100 +52,93 @@ class ShadedTextureGenerator:
                 f'(got {None if colors is None else np.shape(colors)})')
         if not len(seeds):
             return torch.zeros(0, *depth_views.shape[1:], 3, dtype=torch.uint8)
-        depth = depth_views.detach().float().cpu()
-        rngs = [np.random.default_rng(int(seed)) for seed in seeds]
-        draw = _Draw(rngs)
-        solid = _blur((depth < .999).float(), 3)
-        light = self._light(depth, draw)
-        surface = self._surface(depth.shape[-1], rngs, draw, colors)
-        ground = self._ground(depth.shape[-1], rngs, draw)
-        shadow = 1 - draw.uniform(0, .6 * self.clutter) * _blur(_shift(solid, 4, 6), 9)
-        image = torch.lerp(ground * shadow[:, None], (surface * light[:, None]).clamp(0, 1), solid[:, None])
-        image = self._camera(image, draw)
+        own = None if colors is None else torch.from_numpy(np.array(colors, dtype=np.float32)) / 255
+        image = paint(depth_views.detach().float().cpu(), SeededParameters(seeds), self.clutter, own)
         return (image * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
-    def _light(self, depth: Tensor, draw: '_Draw') -> Tensor:
-        """Return Lambertian shading with some ambient light: factors (N, H, W) around 1."""
-        height = _blur(1 - depth, 3) * depth.shape[-1] * .35
-        slope_x = F.pad(height[:, :, 2:] - height[:, :, :-2], (1, 1)).clamp(-2, 2)
-        slope_y = F.pad(height[:, 2:] - height[:, :-2], (0, 0, 1, 1)).clamp(-2, 2)
-        azimuth, tilt = draw.uniform(0, 2 * np.pi), draw.uniform(.3, 1.1)
-        direction = torch.cos(azimuth) * torch.sin(tilt), torch.sin(azimuth) * torch.sin(tilt), torch.cos(tilt)
-        facing = (direction[2] - direction[0] * slope_x - direction[1] * slope_y) / (
-            1 + slope_x.square() + slope_y.square()).sqrt()
-        ambient = draw.uniform(.3, .6)
-        return ambient + (1.25 - ambient) * facing.clamp(0)
 
-    def _surface(self, size: int, rngs, draw: '_Draw', colors) -> Tensor:
-        """Return the albedo of the object, its colors mixed by a random pattern: (N, 3, H, W)."""
-        first, second = draw.color(.05, .95), draw.color(.05, .95)
-        if colors is not None:
-            own = torch.from_numpy(np.array(colors, dtype=np.float32))[..., None, None] / 255
-            repaint = (draw.uniform(0, 1) < .35 * self.clutter).float()[..., None]
-            first, second = (torch.lerp(own[:, k], random, repaint) for k, random in ((0, first), (1, second)))
-        pattern = self._pattern(size, rngs, draw)
-        strength = draw.uniform(0, .3 + .6 * self.clutter)
-        return torch.lerp(first.expand(-1, -1, size, size), second.expand(-1, -1, size, size),
-                          (pattern * strength)[:, None])
+def paint(depth: Tensor, draw: RandomParameters, clutter: Bound = 1., colors: Tensor | None = None) -> Tensor:
+    """Paint an image of each depth view.
 
-    def _ground(self, size: int, rngs, draw: '_Draw') -> Tensor:
-        """Return the background, a patterned wall and floor, paler with less clutter: (N, 3, H, W)."""
-        wall, floor, accent = draw.color(0, 1), draw.color(0, 1), draw.color(0, 1)
-        horizon = draw.uniform(.35, 1.15) * size  # below the frame: no visible floor
-        rows = torch.arange(size, dtype=torch.float32)[None, :, None]
-        is_floor = torch.sigmoid((rows - horizon) * draw.uniform(.1, 3))[:, None]
-        ground = torch.lerp(wall.expand(-1, -1, size, size), floor.expand(-1, -1, size, size), is_floor)
-        pattern = self._pattern(size, rngs, draw)
-        ground = torch.lerp(ground, accent.expand_as(ground), (pattern * draw.uniform(0, .9))[:, None])
-        pale = draw.uniform(self.clutter**2, min(1., 2 * self.clutter))
-        return torch.lerp(torch.full_like(ground, .97), ground, pale[..., None])
+    Args:
+        depth: float32 (N, H, H) in [0, 1], background white, near is dark.
+        draw: Random parameters of N images, on the device of ``depth``.
+        clutter: Variation of background, texture and light in [0, 1], of all images or of each, (N, 1, 1).
+        colors: float32 (N, 2, 3) in [0, 1]: the two main colors of each object. Default: random colors.
 
-    def _pattern(self, size: int, rngs, draw: '_Draw') -> Tensor:
-        """Return a mixture of noise, grain and stripes in [0, 1]: (N, H, W)."""
-        coarse, fine = value_noise(rngs, size, 5), value_noise(rngs, size, 28)
-        grain = value_noise(rngs, size, 40, stretch=10)
-        stripes = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
-                        draw.uniform(0, 1).flatten(), draw.uniform(0, 1).flatten())
-        cross = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
-                      draw.uniform(0, 1).flatten(), draw.uniform(0, 1).flatten())
-        kinds = torch.stack((coarse, fine, grain, stripes, (stripes - cross).abs()), 1)
-        weights = draw.mixture(kinds.shape[1])
-        return (kinds * weights[..., None, None]).sum(1)
-
-    def _camera(self, image: Tensor, draw: '_Draw') -> Tensor:
-        """Apply exposure, soft focus and sensor noise."""
-        exposure = draw.uniform(1 - .3 * self.clutter, 1 + .3 * self.clutter)[..., None]
-        image = image * exposure
-        soft = (draw.uniform(0, 1) < .3).float()[..., None]
-        image = torch.lerp(image, _blur(image.flatten(0, 1), 3).view_as(image), soft)
-        noise = draw.grain(image.shape[-1]) * draw.uniform(0, .06 * self.clutter)
-        return (image + noise[:, None]).clamp_(0, 1)
+    Returns:
+        float32 (N, 3, H, H) in [0, 1], RGB.
+    """
+    solid = _blur((depth < .999).float(), 3)
+    light = _light(depth, draw)
+    surface = _surface(depth.shape[-1], draw, clutter, colors)
+    ground = _ground(depth.shape[-1], draw, clutter)
+    shadow = 1 - draw.uniform(0, .6 * clutter) * _blur(_shift(solid, 4, 6), 9)
+    image = torch.lerp(ground * shadow[:, None], (surface * light[:, None]).clamp(0, 1), solid[:, None])
+    return _camera(image, draw, clutter)
 
 
-class _Draw:
-    """Random parameters of N images, each from its own generator."""
+def _light(depth: Tensor, draw: RandomParameters) -> Tensor:
+    """Return Lambertian shading with some ambient light: factors (N, H, W) around 1."""
+    height = _blur(1 - depth, 3) * depth.shape[-1] * .35
+    slope_x = F.pad(height[:, :, 2:] - height[:, :, :-2], (1, 1)).clamp(-2, 2)
+    slope_y = F.pad(height[:, 2:] - height[:, :-2], (0, 0, 1, 1)).clamp(-2, 2)
+    azimuth, tilt = draw.uniform(0, 2 * np.pi), draw.uniform(.3, 1.1)
+    direction = torch.cos(azimuth) * torch.sin(tilt), torch.sin(azimuth) * torch.sin(tilt), torch.cos(tilt)
+    facing = (direction[2] - direction[0] * slope_x - direction[1] * slope_y) / (
+        1 + slope_x.square() + slope_y.square()).sqrt()
+    ambient = draw.uniform(.3, .6)
+    return ambient + (1.25 - ambient) * facing.clamp(0)
 
-    def __init__(self, rngs: Sequence[np.random.Generator]) -> None:
-        self.rngs = rngs
 
-    def _stack(self, draw) -> Tensor:
-        return torch.from_numpy(np.stack([np.asarray(draw(rng), dtype=np.float32) for rng in self.rngs]))
+def _surface(size: int, draw: RandomParameters, clutter: Bound, colors: Tensor | None) -> Tensor:
+    """Return the albedo of the object, its colors mixed by a random pattern: (N, 3, H, W)."""
+    first, second = draw.color(.05, .95), draw.color(.05, .95)
+    if colors is not None:
+        own = colors[..., None, None]
+        repaint = (draw.uniform(0, 1) < .35 * clutter).float()[..., None]
+        first, second = (torch.lerp(own[:, k], random, repaint) for k, random in ((0, first), (1, second)))
+    pattern = _pattern(size, draw)
+    strength = draw.uniform(0, .3 + .6 * clutter)
+    return torch.lerp(first.expand(-1, -1, size, size), second.expand(-1, -1, size, size),
+                      (pattern * strength)[:, None])
 
-    def uniform(self, low: float, high: float) -> Tensor:
-        """Draw (N, 1, 1) in [low, high)."""
-        return self._stack(lambda rng: rng.uniform(low, high)).view(-1, 1, 1)
 
-    def color(self, low: float, high: float) -> Tensor:
-        """Draw (N, 3, 1, 1) in [low, high)."""
-        return self._stack(lambda rng: rng.uniform(low, high, 3))[..., None, None]
+def _ground(size: int, draw: RandomParameters, clutter: Bound) -> Tensor:
+    """Return the background, a patterned wall and floor, paler with less clutter: (N, 3, H, W)."""
+    wall, floor, accent = draw.color(0, 1), draw.color(0, 1), draw.color(0, 1)
+    horizon = draw.uniform(.35, 1.15) * size  # below the frame: no visible floor
+    rows = torch.arange(size, dtype=torch.float32, device=horizon.device)[None, :, None]
+    is_floor = torch.sigmoid((rows - horizon) * draw.uniform(.1, 3))[:, None]
+    ground = torch.lerp(wall.expand(-1, -1, size, size), floor.expand(-1, -1, size, size), is_floor)
+    pattern = _pattern(size, draw)
+    ground = torch.lerp(ground, accent.expand_as(ground), (pattern * draw.uniform(0, .9))[:, None])
+    palest = (2 * clutter).clamp(max=1) if isinstance(clutter, Tensor) else min(1., 2 * clutter)
+    pale = draw.uniform(clutter**2, palest)
+    return torch.lerp(torch.full_like(ground, .97), ground, pale[..., None])
 
-    def mixture(self, count: int) -> Tensor:
-        """Draw (N, count) weights that sum to 1; one usually dominates."""
-        return self._stack(lambda rng: rng.dirichlet(np.full(count, .3)))
 
-    def grain(self, size: int) -> Tensor:
-        """Draw (N, size, size) of standard normal noise."""
-        return self._stack(lambda rng: rng.standard_normal((size, size), dtype=np.float32))
+def _pattern(size: int, draw: RandomParameters) -> Tensor:
+    """Return a mixture of noise, grain and stripes in [0, 1]: (N, H, W)."""
+    coarse, fine = value_noise(draw, size, 5), value_noise(draw, size, 28)
+    grain = value_noise(draw, size, 40, stretch=10)
+    stripes = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
+                    draw.uniform(0, 1).flatten(), draw.uniform(0, 1).flatten())
+    cross = waves(size, draw.uniform(0, np.pi).flatten(), draw.uniform(5, 36).flatten(),
+                  draw.uniform(0, 1).flatten(), draw.uniform(0, 1).flatten())
+    kinds = torch.stack((coarse, fine, grain, stripes, (stripes - cross).abs()), 1)
+    weights = draw.mixture(kinds.shape[1])
+    return (kinds * weights[..., None, None]).sum(1)
+
+
+def _camera(image: Tensor, draw: RandomParameters, clutter: Bound) -> Tensor:
+    """Apply exposure, soft focus and sensor noise."""
+    exposure = draw.uniform(1 - .3 * clutter, 1 + .3 * clutter)[..., None]
+    image = image * exposure
+    soft = (draw.uniform(0, 1) < .3).float()[..., None]
+    image = torch.lerp(image, _blur(image.flatten(0, 1), 3).view_as(image), soft)
+    noise = draw.grain(image.shape[-1]) * draw.uniform(0, .06 * clutter)
+    return (image + noise[:, None]).clamp_(0, 1)
 
 
 def _blur(images: Tensor, kernel: int) -> Tensor:
@@ -160,11 +155,11 @@ def _shift(images: Tensor, right: int, down: int) -> Tensor:
     return F.pad(images, (right, -right, down, -down))
 
 
-def value_noise(rngs: Sequence[np.random.Generator], size: int, cells: int, stretch: int = 1) -> Tensor:
+def value_noise(draw: RandomParameters, size: int, cells: int, stretch: int = 1) -> Tensor:
     """Return smooth noise in [0, 1]: random values on a ``cells`` x ``cells / stretch`` lattice, interpolated.
 
     Args:
-        rngs: One random generator for each image.
+        draw: Random parameters of N images.
         size: Height and width in pixels.
         cells: Number of lattice cells along the width; more means finer.
         stretch: Ratio of length to width of the grain (wood, brushed metal).
@@ -173,9 +168,8 @@ def value_noise(rngs: Sequence[np.random.Generator], size: int, cells: int, stre
         float32 (N, size, size).
     """
     rows = max(cells // stretch, 2)
-    lattice = np.stack([rng.random((rows, max(cells, 2)), dtype=np.float32) for rng in rngs])
-    return F.interpolate(torch.from_numpy(lattice)[:, None], (size, size), mode='bilinear',
-                         align_corners=False)[:, 0]
+    lattice = draw.lattice(rows, max(cells, 2))
+    return F.interpolate(lattice[:, None], (size, size), mode='bilinear', align_corners=False)[:, 0]
 
 
 def waves(size: int, angle: Tensor, period: Tensor, phase: Tensor, sharp: Tensor) -> Tensor:
@@ -188,7 +182,7 @@ def waves(size: int, angle: Tensor, period: Tensor, phase: Tensor, sharp: Tensor
         phase: Offset in periods, (N,).
         sharp: Sharpness of the edges in [0, 1], (N,).
     """
-    axis = torch.arange(size, dtype=torch.float32)
+    axis = torch.arange(size, dtype=torch.float32, device=angle.device)
     along = (axis[None, None, :] * torch.cos(angle)[:, None, None] +
              axis[None, :, None] * torch.sin(angle)[:, None, None])
     wave = torch.sin(2 * np.pi * (along / period[:, None, None] + phase[:, None, None]))

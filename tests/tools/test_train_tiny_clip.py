@@ -2,11 +2,14 @@
 import json
 import sys
 
+import numpy as np
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from helpers.tool_modules import load_tool
+from opendlign_mm.engine.clip_training import PatchDropout, clip_loss
 
 SMALL = dict(embed_dim=16, vision_cfg=dict(image_size=32, patch_size=16, width=32, layers=1, head_width=16),
              text_cfg=dict(context_length=16, vocab_size=49408, width=16, heads=2, layers=1))
@@ -35,25 +38,33 @@ def train(monkeypatch, work_dir, out, *options):
     return tool
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(monkeypatch, work_dir, tmp_path):
+@pytest.mark.parametrize('options', [(), ('--draw', 'batch', '--average', '.9', '--deformed', '.5')])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(monkeypatch, work_dir, tmp_path, options):
     state = work_dir / 'state.pth'
     state.unlink(missing_ok=True)
-    train(monkeypatch, work_dir, tmp_path / 'whole.safetensors').main()
+    train(monkeypatch, work_dir, tmp_path / 'whole.safetensors', *options).main()
     state.unlink()
-    tool = train(monkeypatch, work_dir, tmp_path / 'resumed.safetensors')
-    save = tool.Training.save
+    tool = train(monkeypatch, work_dir, tmp_path / 'resumed.safetensors', *options)
+    save = tool.CLIPTraining.save
 
-    def save_and_stop(self, path):
-        save(self, path)
+    def save_and_stop(self, path, **more):
+        save(self, path, **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tool.Training, 'save', save_and_stop)
+    monkeypatch.setattr(tool.CLIPTraining, 'save', save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         tool.main()
-    tool.Training.save = save
+    tool.CLIPTraining.save = save
+    train(monkeypatch, work_dir, tmp_path / 'early.safetensors', *options, '--finish').main()
+    assert len(json.loads((tmp_path / 'early.log.json').read_text())['epochs']) == 1
+    train(monkeypatch, work_dir, tmp_path / 'resumed.safetensors', *options)
     tool.main()
-    whole, resumed = (load_file(tmp_path / f'{name}.safetensors') for name in ('whole', 'resumed'))
+    train(monkeypatch, work_dir, tmp_path / 'finished.safetensors', *options, '--finish').main()
+    whole, resumed, finished, early = (load_file(tmp_path / f'{name}.safetensors')
+                                       for name in ('whole', 'resumed', 'finished', 'early'))
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert all(torch.equal(whole[key], finished[key]) for key in whole)
+    assert not all(torch.equal(whole[key], early[key]) for key in whole)
     log = json.loads((tmp_path / 'resumed.log.json').read_text())
     assert len(log['epochs']) == 3 and log['unseen_objects'] == 16 and '--objects 1' in log['command']
 
@@ -84,11 +95,42 @@ def test_a_run_that_begins_with_weights_keeps_the_vectors_of_their_words(monkeyp
 
 @pytest.mark.parametrize('options, words', [
     (['--libraries', 'BlendSwap-CC-0'], 'are for evaluation'), (['--patch-dropout', '.4'], 'give --depth-weight 0'),
-    (['--models', 'anywhere'], 'give --edition 2'), (['--patch-dropout', '1', '--depth-weight', '0'], 'must lie in')])
+    (['--models', 'anywhere'], 'give --edition 2'), (['--average', '1'], '--average must lie in'),
+    (['--patch-dropout', '1', '--depth-weight', '0'], 'must lie in')])
 def test_options_that_do_not_go_together_are_refused(monkeypatch, work_dir, tmp_path, capsys, options, words):
     with pytest.raises(SystemExit):
         train(monkeypatch, work_dir, tmp_path / 'clip.safetensors', *options).main()
     assert words in capsys.readouterr().err
+
+
+def test_finishing_needs_a_state(monkeypatch, work_dir, tmp_path):
+    (work_dir / 'state.pth').unlink(missing_ok=True)
+    with pytest.raises(SystemExit, match='--finish needs the state of a run'):
+        train(monkeypatch, work_dir, tmp_path / 'clip.safetensors', '--finish').main()
+
+
+def test_patches_are_left_out_at_random_and_in_training_only():
+    dropout, tokens = PatchDropout(.5), torch.arange(9.).view(1, 9, 1).expand(40, -1, 2)
+    kept = dropout(tokens)
+    assert kept.shape == (40, 5, 2) and (kept[:, 0] == 0).all()
+    assert all(len(set(row)) == 5 for row in kept[..., 0].tolist()) and set(kept.flatten().tolist()) == set(range(9))
+    torch.manual_seed(3)
+    mine = dropout(tokens)
+    torch.manual_seed(3)
+    assert torch.equal(mine, open_clip.transformer.PatchDropout(.5)(tokens))
+    assert dropout.eval()(tokens) is tokens
+
+
+def test_the_loss_is_that_of_softmax_both_ways_with_several_images_of_a_caption():
+    images, text = torch.randn(5, 4), torch.randn(3, 4)
+    labels, scale = torch.tensor([0, 2, 0, 0, 2]), torch.tensor(7.)
+    x, y = (v.double().numpy() / np.linalg.norm(v.double().numpy(), axis=1, keepdims=True) for v in (images, text))
+    logits = 7 * x @ y.T
+    to_text = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    forward = -np.mean([.9 * row[k] + .1 * row.mean() for row, k in zip(to_text, labels.tolist(), strict=True)])
+    to_images = logits - np.log(np.exp(logits).sum(0, keepdims=True))
+    backward = -np.mean([to_images[[0, 2, 3], 0].mean(), to_images[[1, 4], 2].mean()])
+    assert clip_loss(images, text, labels, scale).item() == pytest.approx((forward + backward) / 2, rel=1e-5)
 
 
 def test_other_files_are_no_weights_to_begin_with(monkeypatch, work_dir, tmp_path):
