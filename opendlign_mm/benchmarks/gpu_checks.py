@@ -12,6 +12,8 @@ from mmengine.registry import init_default_scope
 
 from ..apis import SceneInferencer
 from ..box_ops.points_in_boxes import points_in_boxes
+from ..generation.random_parameters import BatchParameters, SeededParameters
+from ..generation.shaded_texture import paint
 from ..models import OpenDlign
 from ..models.precision import Precision
 from ..point_ops import ball_query, furthest_point_sample, three_nn
@@ -133,6 +135,25 @@ def check_detection(device: torch.device) -> Differences:
     return _at_most(dict(scores=scores, other_labels=labels, boxes=len(found)), scores=.02, other_labels=.05)
 
 
+def check_drawn_images(device: torch.device) -> Differences:
+    """Compare procedural images of the same parameters, and how bright those are that a device draws for itself."""
+    depth = torch.rand(64, 112, 112, generator=torch.Generator().manual_seed(0))
+    depth[:, :40] = 1.
+
+    class Moved:
+        def __init__(self) -> None:
+            self.source = SeededParameters(range(64))
+
+        def __getattr__(self, name: str) -> Callable[..., torch.Tensor]:
+            return lambda *bounds: getattr(self.source, name)(*bounds).to(device)
+
+    expected = paint(depth, SeededParameters(range(64)))
+    same = paint(depth.to(device), Moved()).cpu()
+    own = paint(depth.to(device), BatchParameters(64, device)).cpu()
+    return _at_most(dict(same=(same - expected).abs().max().item(),
+                         brightness=(own.mean() - expected.mean()).abs().item()), same=1e-3, brightness=.08)
+
+
 def check_process_group(device: torch.device) -> Differences:
     """Join a group of one process (NCCL on a GPU), gather, and take a step through DistributedDataParallel."""
     with tempfile.TemporaryDirectory() as folder:
@@ -156,4 +177,4 @@ CHECKS: dict[str, Callable[[torch.device], Differences]] = {
     'projection': check_projection, 'projection by Triton': check_triton_projection,
     'point operations': check_point_operations, 'branches': check_branches,
     'training step': check_training_step, '3DETR': check_3detr, 'detection': check_detection,
-    'process group': check_process_group}
+    'drawn images': check_drawn_images, 'process group': check_process_group}

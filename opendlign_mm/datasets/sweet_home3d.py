@@ -58,18 +58,24 @@ class SweetHome3D(ShapeDataset):
     Args:
         data_root: Folder of the libraries.
         libraries: Names of the libraries to take, without their ending; all of the folder by default.
+        copies: How often each model is there, under different ``sample_id``, which :class:`VaryShape` deforms
+            differently.
         kwargs: Further arguments of :class:`ShapeDataset`.
 
     Raises:
         FileNotFoundError: The folder or a library is missing.
-        ValueError: A library cannot be read, none is named, or one is named twice.
+        ValueError: A library cannot be read, none is named, or one is named twice; ``copies`` is below 1.
     """
 
     benchmark = 'SweetHome3D'
     remedy = ("Sweet Home 3D's libraries of furniture are the Debian package sweethome3d-furniture: unpack it with "
               'dpkg-deb -x and say where usr/share/sweethome3d/furniture is with --cfg-options data_root=DIR.')
 
-    def __init__(self, data_root: str, libraries: Sequence[str] | str | None = None, **kwargs) -> None:
+    def __init__(self, data_root: str, libraries: Sequence[str] | str | None = None, copies: int = 1,
+                 **kwargs) -> None:
+        if copies < 1:
+            raise ValueError(f'copies must be >= 1, got {copies}')
+        self.copies = copies
         self.libraries = (libraries, ) if isinstance(libraries, str) else libraries
         if libraries is not None and (not libraries or len(set(self.libraries)) < len(self.libraries)):
             raise ValueError(f'libraries must be names without repetition or None, got {libraries!r}')
@@ -85,7 +91,7 @@ class SweetHome3D(ShapeDataset):
                                     f'{", ".join(present) or "other files"}. {self.remedy}')
 
     def read_records(self) -> tuple[Sequence[str], list[dict]]:
-        """Return one record per model of a class, in the order of the catalogs."""
+        """Return one record per copy of a model of a class, in the order of the catalogs."""
         names = self.libraries or sorted(path.stem for path in Path(self.data_root).glob('*.sh3f'))
         records = []
         for library in names:
@@ -93,7 +99,8 @@ class SweetHome3D(ShapeDataset):
             for furniture in naming(path, lambda path=path: read_catalog(path)):
                 category = class_of_name(furniture.name)
                 if category is not None:
-                    records.append(dict(sample_id=f'{library}/{furniture.number:03d}-{furniture.key.rpartition("#")[2]}',
-                                        category=category, points_path=str(path), points_index=furniture.number,
-                                        up_axis='y'))
+                    name = f'{library}/{furniture.number:03d}-{furniture.key.rpartition("#")[2]}'
+                    records += [dict(sample_id=f'{name}-copy{copy}' if copy else name, category=category,
+                                     points_path=str(path), points_index=furniture.number, up_axis='y')
+                                for copy in range(self.copies)]
         return FURNITURE_CLASSES, records

@@ -1,7 +1,8 @@
 """CAD models of Sweet Home 3D's libraries: their classes, sizes, axes and colors, and what is refused."""
 import numpy as np
 import pytest
-from mmdet3d.registry import DATASETS
+import torch
+from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import init_default_scope
 
 import opendlign_mm.datasets  # noqa: F401
@@ -40,6 +41,35 @@ def test_the_rotation_of_the_catalog_comes_before_its_size(tmp_path):
     points = item['points'].numpy()
     np.testing.assert_allclose(np.ptp(points, axis=0), [.4, .3, .8], atol=.01)
     np.testing.assert_allclose(points[item['colors'][:, 0] == 255, 2], .8, atol=1e-6)
+
+
+def test_copies_of_a_model_are_deformed_differently_and_the_same_in_each_run(tmp_path):
+    write_library(tmp_path / 'Tests.sh3f', [('Chair', ''), ('Table', '')])
+    pipeline = [*LOAD, dict(type='VaryShape', num_points=1500)]
+    dataset = build(tmp_path, copies=3, pipeline=pipeline)
+    assert len({dataset.get_data_info(index)['sample_id'] for index in range(6)}) == len(dataset) == 6
+    sizes = np.stack([np.ptp(dataset[index]['points'].numpy(), axis=0) for index in range(3)])
+    assert (np.diff(np.sort(sizes, axis=0), axis=0) > .003).all() and (sizes[:, 2] > sizes[:, :2].max(1)).all()
+    assert torch.equal(dataset[1]['points'], build(tmp_path, copies=3, pipeline=pipeline)[1]['points'])
+    assert dataset[0]['colors'].shape == (1500, 3)
+    with pytest.raises(ValueError, match='copies must be >= 1'):
+        build(tmp_path, copies=0)
+
+
+def test_scans_of_varied_models_keep_the_whole_object_beside_them(tmp_path):
+    write_library(tmp_path / 'Tests.sh3f', [('Chair', '')])
+    item = build(tmp_path, pipeline=[*LOAD, dict(type='VaryShape', num_points=1500, scan_like=1.)])[0]
+    seen, whole = item['points'], item['complete_points']
+    assert seen.shape == whole.shape == (1500, 3) and seen.dtype == whole.dtype == torch.float32
+    # A camera outside a box sees three of its six sides at most.
+    near = (torch.cdist(whole, seen).min(1).values < .15).float().mean()
+    assert .2 < near < .8
+    # Each point has its own color: red ones are in front, toward -y.
+    red = item['colors'][:, 0] == 255
+    assert not red.any() or seen[red, 1].mean() < seen[~red, 1].mean()
+    for options in (dict(num_points=0), dict(scan_like=2.)):
+        with pytest.raises(ValueError, match='num_points must be >= 1 and scan_like in'):
+            TRANSFORMS.build(dict(type='VaryShape', **options))
 
 
 def test_textures_are_upright(tmp_path):
