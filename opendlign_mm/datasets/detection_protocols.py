@@ -1,8 +1,12 @@
 """Classes of the protocols by which open-vocabulary detectors are compared on ScanNet and SUN RGB-D."""
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from .class_names import OV3DET_NYU40_IDS
+
+_VOCABULARIES = Path(__file__).parents[1] / 'assets/vocabularies'
+_NO_INSTANCES = ('wall', 'floor')
 
 # CoDA, ScanNet: names and ids in ScanNet's own labels. Training sees the boxes of the base classes only.
 SCANNET60_BASE = {'chair': 2, 'table': 4, 'door': 5, 'cabinet': 7, 'pillow': 13, 'picture': 15, 'window': 16,
@@ -62,5 +66,11 @@ FRAME_PROTOCOLS = dict(
 
 def scannet200_classes() -> tuple[str, ...]:
     """Return the 198 class names of ScanNet200's instance benchmark, which has neither wall nor floor, by frequency."""
-    path = Path(__file__).parents[1] / 'assets/vocabularies/scannet200.txt'
-    return tuple(line for line in path.read_text().splitlines() if line not in ('', 'wall', 'floor'))
+    lines = (_VOCABULARIES / 'scannet200.txt').read_text().splitlines()
+    return tuple(line for line in lines if line not in ('', *_NO_INSTANCES))
+
+
+def scannet200_groups() -> dict[str, tuple[str, ...]]:
+    """Return the names of the 64 head, 68 common and 66 tail classes of ScanNet200 (``scannet200_splits.py``)."""
+    groups = json.loads((_VOCABULARIES / 'scannet200_groups.json').read_text())
+    return {group: tuple(name for name in names if name not in _NO_INSTANCES) for group, names in groups.items()}

@@ -104,8 +104,9 @@ class StoredTokensHook(Hook):
         transforms = [{key: value for key, value in step.items() if key != 'cache_dir'} if isinstance(step, dict)
                       else repr(step) for step in pipeline[:num_fixed]]
         data = hashlib.sha256()
+        materials = any(getattr(step, 'reads_materials', False) for step in dataset.pipeline.transforms[:num_fixed])
         for index in range(len(dataset)):
-            data.update(record_key(dataset.get_data_info(index)).encode())
+            data.update(record_key(dataset.get_data_info(index), materials).encode())
         return dict(
             version=__version__, clip=backbone.pretrained_branch_identity(),
             tuned_branch=[backbone.tuning, backbone.num_blocks],

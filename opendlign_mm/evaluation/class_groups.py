@@ -4,13 +4,14 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet3d.registry import METRICS
 
-from ..datasets.detection_protocols import FRAME_PROTOCOLS
+from ..datasets.detection_protocols import FRAME_PROTOCOLS, scannet200_groups
 from ..datasets.shape_dataset import spoken
 from .box_metrics import OpenVocabIndoorMetric
 
 GROUPS: dict[str, dict[str, Sequence[str]]] = {
-    name: dict(base=tuple(protocol.base), novel=tuple(protocol.novel)) for name, protocol in FRAME_PROTOCOLS.items()
-    if protocol.base}
+    **{name: dict(base=tuple(protocol.base), novel=tuple(protocol.novel)) for name, protocol in FRAME_PROTOCOLS.items()
+       if protocol.base},
+    'scannet200': scannet200_groups()}
 
 
 @METRICS.register_module()
@@ -20,7 +21,8 @@ class GroupedIndoorMetric(OpenVocabIndoorMetric):
     As in the mean of all classes, ``mAP_0.25``, those without an annotated box do not count.
 
     Args:
-        groups: Group -> names of its classes, or 'scannet60' or 'sun46': the base and novel classes of CoDA.
+        groups: Group -> names of its classes; 'scannet60' or 'sun46': the base and novel classes of CoDA; 'scannet200':
+            the head, common and tail classes of ScanNet200.
         kwargs: Arguments of ``OpenVocabIndoorMetric``.
 
     Raises:

@@ -16,7 +16,7 @@ from ..datasets.store.manifest import Row, problem_row
 from ..datasets.store.packed_shape import ImageFormat
 from ..datasets.unreadable import Unreadable, UnreadableRecords
 from ..file_keys import readable_text
-from ..point_files.mesh_files import files_of_mesh
+from ..point_files.mesh_references import files_of_mesh
 from ..processes import (
     of_all_processes,
     on_first_process,

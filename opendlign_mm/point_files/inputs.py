@@ -11,7 +11,7 @@ from typing import Any
 from .addresses import is_address
 from .formats import FORMATS
 from .frame_folders import is_frame_folder
-from .mesh_files import files_of_mesh
+from .mesh_references import files_of_mesh
 
 
 def list_inputs(inputs: Any) -> list[Any]:

@@ -1,7 +1,6 @@
 """Mesh and PLY files: points on their surfaces, for which materials and textures are not read, and the meshes."""
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -9,6 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from .array_files import MAX_POINTS, RawCloud, colors_as_bytes
+from .mesh_references import gltf_header, json_objects
 
 MESH_EXTENSIONS = ('.obj', '.off', '.glb', '.gltf', '.stl')
 POINTS_OF_A_MESH = 10_000
@@ -111,18 +111,6 @@ def surface_points(loaded: Any, num_points: int | None, random: np.random.Genera
     return RawCloud(points, mesh.visual.face_colors[face_index, :3] if has_colors else None, is_mesh=True)
 
 
-def files_of_mesh(path: str | Path) -> list[Path]:
-    """Return the files that decide about the points of a shape: the file, and the buffers of a .gltf file."""
-    path = Path(path)
-    if path.suffix.lower() != '.gltf' or not path.is_file():
-        return [path]
-    try:
-        buffers = [buffer.get('uri') for buffer in _dicts(_gltf_header(path).get('buffers'))]
-    except (OSError, ValueError):
-        return [path]
-    return [path, *(path.parent / unquote(uri) for uri in buffers if isinstance(uri, str) and 'base64,' not in uri)]
-
-
 def _files_around(path: Path, beside: bool = False) -> Any:
     """Return a resolver that gives trimesh the regular files of the folder of ``path`` and below, and no others.
 
@@ -209,8 +197,8 @@ def _check_obj_faces(path: Path) -> None:
 
 def _check_gltf(path: Path) -> None:
     """Refuse a glTF file that announces more values than it could hold, or repeats its meshes too often."""
-    header = _gltf_header(path)
-    accessors = list(_dicts(header.get('accessors')))
+    header = gltf_header(path)
+    accessors = list(json_objects(header.get('accessors')))
     for accessor in accessors:
         count = accessor.get('count')
         if not isinstance(count, int) or not 0 <= count <= 3 * MAX_POINTS:
@@ -218,32 +206,12 @@ def _check_gltf(path: Path) -> None:
     # Arrays without bytes of their own are filled with zeros.
     if sum(accessor['count'] for accessor in accessors if 'bufferView' not in accessor) > MAX_POINTS:
         raise ValueError(f'it announces more than {MAX_POINTS} values that it does not hold')
-    sizes = [sum(accessors[place]['count'] for primitive in _dicts(mesh.get('primitives'))
+    sizes = [sum(accessors[place]['count'] for primitive in json_objects(mesh.get('primitives'))
                  for place in [primitive.get('attributes', {}).get('POSITION')]
-                 if isinstance(place, int) and 0 <= place < len(accessors)) for mesh in _dicts(header.get('meshes'))]
-    used = [node['mesh'] for node in _dicts(header.get('nodes')) if isinstance(node.get('mesh'), int)]
+                 if isinstance(place, int) and 0 <= place < len(accessors))
+             for mesh in json_objects(header.get('meshes'))]
+    used = [node['mesh'] for node in json_objects(header.get('nodes')) if isinstance(node.get('mesh'), int)]
     total = sum(sizes[mesh] for mesh in used if 0 <= mesh < len(sizes))
     if total > MAX_POINTS:
         raise ValueError(f'it shows its meshes so often that they have {total} vertices, and at most {MAX_POINTS} are '
                          'read')
-
-
-def _gltf_header(path: Path) -> dict:
-    with open(path, 'rb') as file:
-        text = file.read()
-    if path.suffix.lower() == '.glb':
-        length = int.from_bytes(text[12:16], 'little')
-        if text[:4] != b'glTF' or 20 + length > len(text):
-            raise ValueError('it is not a whole binary glTF file')
-        text = text[20:20 + length]
-    header = json.loads(text)
-    if not isinstance(header, dict):
-        raise ValueError('its header is not a JSON object')
-    return header
-
-
-def _dicts(value: Any) -> Iterator[dict]:
-    """Yield the items of a list of JSON objects; a damaged file may have anything in its place."""
-    if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
-        raise ValueError('its header is not that of a glTF file')
-    yield from value or ()

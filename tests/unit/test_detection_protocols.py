@@ -14,7 +14,7 @@ import opendlign_mm.evaluation.class_groups  # noqa: F401
 from helpers.scannet_fixtures import CATEGORIES, write_scan
 from helpers.tool_modules import REPOSITORY, load_tool
 from opendlign_mm.datasets.coda_frames import read_frame
-from opendlign_mm.datasets.detection_protocols import FRAME_PROTOCOLS, SUN20, scannet200_classes
+from opendlign_mm.datasets.detection_protocols import FRAME_PROTOCOLS, SUN20, scannet200_classes, scannet200_groups
 from opendlign_mm.detection import OpenVocabBBoxHead
 
 HALF_TURN = np.pi / 6  # of the box in the frames
@@ -55,6 +55,15 @@ def test_the_protocols_have_the_classes_of_their_papers():
     names = scannet200_classes()
     assert len(names) == 198 and not {'wall', 'floor'} & set(names)
     assert set(scannet.classes) - {'object'} <= set(names) | {'couch', 'trash can'}
+
+
+def test_scannet200_is_divided_as_in_its_benchmark():
+    groups = scannet200_groups()
+    assert {group: len(names) for group, names in groups.items()} == dict(head=64, common=68, tail=66)
+    assert sorted(sum(groups.values(), ())) == sorted(scannet200_classes()), 'each class in one group'
+    for group, names in dict(head={'chair', 'mailbox', 'object'}, common={'laptop', 'mattress', 'bicycle'},
+                             tail={'paper', 'luggage', 'cd case'}).items():
+        assert names <= set(groups[group])
 
 
 @pytest.mark.parametrize('protocol, sign, unit', [('scannet60', 1, 1), ('sun46', -1, 255)])
@@ -175,11 +184,17 @@ def test_boxes_of_scannet200s_classes(tmp_path, monkeypatch, capsys):
     run('make_scannet_infos', monkeypatch, *arguments)
     assert '1 scans, 4 boxes' in capsys.readouterr().out
     init_default_scope('mmdet3d')
-    config = Config.fromfile(REPOSITORY / 'configs/scannet/scannet200.py').test_dataloader.dataset
-    dataset = DATASETS.build(dict(config, data_root=str(tmp_path / 'data')))
+    config = Config.fromfile(REPOSITORY / 'configs/scannet/scannet200.py')
+    evaluator = config.test_evaluator
+    dataset = DATASETS.build(dict(config.test_dataloader.dataset, data_root=str(tmp_path / 'data')))
     truth = dataset[0]['data_samples'].eval_ann_info
     assert [dataset.metainfo['classes'][label] for label in truth['gt_labels_3d']] == list(CATEGORIES)
     np.testing.assert_allclose(truth['gt_bboxes_3d'].gravity_center.numpy(), boxes[:, :3], atol=1e-4)
+    metric = METRICS.build(dict(evaluator[0], iou_thr=[.25]))
+    metric.dataset_meta = dataset.metainfo
+    metric.process({}, [sample([[0, 1], [5, 1]], [0, 65], [[0, 1]], [.9], [0])])  # a chair, and a laptop not found
+    found = metric.compute_metrics(metric.results)
+    assert (found['head_mAP_0.25'], found['common_mAP_0.25']) == (1, 0) and 'tail_mAP_0.25' not in found
     table.write_text('\n'.join(['id\traw_category\tcategory\tnyu40id\tnyu40class', *rows[1:]]) + '\n')
     with pytest.raises(SystemExit):
         run('make_scannet_infos', monkeypatch, *arguments)

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 
 import opendlign_mm  # noqa: F401
 from helpers.shape_fixtures import cloud
+from opendlign_mm.datasets.transforms.disk_cache import record_key
 
 PROJECTION = dict(resolution=16, depth_bins=8, view_angles=(30, 120))
 
@@ -85,6 +86,45 @@ def test_an_edited_buffer_of_a_gltf_file_is_another_entry(tmp_path):
             (tmp_path / 'shapes/cup' / name).write_bytes(content)
         views = views_of(tmp_path / 'shapes', tmp_path / 'cache', extensions='.gltf')
         assert is_of(views, uncached(tmp_path / 'shapes', extensions='.gltf'))
+
+
+def textured_mesh(folder, kind):
+    """A mesh file with a texture, in three formats; returns the mesh and the files of its material and texture."""
+    folder.mkdir(parents=True)
+    (folder / 'skin of the cup.png').write_bytes(b'first')
+    if kind == 'obj':
+        (folder / 'cup.obj').write_text('# a cup\r\nmtllib ./my materials.mtl \r\nv 0 0 0\r\n')
+        (folder / 'my materials.mtl').write_text('newmtl a\n  map_Kd skin of the cup.png\nKd 1 1 1\n')
+        return folder / 'cup.obj', [folder / 'my materials.mtl', folder / 'skin of the cup.png']
+    if kind == 'ply':
+        (folder / 'cup.ply').write_text('ply\nformat ascii 1.0\ncomment TextureFile skin of the cup.png\nend_header\n')
+    else:
+        (folder / 'cup.gltf').write_text('{"images": [{"uri": "skin%20of%20the%20cup.png"}, {"bufferView": 0}]}')
+    return folder / f'cup.{kind}', [folder / 'skin of the cup.png']
+
+
+@pytest.mark.parametrize('kind', ['obj', 'ply', 'gltf'])
+def test_an_edited_texture_or_material_is_another_object_where_it_is_read(tmp_path, kind):
+    mesh, files = textured_mesh(tmp_path / 'mesh', kind)
+    record = dict(sample_id='cup', points_path=str(mesh))
+    keys, plain = [record_key(record, materials=True)], record_key(record)
+    for file in files:
+        file.write_bytes(file.read_bytes() + b'# longer')
+        keys.append(record_key(record, materials=True))
+    files[-1].unlink()
+    keys.append(record_key(record, materials=True))
+    assert len(set(keys)) == len(files) + 2
+    assert record_key(record) == plain != keys[0], 'points have no texture'
+
+
+def test_only_caches_of_renderings_look_at_textures(tmp_path):
+    steps = [dict(type='LoadShapePoints'), dict(type='RenderImages', projection=PROJECTION)]
+    caches = [TRANSFORMS.build(dict(type='DiskCache', keys=['images'], transforms=steps[:count]))
+              for count in (1, 2)]
+    assert [cache.reads_materials for cache in caches] == [False, True]
+    nested = dict(type='DiskCache', keys=['images'], transforms=[
+        dict(type='DiskCache', keys=['images'], transforms=steps)])
+    assert TRANSFORMS.build(nested).reads_materials
 
 
 def test_rows_and_keys_of_one_file_are_entries_of_their_own(tmp_path):

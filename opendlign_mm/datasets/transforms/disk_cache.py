@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 
 from ...atomic_files import atomic_write
 from ...file_keys import file_key
-from ...point_files.mesh_files import files_of_mesh
+from ...point_files.mesh_references import files_of_mesh
 from ...version import __version__
 
 _UNIT_FLOAT = np.dtype([('value_255', np.uint8)])
@@ -28,9 +28,10 @@ class DiskCache(BaseTransform):
     """Transform that runs others once per object and reads their results from disk afterwards.
 
     A result is found again only for the same settings of the transforms and the same record: all its entries, such as
-    the up axis, and path, size and time of each file that it names. So neither an edited file nor another folder of the
-    same name gets old results. A damaged entry is made again, and a disk that cannot be written only costs time.
-    Random transforms do not belong here.
+    the up axis, and path, size and time of each file that it names, of the buffers of a .gltf file and, where one of
+    the transforms has ``reads_materials``, of a mesh's materials and textures. So neither an edited file nor another
+    folder of the same name gets old results. A damaged entry is made again, and a disk that cannot be written only
+    costs time. Random transforms do not belong here.
 
     Required keys:
         sample_id: Unique name of the object.
@@ -47,6 +48,7 @@ class DiskCache(BaseTransform):
 
     def __init__(self, transforms: list[dict], keys: Sequence[str], cache_dir: str | None = None) -> None:
         self.transforms = [TRANSFORMS.build(transform) for transform in transforms]
+        self.reads_materials = any(getattr(transform, 'reads_materials', False) for transform in self.transforms)
         self.keys = tuple(keys)
         settings = json.dumps([__version__, transforms, self.keys], sort_keys=True, default=repr)
         self.folder = None if cache_dir is None else Path(cache_dir) / _fingerprint(settings.encode())
@@ -54,7 +56,7 @@ class DiskCache(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the kept keys to ``results``."""
-        path = None if self.folder is None else self.folder / f'{record_key(results)}.npz'
+        path = None if self.folder is None else self.folder / f'{record_key(results, self.reads_materials)}.npz'
         kept = None if path is None else _read(path, self.keys)
         if kept is None:
             for transform in self.transforms:
@@ -84,18 +86,23 @@ def _fingerprint(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def record_key(record: dict) -> str:
+def record_key(record: dict, materials: bool = False) -> str:
     """Return a name of an object that differs for any other record: other entries, or other files.
+
+    Args:
+        record: The record of a dataset.
+        materials: Whether the materials and textures of meshes count.
 
     Raises:
         ValueError: The record has an entry that cannot be compared with that of another run.
     """
-    about = {key: _comparable(key, value, record) for key, value in record.items() if key not in _NOT_OF_OBJECT}
+    about = {key: _comparable(key, value, record, materials) for key, value in record.items()
+             if key not in _NOT_OF_OBJECT}
     content = json.dumps(about, sort_keys=True).encode()
     return f'{file_key(str(record["sample_id"]))}-{_fingerprint(content)}'
 
 
-def _comparable(key: str, value: Any, record: dict) -> Any:
+def _comparable(key: str, value: Any, record: dict, materials: bool) -> Any:
     """Return what tells an entry of a record from others, in types of JSON."""
     value = value.numpy() if isinstance(value, torch.Tensor) else value
     if isinstance(value, np.generic):
@@ -103,11 +110,11 @@ def _comparable(key: str, value: Any, record: dict) -> Any:
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return [str(value.dtype), value.shape, _fingerprint(np.ascontiguousarray(value).tobytes())]
     if isinstance(value, str) and key.endswith(('_path', '_paths')):
-        return [_state_of(file) for file in files_of_mesh(value)]
+        return [_state_of(file) for file in files_of_mesh(value, materials)]
     if isinstance(value, (list, tuple)):
-        return [_comparable(key, item, record) for item in value]
+        return [_comparable(key, item, record, materials) for item in value]
     if isinstance(value, dict):
-        return {str(name): _comparable(str(name), item, record) for name, item in value.items()}
+        return {str(name): _comparable(str(name), item, record, materials) for name, item in value.items()}
     if value is None or isinstance(value, (str, int, float)):
         return value
     raise ValueError(f"{record['sample_id']}: DiskCache cannot compare '{key}', a {type(value).__name__}, with that of "

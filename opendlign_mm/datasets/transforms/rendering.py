@@ -16,8 +16,7 @@ from .projecting import point_coordinates
 class RenderImages(BaseTransform):
     """Transform that renders the mesh of an object in color by the cameras of its depth views.
 
-    It goes after ``LoadShapePoints`` or ``LoadBuiltInShape`` and before transforms that move the points. ``DiskCache``
-    notices changed meshes, but not changed textures: remove its files then.
+    It goes after ``LoadShapePoints`` or ``LoadBuiltInShape`` and before transforms that move the points.
 
     Required keys:
         points: float tensor or array (N, 3), z up: the points of the depth views.
@@ -39,6 +38,8 @@ class RenderImages(BaseTransform):
         ValueError: The object is not a mesh, it cannot be read, its points are not on the mesh, or a view shows nothing
             of it; the message names the object.
     """
+
+    reads_materials = True  # DiskCache then notices changed textures
 
     def __init__(self, projection: dict | Callable | None = None, points_key: str = 'points',
                  samples: int = 2, background: Sequence[int] = (255, 255, 255)) -> None:
