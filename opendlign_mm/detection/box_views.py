@@ -1,5 +1,6 @@
 """From the points in boxes to class probabilities: crops, depth views and color views, features."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -7,12 +8,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..models import OpenDlign
+from ..one_ahead import one_ahead
 from ..projection import ColorProjection, build_projection
 from ..projection.color import color_bytes
 from .classified_boxes import BoxCrops
 from .size_priors import SizePriors
 
-# Color views of so many boxes are in memory at a time.
+# Views of so many boxes are made and encoded at a time: ten views of each fill whole passes of an encoder.
 BOXES_AT_A_TIME = 32
 
 
@@ -64,12 +66,24 @@ class BoxViewsMixin:
         """Return the features (K, V, D) of the color views of K > 0 crops; None where there are none."""
         if self.color_projection is None or crops[0].shape[1] < 6:
             return None
-        features = []
-        for start in range(0, len(crops), BOXES_AT_A_TIME):
-            chunk = crops[start:start + BOXES_AT_A_TIME]
-            views = self.color_projection([crop[:, :3] for crop in chunk], [crop[:, 3:].byte() for crop in chunk])
-            features.append(self.classifier.encode_colors(views))
-        return torch.cat(features)
+        project = self.color_projection
+        return _encoded_in_parts(crops, lambda part: project([crop[:, :3] for crop in part],
+                                                             [crop[:, 3:].byte() for crop in part]),
+                                 self.classifier.encode_colors)
+
+    def depth_features(self, crops: list[Tensor], kept: list[Tensor] | None = None) -> Tensor:
+        """Return the features (K, V, D) of the depth views of K > 0 crops, from which classes follow.
+
+        Args:
+            crops: K point sets of :meth:`crop_proposals`.
+            kept: List to which the depth views are appended, in parts (k, V, H, W); None forgets them.
+        """
+        def encode(views: Tensor) -> Tensor:
+            if kept is not None:
+                kept.append(views)
+            return self.classifier.encode_for_classes(views)
+
+        return _encoded_in_parts(crops, self.depth_views, encode)
 
     @property
     def keeps_view_features(self) -> bool:
@@ -93,17 +107,20 @@ class BoxViewsMixin:
 
     def add_views(self, proposals: InstanceData, crops: Sequence[list[Tensor]]) -> None:
         """Add the views of the crops at all scales, or their features, to K proposals; see :meth:`encode_scene`."""
-        views = [self.depth_views(at_scale) for at_scale in crops]
-        proposals.depth_views = views[0]
-        if not self.keeps_view_features and len(views) > 1:
-            proposals.other_views = torch.stack(views[1:], dim=1)
-        if not self.keeps_view_features or not len(proposals):
-            return
-        if self.classifier.views != 'color':
-            proposals.view_features = torch.cat([self.classifier.encode_for_classes(each) for each in views], dim=1)
-        colors = [self.color_features(at_scale) for at_scale in crops]
-        if colors[0] is not None:
-            proposals.color_features = torch.cat(colors, dim=1)
+        keeps_features = self.keeps_view_features and len(proposals) > 0
+        if not keeps_features or self.classifier.views == 'color':
+            views = [self.depth_views(at_scale) for at_scale in (crops[:1] if keeps_features else crops)]
+            proposals.depth_views = views[0]
+            if not self.keeps_view_features and len(views) > 1:
+                proposals.other_views = torch.stack(views[1:], dim=1)
+        else:
+            kept: list[Tensor] = []
+            features = [self.depth_features(crops[0], kept), *map(self.depth_features, crops[1:])]
+            proposals.depth_views, proposals.view_features = torch.cat(kept), torch.cat(features, dim=1)
+        if keeps_features:
+            colors = [self.color_features(at_scale) for at_scale in crops]
+            if colors[0] is not None:
+                proposals.color_features = torch.cat(colors, dim=1)
 
     def probabilities_of_boxes(self, logits: Sequence[Tensor], proposals: InstanceData) -> Tensor:
         """Return the class probabilities (K, C) of K > 0 boxes: the mean over scales, weighed by sizes if asked for.
@@ -152,9 +169,20 @@ class BoxViewsMixin:
             crops: K point sets of :meth:`crop_proposals`.
             depth_views: Their depth views (K, V, H, W), if they are known.
         """
-        if depth_views is None and getattr(self.classifier, 'views', 'depth') != 'color':
-            depth_views = self.depth_views(crops)
-        if self.color_projection is None:
-            return self.classifier.class_logits(depth_views)
-        features = None if self.classifier.views == 'color' else self.classifier.encode_for_classes(depth_views)
+        if self.color_projection is None and not self.keeps_view_features:
+            return self.classifier.class_logits(self.depth_views(crops) if depth_views is None else depth_views)
+        if getattr(self.classifier, 'views', 'depth') == 'color':
+            features = None
+        elif depth_views is None:
+            features = self.depth_features(crops)
+        else:
+            features = self.classifier.encode_for_classes(depth_views)
         return self.classifier.class_logits_of(features, self.color_features(crops))
+
+
+def _encoded_in_parts(crops: list[Tensor], project: Callable[[list[Tensor]], Tensor],
+                      encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the features (K, V, D) of K > 0 crops; views of the next boxes are made while some are encoded."""
+    parts = [crops[start:start + BOXES_AT_A_TIME] for start in range(0, len(crops), BOXES_AT_A_TIME)]
+    with closing(one_ahead(project, parts, crops[0].device)) as views:
+        return torch.cat([encode(of_part) for of_part in views])

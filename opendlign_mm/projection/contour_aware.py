@@ -25,6 +25,8 @@ from .views import (
 )
 
 Backend = Literal['auto', 'dense', 'numba', 'cuda', 'triton']
+# What 'auto' stands for on a GPU where the package triton is installed; 'cuda' anywhere else.
+AUTO_ON_GPU: Backend = 'cuda'
 
 
 class ContourAwareProjection:
@@ -102,13 +104,16 @@ class ContourAwareProjection:
                 clouds are on several devices, or the backend does not support their device.
             ImportError: The backend is 'triton' and the package triton is missing.
         """
-        clouds = checked_clouds(points, finite=self.backend != 'triton')  # which checks that by itself
+        clouds = checked_clouds(points, finite=False)
         if not clouds:
             device = points.device if isinstance(points, Tensor) else None
             return torch.ones(0, self.num_views, self.resolution, self.resolution, device=device)
         device = clouds[0].device
+        backend = self.backend_for(device)
+        if backend != 'triton':  # which looks for them without another wait for the GPU
+            check_finite(clouds)
         axes = view_axes(self.view_angles, self.elevation, device)
-        views = iter(self._project(clouds, axes, self.backend_for(device)))
+        views = iter(self._project(clouds, axes, backend))
         blank = torch.ones(self.num_views, self.resolution, self.resolution, device=device)
         depth_views = torch.stack([next(views) if len(cloud) else blank for cloud in clouds])
         return depth_views.clamp_(0, 1)  # a weighted mean of values up to 1 may round to a little more
@@ -142,6 +147,8 @@ class ContourAwareProjection:
             ImportError: The backend is 'triton' and the package triton is missing.
         """
         if self.backend == 'auto':
+            if device.type == 'cuda' and find_spec('triton') is not None:
+                return AUTO_ON_GPU
             return 'numba' if device.type == 'cpu' else 'cuda'
         if self.backend == 'numba' and device.type != 'cpu':
             raise ValueError(f"backend 'numba' needs CPU tensors, the points are on {device}; use 'auto' or 'cuda'")

@@ -196,6 +196,8 @@ def checked_clouds(points: Tensor | Sequence[Tensor], finite: bool = True) -> li
 
 def check_finite(clouds: Sequence[Tensor]) -> None:
     """Raise ValueError that counts the points of the first of some clouds (N_i, 3) with non-finite coordinates."""
+    if not clouds or bool(torch.stack([cloud.isfinite().all() for cloud in clouds]).all()):  # a GPU waits once for all
+        return
     for index, cloud in enumerate(clouds):
         bad = int((~cloud.isfinite().all(1)).sum())
         if bad:

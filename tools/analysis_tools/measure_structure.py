@@ -17,7 +17,7 @@ PACKAGE = 'opendlign_mm'
 # From the bottom up; rooms of one floor know nothing of each other.
 FLOORS = (
     ('version', 'atomic_files', 'compiled', 'file_keys', 'structures', 'compat', 'config_options',
-     'registry', 'source_files'),
+     'one_ahead', 'registry', 'source_files'),
     ('projection', 'point_ops', 'box_ops', 'processes'),
     ('point_files', ),
     ('visualization', 'datasets', 'models', 'point_encoders'),
