@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from ..apis import SceneInferencer
 from ..box_ops.points_in_boxes import count_points_in_boxes
 from ..datasets.procedural.rooms import make_room
+from .given_boxes import given_boxes_row
 from .measuring import Curve, Row, Settings, grow, median_seconds
 
 FIRST, SECOND = 'chair,table,bed,sofa', 'desk,lamp,window,door'
@@ -28,7 +29,7 @@ def room(points: int) -> np.ndarray:
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure a room by the packaged model: all, then other words for its stored features; then 3DETR-m alone."""
+    """Measure a room by the packaged model, by other words, with given boxes; then 3DETR-m alone."""
     points = room(settings.pick(40000, 4000))
     detect = SceneInferencer(device=settings.device, show_progress=False)
     place = dict(up='z', units='m')
@@ -39,6 +40,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         detect(points, FIRST, save_features=folder, **place)
         yield Row('detect', 'the same room, a second vocabulary on stored features', median_seconds(
             lambda: detect(points, SECOND, load_features=folder, **place), settings), 'scene')
+    yield given_boxes_row(points, lambda: detect.model, settings)
     yield _three_detr(settings)
 
 

@@ -14,12 +14,17 @@ from ..apis import SceneInferencer
 from ..box_ops.points_in_boxes import points_in_boxes
 from ..generation.random_parameters import BatchParameters, SeededParameters
 from ..generation.shaded_texture import paint
+
+
+from ..detection.proposals.given_boxes import write_boxes
 from ..models import OpenDlign
 from ..models.precision import Precision
+from ..one_ahead import one_ahead
 from ..point_ops import ball_query, furthest_point_sample, three_nn
 from ..projection import ContourAwareProjection
 from ..projection.contour_aware import Backend
 from .detect import FIRST, THREE_DETR, room
+from .given_boxes import box_detector, given_boxes
 from .measuring import Settings
 from .models import cloud, random_model, random_views
 
@@ -154,6 +159,41 @@ def check_drawn_images(device: torch.device) -> Differences:
                          brightness=(own.mean() - expected.mean()).abs().item()), same=1e-3, brightness=.08)
 
 
+@torch.no_grad()
+def check_views_one_ahead(device: torch.device) -> Differences:
+    """Compare features of boxes whose views are made while others are encoded with those of views made before.
+
+    Then numbers that two streams work on for a while: memory that one of them uses too early would change them.
+    """
+    points, found = room(8000), {}
+    boxes = given_boxes(points, 100)
+    with tempfile.TemporaryDirectory() as folder:
+        write_boxes(Path(folder) / 'room.npz', boxes)
+        features = []
+        for place, model in zip((device, CPU), _pair(device), strict=True):
+            detector = box_detector(model, dict(resolution=32, depth_bins=16), folder)
+            _, crops = detector.crop_proposals(torch.from_numpy(points).to(place), boxes.to(place))
+            features.append(model.encode_for_classes(detector.depth_views(crops)))
+            if place == device:
+                found['parts'] = max((detector.depth_features(crops) - features[0]).abs().max().item()
+                                     for _ in range(5))
+    found['devices'] = 1 - F.cosine_similarity(features[0].cpu(), features[1], dim=-1).min().item()
+
+    def prepare(number: int) -> torch.Tensor:
+        values = torch.full((1 << (22 if device.type == 'cuda' else 10), ), float(number), device=device)
+        for _ in range(50):
+            values = values + 1
+        return values
+
+    errors = []
+    for number, values in enumerate(one_ahead(prepare, range(40), device)):
+        for _ in range(50):
+            values = values - 1
+        errors.append((values - number).abs().max())
+    found['numbers'] = torch.stack(errors).max().item()
+    return _at_most(found, parts=1e-3, devices=1e-2, numbers=0)
+
+
 def check_process_group(device: torch.device) -> Differences:
     """Join a group of one process (NCCL on a GPU), gather, and take a step through DistributedDataParallel."""
     with tempfile.TemporaryDirectory() as folder:
@@ -178,3 +218,6 @@ CHECKS: dict[str, Callable[[torch.device], Differences]] = {
     'point operations': check_point_operations, 'branches': check_branches,
     'training step': check_training_step, '3DETR': check_3detr, 'detection': check_detection,
     'drawn images': check_drawn_images, 'process group': check_process_group}
+
+
+    'views one ahead': check_views_one_ahead, 'process group': check_process_group}

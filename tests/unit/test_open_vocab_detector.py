@@ -11,7 +11,7 @@ from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny
 from opendlign_mm.box_ops import nms
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.datasets.class_names import vocabulary_of
-from opendlign_mm.detection import OpenVocabBBoxHead
+from opendlign_mm.detection import OpenVocabBBoxHead, box_views
 from opendlign_mm.engine.hooks import VocabularyFromDatasetHook
 
 
@@ -131,6 +131,46 @@ def test_predict_with_ground_truth_boxes_gives_each_object_the_class_of_its_poin
         views = detector.projection([points[inside.all(dim=1), :3]])
         scores = detector.classifier.zero_shot(views)
         assert scores.argmax() == found.labels_3d[index]
+
+
+@pytest.mark.parametrize('options', [{}, dict(views='both', crop_scales=(1., 1.3)), dict(views='color')])
+def test_parts_of_the_boxes_have_the_results_of_all_at_once(options, monkeypatch):
+    """Views of the next part are made in a thread; by hand: all views, then all features."""
+    points, truth = furnished_room()
+    detector = tiny_detector('GroundTruthProposals', **options)
+    expected = detector.predict(dict(points=[points]), [annotated(truth)])[0].proposals_3d
+    monkeypatch.setattr(detector, 'proposals', FixedProposals(annotated(truth).eval_ann_info['gt_bboxes_3d'].tensor))
+    whole = detector.encode_scene(points)
+    monkeypatch.setattr(box_views, 'BOXES_AT_A_TIME', 1)
+    found = detector.predict(dict(points=[points]), [annotated(truth)])[0].proposals_3d
+    torch.testing.assert_close(found.class_probabilities, expected.class_probabilities)
+    assert torch.equal(found.bboxes_3d.tensor, expected.bboxes_3d.tensor)
+    parts = detector.encode_scene(points)
+    assert set(parts.keys()) == set(whole.keys()) and torch.equal(parts.depth_views, whole.depth_views)
+    for name in {'view_features', 'color_features'} & set(whole.keys()):
+        torch.testing.assert_close(parts.get(name), whole.get(name))
+    _, crops = detector.crop_proposals(points, whole)
+    torch.testing.assert_close(whole.depth_views, torch.cat([detector.projection([crop[:, :3]]) for crop in crops]))
+    torch.testing.assert_close(detector.classify_encoded(parts), expected.class_probabilities)
+
+
+def test_a_projection_that_fails_in_a_later_part_is_the_error_of_the_scene(monkeypatch):
+    points, truth = furnished_room()
+    detector = tiny_detector('GroundTruthProposals')
+    monkeypatch.setattr(box_views, 'BOXES_AT_A_TIME', 1)
+    project, calls = detector.projection, []
+
+    def fail_at_the_third(clouds):
+        calls.append(len(clouds))
+        if len(calls) == 3:
+            raise ValueError('a view cannot be made')
+        return project(clouds)
+
+    detector.projection = fail_at_the_third
+    with pytest.raises(ValueError, match='a view cannot be made'):
+        detector.predict(dict(points=[points]), [annotated(truth)])
+    detector.projection = project
+    assert len(detector.predict(dict(points=[points]), [annotated(truth)])[0].proposals_3d) == 4
 
 
 def test_predict_with_clusters_and_several_scenes():
