@@ -15,10 +15,16 @@ from mmengine.structures import InstanceData
 from ..detection import OpenVocabDetector3D
 from ..detection.proposals.given_boxes import write_boxes
 from ..models import OpenDlign
+from ..projection.contour_aware import Backend
 from .measuring import Row, Settings, compare, median_seconds
 from .models import random_model
 
 GPU_CLIP = 'ViT-H-14-quickgelu'
+
+
+def fastest_backend(device: torch.device) -> Backend:
+    """Return the backend of the contour-aware projection for many clouds on a device."""
+    return 'triton' if device.type == 'cuda' and find_spec('triton') else 'auto'
 
 
 def given_boxes(points: np.ndarray, count: int) -> InstanceData:
@@ -59,11 +65,9 @@ def given_boxes_row(points: np.ndarray, packaged: Callable[[], OpenVocabDetector
     if on_gpu:
         with settings.device:  # where random weights take a moment
             classifier = random_model(GPU_CLIP, 'auto', settings)
-        backend = 'triton' if find_spec('triton') else 'cuda'
-        projection: Any = dict(resolution=classifier.backbone.image_size[0], backend=backend)
+        projection: Any = dict(resolution=classifier.backbone.image_size[0], backend=fastest_backend(settings.device))
     else:
-        source = packaged()
-        classifier, projection, backend = source.classifier, source.projection, 'numba'
+        classifier, projection = packaged().classifier, packaged().projection
     count = settings.pick(128 if on_gpu else 64, 3)
     with tempfile.TemporaryDirectory() as folder:
         write_boxes(Path(folder) / 'room.npz', given_boxes(points, count))
@@ -86,4 +90,5 @@ def given_boxes_row(points: np.ndarray, packaged: Callable[[], OpenVocabDetector
                other='the encoder alone', other_seconds=encoder, ratio=ratio,
                facts=dict(share_of_encoder=ratio, views=number, views_per_second=number / seconds,
                           views_per_second_of_encoder=number / encoder, seconds_to_crop=crop,
-                          seconds_to_project=project, projection=backend))
+                          seconds_to_project=project,
+                          projection=detector.projection.backend_for(settings.device)))

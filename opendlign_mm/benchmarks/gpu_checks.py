@@ -12,11 +12,9 @@ from mmengine.registry import init_default_scope
 
 from ..apis import SceneInferencer
 from ..box_ops.points_in_boxes import points_in_boxes
+from ..detection.proposals.given_boxes import write_boxes
 from ..generation.random_parameters import BatchParameters, SeededParameters
 from ..generation.shaded_texture import paint
-
-
-from ..detection.proposals.given_boxes import write_boxes
 from ..models import OpenDlign
 from ..models.precision import Precision
 from ..one_ahead import one_ahead
@@ -24,7 +22,7 @@ from ..point_ops import ball_query, furthest_point_sample, three_nn
 from ..projection import ContourAwareProjection
 from ..projection.contour_aware import Backend
 from .detect import FIRST, THREE_DETR, room
-from .given_boxes import box_detector, given_boxes
+from .given_boxes import box_detector, fastest_backend, given_boxes
 from .measuring import Settings
 from .models import cloud, random_model, random_views
 
@@ -171,7 +169,8 @@ def check_views_one_ahead(device: torch.device) -> Differences:
         write_boxes(Path(folder) / 'room.npz', boxes)
         features = []
         for place, model in zip((device, CPU), _pair(device), strict=True):
-            detector = box_detector(model, dict(resolution=32, depth_bins=16), folder)
+            projection = dict(resolution=32, depth_bins=16, backend=fastest_backend(place))
+            detector = box_detector(model, projection, folder)
             _, crops = detector.crop_proposals(torch.from_numpy(points).to(place), boxes.to(place))
             features.append(model.encode_for_classes(detector.depth_views(crops)))
             if place == device:
@@ -217,7 +216,5 @@ CHECKS: dict[str, Callable[[torch.device], Differences]] = {
     'projection': check_projection, 'projection by Triton': check_triton_projection,
     'point operations': check_point_operations, 'branches': check_branches,
     'training step': check_training_step, '3DETR': check_3detr, 'detection': check_detection,
-    'drawn images': check_drawn_images, 'process group': check_process_group}
-
-
-    'views one ahead': check_views_one_ahead, 'process group': check_process_group}
+    'drawn images': check_drawn_images, 'views one ahead': check_views_one_ahead,
+    'process group': check_process_group}
