@@ -9,6 +9,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 
 from .clip_loading import ModelConfig, build_clip, build_tokenizer, resolve_model_config, resolve_weights
+from .compiled_steps import Compiled, checked_compiled
 from .cross_view import CrossViewAttention
 from .image_branches import ImageBranchesMixin
 from .pixels import PixelStatistic, resolve_pixel_statistics
@@ -58,8 +59,10 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             :func:`resolve_precision`), otherwise ``'fp32'``. Trained parameters, the text tower and the embeddings are
             float32 in any case; checkpoints and the identity of the CLIP do not depend on it. Stored features serve
             each precision: they differ by rounding alone. With ``'fp32'`` the computation follows autocast.
-        compiled: Compile the frozen blocks by ``torch.compile``, without a break of the graph: the first passes take
-            minutes, later ones less time on a GPU. It needs an image tower that can be split into blocks.
+        compiled: Compile the frozen blocks by ``torch.compile``, without a break of the graph: the first pass, and the
+            first one with another number of views, takes seconds longer, later ones less time on a GPU. ``'tuned'``:
+            its kernels are chosen by measuring them, which takes a minute or more. It needs an image tower that can be
+            split into blocks.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
         init_cfg: Initialization config of mmengine.
 
@@ -88,7 +91,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
                  resize: bool = False,
                  output: Literal['embedding', 'feature_map'] = 'embedding',
                  precision: Precision = 'fp32',
-                 compiled: bool = False,
+                 compiled: Compiled = False,
                  random_seed: int = 0,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -104,7 +107,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         self.clip = build_clip(clip, self.clip_config, weights, random_seed).requires_grad_(False).eval()
 
         self.tower = self._transformer_tower(num_blocks, compiled)
-        self.compiled = compiled
+        self.compiled = checked_compiled(compiled)
         self.num_blocks, self.stacked = num_blocks, stacked
         self.tuned_blocks = trainable_copy(self.source_blocks(), copy_init, trainable)
         self.cross_view = None
@@ -125,7 +128,7 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         self._tokenizer: Callable[..., torch.Tensor] | None = None
         self._init_trained_state()
 
-    def _transformer_tower(self, num_blocks: int, compiled: bool) -> Any:
+    def _transformer_tower(self, num_blocks: int, compiled: Compiled) -> Any:
         """Return the image tower as blocks, or None where it has none and none are needed."""
         clip, tower = self.clip_name, None
         try:
@@ -137,7 +140,8 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         if self.output == 'feature_map' and tower and not tower.has_feature_map:
             raise ValueError(f"CLIP '{clip}' has no feature map after its last block: use output='embedding'")
         if compiled and tower is None:
-            raise ValueError(f"compiled=True compiles the blocks of an image tower, which CLIP '{clip}' does not have")
+            raise ValueError(f"compiled={compiled!r} compiles the blocks of an image tower, which CLIP '{clip}' does "
+                             'not have')
         available = len(tower.blocks) if tower else 0
         if not 0 <= num_blocks <= available:
             raise ValueError(f"num_blocks must be from 0 to the {available} blocks of CLIP '{clip}', got {num_blocks}")

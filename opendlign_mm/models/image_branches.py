@@ -1,13 +1,13 @@
 """The two branches of a CLIP's image tower, from normalized pixels to embeddings (OpenDlign, section 3.2)."""
 import threading
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .compiled_steps import Compiled, steps
 from .cross_view import CrossViewAttention
 from .precision import CastBlock, Precision, cast_weights, resolve_precision
 from .trained_state import TrainedStateMixin, equals_its_source
@@ -41,7 +41,7 @@ class ImageBranchesMixin(TrainedStateMixin):
     combine: str
     cross_view: CrossViewAttention | None
     precision: Precision
-    compiled: bool
+    compiled: Compiled
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -212,8 +212,7 @@ class ImageBranchesMixin(TrainedStateMixin):
     @torch.no_grad()  # nothing before T' is trained: no graph of it is kept, and its views may come in chunks
     def _all_frozen_tokens(self, views: torch.Tensor, branches: Sequence[str], trunk_batch_size: int | None,
                            dtype: torch.dtype | None, pooled: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        frozen = _compiled_frozen_tokens() if self.compiled else type(self)._frozen_tokens
-        chunks = [frozen(self, self._normalized(chunk, dtype), tuple(branches), pooled)
+        chunks = [self._frozen_tokens(self._normalized(chunk, dtype), branches, pooled)
                   for chunk in views.split(trunk_batch_size or len(views))]
         trunk, pretrained = (torch.cat(parts, self.tower.batch_dim) if len(parts) > 1 else parts[0]
                              for parts in zip(*chunks, strict=True))
@@ -225,9 +224,11 @@ class ImageBranchesMixin(TrainedStateMixin):
         blocks = self.tower.blocks
         split = len(blocks) - (min(self.num_blocks, 1) if self.stacked else self.num_blocks)
         needed = 'pretrained' in branches or self.is_residual
-        trunk = pretrained = self.tower.embed(images)
+        compute = steps(self.compiled)
+        trunk = pretrained = compute.embed(self.tower, images)
         for index, block in enumerate(blocks if needed else blocks[:split], 1):
-            pretrained = self.tower.run(self._step(block, pooled and index == len(blocks)), pretrained)
+            run = compute.last if index == len(blocks) else compute.run
+            pretrained = run(self.tower, self._step(block, pooled and index == len(blocks)), pretrained)
             trunk = pretrained if index <= split else trunk
         return trunk, pretrained
 
@@ -247,7 +248,7 @@ class ImageBranchesMixin(TrainedStateMixin):
         return 0.5 * pretrained + 0.5 * tuned
 
     def _step(self, block: nn.Module, is_pooled: bool) -> nn.Module:
-        return self.tower.last(block) if is_pooled else block
+        return self.tower.last(block) if is_pooled else self.tower.packed(block)
 
     def _pool(self, tokens: torch.Tensor, branch: str) -> torch.Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and branch == 'tuned'):
@@ -261,9 +262,3 @@ class ImageBranchesMixin(TrainedStateMixin):
         if self.pixel_mean is not None and self.pixel_std is not None:
             views = (views - self.pixel_mean) / self.pixel_std
         return views if dtype is None else views.to(dtype)
-
-
-@cache
-def _compiled_frozen_tokens() -> Callable:
-    """Return the frozen part, compiled; of all backbones, so that copies of a model need no compiled state."""
-    return torch.compile(ImageBranchesMixin._frozen_tokens)

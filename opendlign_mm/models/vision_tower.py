@@ -4,11 +4,13 @@ from typing import Any
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import nn
+
+from .vision_blocks import ClassTokenOfBlock, PackedBlock, can_be_packed
 
 
 class TransformerTower:
@@ -55,14 +57,17 @@ class TransformerTower:
         """Apply a block of the tower, or a copy of one, to tokens."""
         return block(tokens)
 
-    def last(self, block: nn.Module) -> nn.Module:
-        """Return a module that computes of a last block what :meth:`pool` takes: the class token alone, or ``block``.
+    def packed(self, block: nn.Module) -> nn.Module:
+        """Return a module that computes a block in less time, or ``block``."""
+        return PackedBlock(block) if can_be_packed(block) else block
 
-        The class token attends to all tokens, but no other token needs queries, attention and MLP of its own.
-        """
+    def last(self, block: nn.Module) -> nn.Module:
+        """Return a module that computes of a last block what :meth:`pool` takes: the class token or all tokens."""
         visual = self.visual
         takes_class_token = visual.attn_pool is None and visual.pool_type == 'tok'
-        return ClassTokenOfBlock(block) if takes_class_token and type(block) is ResidualAttentionBlock else block
+        if takes_class_token and can_be_packed(block):
+            return ClassTokenOfBlock(block)
+        return self.packed(block)
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """Turn tokens after the last block into embeddings (N, D): final norm, pooling, projection."""
@@ -75,27 +80,6 @@ class TransformerTower:
         if self.visual.attn_pool is None:  # with attention pooling the final norm belongs to the pooled tokens
             tokens = self.visual.ln_post(tokens)
         return _as_map(tokens[:, 1:], self.visual.grid_size)
-
-
-class ClassTokenOfBlock(nn.Module):
-    """The class token after a block of open_clip's ``VisionTransformer``, from all tokens before it.
-
-    Args:
-        block: The block, whose parameters are used and not copied.
-    """
-
-    def __init__(self, block: ResidualAttentionBlock) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Turn tokens (N, L, width), or (L, N, width), into (N, 1, width), or (1, N, width)."""
-        block = self.block
-        dim = 1 if block.attn.batch_first else 0
-        normed = block.ln_1(tokens)
-        attended = block.attn(normed.narrow(dim, 0, 1), normed, normed, need_weights=False)[0]
-        token = tokens.narrow(dim, 0, 1) + block.ls_1(attended)
-        return token + block.ls_2(block.mlp(block.ln_2(token)))
 
 
 class TimmTransformerTower(TransformerTower):

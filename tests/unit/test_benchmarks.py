@@ -12,6 +12,7 @@ from PIL import Image
 from opendlign_mm.benchmarks import Curve, Row, Settings, limits, measuring
 from opendlign_mm.benchmarks.machine import describe_machine
 from opendlign_mm.benchmarks.models import random_model, random_views
+from opendlign_mm.benchmarks.parts_of_block import parts_of_block
 from opendlign_mm.benchmarks.released import ReleasedAlignment, released_scores
 from opendlign_mm.benchmarks.report import as_json, draw_curves, table, time_text
 from opendlign_mm.models.contrastive_head import object_features
@@ -157,3 +158,19 @@ def test_the_machine_is_described_for_json():
     machine = json.loads(json.dumps(describe_machine(CPU, quick=True)))
     assert machine['threads'] == torch.get_num_threads() and machine['versions']['torch'] == torch.__version__
     assert all(value > 0 for value in machine['rates'].values()) and 'matmul_bfloat16' in machine['rates']
+
+
+def test_the_parts_of_a_block_have_the_operations_of_their_products():
+    """By hand: the widening product of 9 tokens of width 32 to 128; a product-sum counts twice."""
+    found = {row.what.partition(', ')[2]: row for row in parts_of_block(Settings(CPU, quick=True))}
+    rate = limits.matmul_rate(CPU, torch.bfloat16, True)
+    assert found['product widen'].limit_seconds == pytest.approx(2 * 9 * 32 * 128 / rate)
+    assert found['attention'].limit_seconds == pytest.approx(2 * 2 * 9 * 9 * 32 / rate)
+    assert found['attention'].facts['flash_seconds_of_a_view'] > 0 and len(found) == 8
+
+
+def test_only_gpus_that_are_known_have_a_peak(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'NVIDIA H100 80GB HBM3')
+    assert limits.peak_of_data_sheet(torch.device('cuda')) == 989e12 and limits.peak_of_data_sheet(CPU) is None
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'NVIDIA L4')
+    assert limits.peak_of_data_sheet(torch.device('cuda')) is None

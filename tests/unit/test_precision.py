@@ -3,11 +3,12 @@ import copy
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.nn.functional import cosine_similarity
 
 from helpers.tool_modules import REPOSITORY
 from opendlign_mm.config_options import read_config
-from opendlign_mm.models import image_branches, precision as precision_module
+from opendlign_mm.models import compiled_steps, image_branches, precision as precision_module
 from opendlign_mm.models.clip_backbone import CLIPDepthBackbone
 from opendlign_mm.models.precision import bfloat16_gain, resolve_precision
 
@@ -114,17 +115,35 @@ def test_weights_loaded_after_the_first_pass_are_not_rounded(tiny_clip_config, v
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_the_frozen_blocks_compile_without_a_break_of_the_graph(tiny_clip_config, views, precision, monkeypatch):
-    whole = torch.compile(image_branches.ImageBranchesMixin._frozen_tokens, fullgraph=True, backend='eager')
-    calls = []
-    monkeypatch.setattr(image_branches, '_compiled_frozen_tokens',
-                        lambda: lambda *args: calls.append(1) or whole(*args))
+def test_all_frozen_blocks_compile_to_one_graph_without_a_break(tiny_clip_config, views, precision, monkeypatch):
+    """By counting: embedding, a block, and the class token of the last block, where there are four blocks."""
+    torch.compiler.reset()
+    plain = compiled_steps.steps(False)
+    whole = compiled_steps.Steps(*(torch.compile(step, fullgraph=True, backend='eager') for step in plain))
+    monkeypatch.setattr(image_branches, 'steps', lambda compiled: whole if compiled else plain)
+    tiny_clip_config['vision_cfg']['layers'] = 4
     compiled = small(tiny_clip_config, precision=precision, compiled=True)
     expected = small(tiny_clip_config, precision=precision)(views)
-    tolerance = 1e-5 if precision == 'fp32' else 2e-2
-    torch.testing.assert_close(compiled(views), expected, atol=tolerance, rtol=tolerance)
-    assert calls == [1]
+    counters.clear()
+    torch.testing.assert_close(compiled(views), expected, atol=1e-5, rtol=1e-5)
     copy.deepcopy(compiled)(views)
+    assert counters['stats']['unique_graphs'] == 3 and not counters['graph_break']
+
+
+def test_the_kernels_of_blocks_alone_are_chosen_by_measuring(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(torch, 'compile', lambda step, options=None: asked.setdefault(step, []).append(options) or step)
+    assert compiled_steps.steps.__wrapped__('tuned') == compiled_steps.steps(False)
+    assert [options for options in sum(asked.values(), []) if options] == [compiled_steps._OPTIONS['tuned']]
+    monkeypatch.undo()
+    compiled_steps.steps.__wrapped__('tuned')  # the compiler has these options
+
+
+def test_wrong_choices_of_the_compiler_are_refused(tiny_clip_config):
+    with pytest.raises(ValueError, match="compiled must be False, True or 'tuned', got 'fast'"):
+        small(tiny_clip_config, compiled='fast')
+    with pytest.raises(ValueError, match="compiled must be False, True or 'tuned', got 1"):
+        small(tiny_clip_config, compiled=1)
 
 
 def test_a_model_first_used_in_inference_mode_can_be_trained(tiny_clip_config, views):
