@@ -4,14 +4,17 @@
     python tools/check_gpu.py                  # check_gpu.json and check_gpu.log
     python tools/check_gpu.py --device cpu     # a dry run: the same checks, CPU against CPU
 
-The checks that the GPU computes what the CPU computes, the tests that need CUDA, and the benchmark. What fails is noted
-and the rest goes on. Exit code 0: all passed; 1: something failed; 2: there is no CUDA here.
+The checks that the GPU computes what the CPU computes, the tests that need CUDA, a user's commands from training to
+boxes on small data, and the benchmark. What fails is noted and the rest goes on.
+Exit code 0: all passed; 1: something failed; 2: no CUDA here.
 """
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -25,7 +28,7 @@ from opendlign_mm.benchmarks.measuring import named_device
 from opendlign_mm.command_line.user_errors import user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS, BENCHMARK = 'tests', 'benchmark'
+TESTS, COMMANDS, BENCHMARK = 'tests', 'commands', 'benchmark'
 # Least and largest seconds of the two longest parts; the benchmark takes what is left.
 LEAST, TESTS_AT_MOST = 30, 200
 
@@ -33,7 +36,7 @@ LEAST, TESTS_AT_MOST = 30, 200
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', default='cuda', help='device to check; cpu: a dry run')
-    parser.add_argument('--only', nargs='+', choices=[*CHECKS, TESTS, BENCHMARK], help='default: everything')
+    parser.add_argument('--only', nargs='+', choices=[*CHECKS, TESTS, COMMANDS, BENCHMARK], help='default: everything')
     parser.add_argument('--minutes', type=float, default=8., help='time after which parts are ended; default: 8')
     parser.add_argument('--out', type=Path, default=Path('check_gpu.json'), help='JSON file of the results')
     parser.add_argument('--quick', action='store_true', help='the smallest sizes of the benchmark')
@@ -48,10 +51,10 @@ def check(name: str, device: torch.device) -> dict:
         return dict(passed=False, error=traceback.format_exc())
 
 
-def run(command: list[str], seconds: float, log: Path) -> dict:
+def run(command: list[str], seconds: float, log: Path, **variables: str) -> dict:
     """Run a command, end it after some seconds, and append what it prints to the log."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
-                       HF_HUB_OFFLINE='1')
+                       HF_HUB_OFFLINE='1', **variables)
     with log.open('a') as stream:
         stream.write(f'\n$ {" ".join(command)}\n')
         stream.flush()
@@ -64,9 +67,34 @@ def run(command: list[str], seconds: float, log: Path) -> dict:
 
 
 def tests(seconds: float, log: Path) -> dict:
-    """Run the tests that need CUDA; without it they are skipped."""
-    return run([sys.executable, '-m', 'pytest', '-q', '-rfE', '-k', 'cuda', '-p', 'no:cacheprovider', 'tests'],
+    """Run the tests that need CUDA; without it they are skipped. Files without such tests are not even imported."""
+    files = [str(path) for path in sorted((ROOT / 'tests').rglob('test_*.py'))
+             if re.search(r'cuda|def test\w*\(.*\bdevice\b', path.read_text())]
+    return run([sys.executable, '-m', 'pytest', '-q', '-rfE', '-k', 'cuda', '-p', 'no:cacheprovider', *files],
                min(seconds, TESTS_AT_MOST), log)
+
+
+def commands(device: torch.device, seconds: float, log: Path) -> dict:
+    """Align on stored tokens, classify and detect by a user's commands, on few built-in objects and a room."""
+    end = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as folder:
+        train, test, rooms = (str(ROOT / 'tools' / name) for name in ('train.py', 'test.py', 'make_rooms.py'))
+        shapes, scenes = (str(ROOT / 'configs' / name) for name in ('opendlign_tiny.py', 'opendlign_tiny_scannet.py'))
+        checkpoint, cache = f'{folder}/run/epoch_1.pth', f'cache_dir={folder}/cache'
+        for command in (
+                [train, shapes, '--work-dir', f'{folder}/run', '--cfg-options', cache, f'token_dir={folder}/tokens',
+                 'train_cfg.max_epochs=1', 'train_dataloader.dataset.num_per_category=4',
+                 'train_dataloader.batch_size=16'],
+                [test, shapes, checkpoint, '--work-dir', f'{folder}/test', '--cfg-options', cache,
+                 'test_dataloader.dataset.num_per_category=2'],
+                [rooms, '--out', f'{folder}/rooms', '--num-val', '1'],
+                [test, scenes, checkpoint, '--work-dir', f'{folder}/scenes', '--cfg-options',
+                 f'data_root={folder}/rooms']):
+            result = run([sys.executable, *command], max(end - time.monotonic(), 0), log,
+                         **({} if device.type == 'cuda' else dict(CUDA_VISIBLE_DEVICES='')))
+            if not result['passed']:
+                return dict(result, error=f'{" ".join(command)}: {result["error"]}')
+    return dict(passed=True)
 
 
 def benchmark(args: argparse.Namespace, seconds: float, log: Path) -> dict:
@@ -89,7 +117,7 @@ def main() -> None:
     begin, log, parts = time.monotonic(), args.out.resolve().with_suffix('.log'), {}
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text('')
-    wanted = args.only or [*CHECKS, TESTS, BENCHMARK]
+    wanted = args.only or [*CHECKS, TESTS, COMMANDS, BENCHMARK]
     machine = describe_machine(device, quick=args.quick)
     for name in wanted:
         start, left = time.monotonic(), 60 * args.minutes - (time.monotonic() - begin)
@@ -97,6 +125,8 @@ def main() -> None:
             parts[name] = dict(passed=False, error=f'not run: {args.minutes:g} minutes are over')
         elif name == TESTS:
             parts[name] = tests(left - (LEAST if BENCHMARK in wanted else 0), log)
+        elif name == COMMANDS:
+            parts[name] = commands(device, left, log)
         else:
             parts[name] = benchmark(args, left, log) if name == BENCHMARK else check(name, device)
         parts[name]['seconds'] = round(time.monotonic() - start, 1)

@@ -1,5 +1,6 @@
 """tools/benchmark.py and tools/check_gpu.py run on small sizes; no time is checked."""
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,3 +123,22 @@ def test_a_part_in_a_process_of_its_own_is_logged_and_ended_in_time(tmp_path):
     assert run(['sh', '-c', 'exit 3'], 10, log)['error'].startswith('exit code 3')
     assert run(['sleep', '20'], .1, log)['error'].startswith('ended after 0 s')
     assert 'found' in log.read_text()
+
+
+def test_the_commands_of_a_user_follow_one_another_until_one_fails(tmp_path, monkeypatch):
+    tool = load_tool('check_gpu')
+    called = []
+
+    def run(command, seconds, log, **variables):
+        called.append((Path(command[1]).name, variables))
+        assert all(Path(part).is_file() for part in command[1:] if part.endswith('.py'))
+        return dict(passed=len(called) < 3, error='exit code 1')
+
+    monkeypatch.setattr(tool, 'run', run)
+    result = tool.commands(torch.device('cpu'), 60, tmp_path / 'a.log')
+    assert not result['passed'] and 'make_rooms.py' in result['error'] and 'exit code 1' in result['error']
+    assert [name for name, _ in called] == ['train.py', 'test.py', 'make_rooms.py']
+    assert all(variables == dict(CUDA_VISIBLE_DEVICES='') for _, variables in called)  # one may be there
+    called.clear()
+    tool.commands(torch.device('cuda'), 60, tmp_path / 'a.log')
+    assert called[0] == ('train.py', {})
