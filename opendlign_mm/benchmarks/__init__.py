@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .measuring import Curve, Row, Settings
 
-SUITES = ('projection', 'encode', 'align', 'detect', 'search', 'generate')
+SUITES = ('projection', 'encode', 'align', 'detect', 'search', 'generate', 'diffusion')
 
 __all__ = ['SUITES', 'Curve', 'Row', 'Settings', 'curves_of', 'rows_of']
 

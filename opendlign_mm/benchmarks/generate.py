@@ -1,4 +1,4 @@
-"""Suite ``generate``: the overhead of the image stage around its generator, and Stable Diffusion 1.5 itself."""
+"""Suite ``generate``: the overhead of the image stage around its generator."""
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,7 @@ from mmengine.registry import init_default_scope
 from ..datasets.procedural import CATEGORIES, sample_shape
 from ..datasets.store import PackedShape, ShapeStore, encode_image
 from ..projection import ContourAwareProjection
-from .limits import least_seconds
-from .measuring import Curve, Row, Settings, median_seconds
-from .stable_diffusion import count_operations_of_image, generator_of_sd15
+from .measuring import Curve, Row, Settings
 
 MOCKED_SECONDS = .2  # an image by Stable Diffusion 1.5 on a fast GPU
 
@@ -44,12 +42,10 @@ class TimedMock:
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure the image stage with a mock in both layouts and, on a GPU, SD 1.5 with random weights."""
+    """Measure the image stage with a mock in both layouts."""
     init_default_scope('mmdet3d')
     if find_spec('pyarrow') and find_spec('webdataset'):
         yield from _overhead(settings)
-    if find_spec('diffusers') and settings.device.type == 'cuda':
-        yield _stable_diffusion(settings)
 
 
 def _overhead(settings: Settings) -> Iterator[Row]:
@@ -88,18 +84,6 @@ def _depth_store(folder: Path, objects: int) -> Path:
             shapes.append(PackedShape(dict(sample_id=f'{index}', text=category), [encode_image(view) for view in gray]))
         store.write(shard, shapes)
     return store.root
-
-
-def _stable_diffusion(settings: Settings) -> Row:
-    from ..generation.image_prompts import ImagePrompt
-    images = settings.pick(32, 1)
-    generator = generator_of_sd15(images, 'auto', settings.pick(20, 1)).to(settings.device).load()
-    # Few words, since each letter is a token here; every text is padded to CLIP's 77 tokens anyway.
-    prompts, views = [ImagePrompt('a chair', 'blurry')] * images, torch.rand(images, 224, 224)
-    seconds = median_seconds(lambda: generator(views, range(images), prompts), settings) / images
-    least = least_seconds(settings.device, torch.float16, count_operations_of_image(), quick=settings.quick)
-    return Row('generate', 'an image by SD 1.5 and its depth ControlNet, 20 steps', seconds, 'image', 'float16',
-               limit_seconds=least)
 
 
 def curves(settings: Settings) -> Iterator[Curve]:

@@ -2,6 +2,7 @@
 import copy
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from .detect import FIRST, THREE_DETR, room
 from .given_boxes import box_detector, fastest_backend, given_boxes
 from .measuring import Settings
 from .models import cloud, random_model, random_views
+from .stable_diffusion import diffusion_generator, pipeline_of_sd15
 
 CPU = torch.device('cpu')
 Differences = dict[str, float]
@@ -51,6 +53,24 @@ def check_projection(device: torch.device, backend: Backend = 'auto') -> Differe
     difference = (views - expected).abs()
     return _at_most(dict(mean=difference.mean().item(), share_beyond_2_255=(difference > 2 / 255).float().mean().item(),
                          max=difference.max().item()), mean=1e-3, share_beyond_2_255=1e-3)
+
+
+def check_optimized_images(device: torch.device) -> Differences:
+    """Compare images by compiled networks in half precision with those by the networks as they are.
+
+    On a CPU compiling takes too long for a check: nothing to compare.
+    """
+    if device.type != 'cuda' or not find_spec('diffusers'):
+        return {}
+    from ..generation.image_prompts import ImagePrompt
+    init_default_scope('mmdet3d')
+    views, prompts = torch.rand(2, 64, 64), [ImagePrompt('a chair', 'blurry')] * 2
+    images = [diffusion_generator(pipeline_of_sd15(small=True), 64, dtype=dtype, optimize=optimize, num_steps=4,
+                                  pass_size=2).to(device)(views, [1, 2], prompts).float()
+              for dtype, optimize in (('float16', True), ('float16', False), ('float32', False))]
+    return _at_most(dict(mean=(images[0] - images[1]).abs().mean().item(),
+                         float32_mean=(images[0] - images[2]).abs().mean().item(),
+                         float32_mean_without=(images[1] - images[2]).abs().mean().item()), mean=2, float32_mean=2)
 
 
 def check_triton_projection(device: torch.device) -> Differences:
@@ -214,6 +234,7 @@ def check_process_group(device: torch.device) -> Differences:
 
 CHECKS: dict[str, Callable[[torch.device], Differences]] = {
     'projection': check_projection, 'projection by Triton': check_triton_projection,
+    'optimized images': check_optimized_images,
     'point operations': check_point_operations, 'branches': check_branches,
     'training step': check_training_step, '3DETR': check_3detr, 'detection': check_detection,
     'drawn images': check_drawn_images, 'views one ahead': check_views_one_ahead,

@@ -2,7 +2,7 @@
 import inspect
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import cv2
@@ -13,6 +13,7 @@ from mmdet3d.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor
 
+from .fast_networks import FastNetworks
 from .image_prompts import ImagePrompt, TextEmbeddings
 from .pipeline_loading import load_pipeline
 
@@ -25,7 +26,7 @@ class DiffusionImageGenerator:
 
     Each image has its own random generator and the networks always see ``pass_size`` images (an incomplete pass is
     padded), so the image of a seed depends on the other images of the call only by rounding, and equal calls give equal
-    bytes. Nothing is loaded before the first call or :meth:`load`.
+    bytes (with ``optimize``: in one process). Nothing is loaded before the first call or :meth:`load`.
 
     An image that overflowed in half precision, or has a single color, is generated again in float32. If that fails as
     well, the result is a black image, which :func:`single_color` detects.
@@ -42,6 +43,8 @@ class DiffusionImageGenerator:
         prompt_outputs: Names, as arguments of the pipeline, of what its ``encode_prompt`` returns for a prompt; None
             for what is not used. SDXL: ('prompt_embeds', None, 'pooled_prompt_embeds', None).
         dtype: Data type of the networks; 'auto' is float16 on a GPU and float32 elsewhere.
+        optimize: Compute the same images up to rounding in less time; see :class:`FastNetworks`. The first pass of a
+            process compiles, and another process may round differently.
         text_cache_mib: Memory for embeddings of texts in MiB; a text takes 0.12 (SD 1.5) to 4 (FLUX) in half precision.
         call_options: Further arguments of the pipeline's call.
 
@@ -60,13 +63,14 @@ class DiffusionImageGenerator:
                  pass_size: int = 16,
                  prompt_outputs: Sequence[str | None] = ('prompt_embeds', None),
                  dtype: Dtype = 'auto',
+                 optimize: bool = False,
                  text_cache_mib: int = 2048,
                  call_options: dict | None = None) -> None:
         if dtype not in get_args(Dtype):
             raise ValueError(f'dtype must be one of {", ".join(get_args(Dtype))}, got {dtype!r}')
         if min(pass_size, num_steps, size, output_size, text_cache_mib) < 1:
             raise ValueError('pass_size, num_steps, size, output_size and text_cache_mib must be >= 1')
-        self.pipeline_config, self.dtype = dict(pipeline), dtype
+        self.pipeline_config, self.dtype, self.optimize = dict(pipeline), dtype, optimize
         self.size, self.output_size, self.median_kernel, self.pass_size = size, output_size, median_kernel, pass_size
         self.call_options = dict(num_inference_steps=num_steps, guidance_scale=guidance_scale,
                                  controlnet_conditioning_scale=control_strength, **(call_options or {}))
@@ -74,6 +78,7 @@ class DiffusionImageGenerator:
         self.texts = TextEmbeddings(prompt_outputs, text_cache_mib * 2**20)
         self.images_repeated = 0
         self._pipeline: Any = None
+        self._fast: FastNetworks | None = None
 
     def to(self, device: str | torch.device) -> 'DiffusionImageGenerator':
         """Move the networks to a device; call it before the first image, so that 'auto' can choose the data type."""
@@ -89,6 +94,7 @@ class DiffusionImageGenerator:
             dtype = getattr(torch, automatic if self.dtype == 'auto' else self.dtype)
             self._pipeline = load_pipeline(self.pipeline_config, dtype).to(self.device)
             self._pipeline.set_progress_bar_config(disable=True)
+            self._fast = FastNetworks(self._pipeline) if self.optimize else None
             self._arguments = set(inspect.signature(self._pipeline.__call__).parameters)
         return self
 
@@ -137,7 +143,9 @@ class DiffusionImageGenerator:
         options['control_image' if 'control_image' in self._arguments else 'image'] = controls.to(self.device)
         # On the CPU, whose random numbers are the same on every machine.
         options['generator'] = [torch.Generator('cpu').manual_seed(int(seed)) for seed in seeds]
-        images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images.float().cpu()
+        with self._fast.running() if self._fast else nullcontext():
+            images = self._pipeline(height=self.size, width=self.size, output_type='pt', **options).images
+        images = images.float().cpu()
         images[~images.isfinite().flatten(1).all(1)] = 0
         if self.output_size != images.shape[-1]:
             images = F.interpolate(images, (self.output_size, ) * 2, mode='bicubic', antialias=True)
@@ -173,7 +181,8 @@ class DiffusionImageGenerator:
             self.texts = TextEmbeddings(texts.outputs, texts.max_bytes)
             for tensor in tensors.values():
                 tensor.data = tensor.data.float()
-            yield bool(tensors)
+            with self._fast.uncompiled() if self._fast else nullcontext():
+                yield bool(tensors)
         finally:
             self.texts = texts
             for key, tensor in tensors.items():
@@ -185,7 +194,9 @@ class DiffusionImageGenerator:
         inputs = {name: torch.cat([text[name] for text in positive]) for name in positive[0]}
         # A network with distilled guidance (FLUX) takes guidance_scale as an input and calls the usual one otherwise.
         guidance = 'true_cfg_scale' if 'true_cfg_scale' in self._arguments else 'guidance_scale'
-        if self.call_options.get(guidance, 1) > 1:
+        # A consistency model takes it, too, and does not look at a negative prompt.
+        distilled = getattr(getattr(self._pipeline, 'unet', None), 'config', {}).get('time_cond_proj_dim') is not None
+        if self.call_options.get(guidance, 1) > 1 and not distilled:
             negative = [self.texts(self._pipeline, prompt.negative, self.device) for prompt in prompts]
             inputs.update({f'negative_{name}': torch.cat([text[name] for text in negative]) for name in negative[0]
                            if f'negative_{name}' in self._arguments})

@@ -17,6 +17,7 @@ PRIVATE_NAMES = [
     ('mmengine.config', 'Config._get_base_files', 'mmengine', '0.10.4'),
     ('torch.nn', 'Module._register_state_dict_hook', 'torch', '2.6'),
     ('torch.nn', 'Module._load_from_state_dict', 'torch', '2.6'),
+    ('torch._dynamo.exc', 'TorchDynamoException', 'torch', '2.6'),
     ('torch.distributed.nn.functional', 'all_gather', 'torch', '2.6'),
     # Public, but absent from earlier versions.
     ('torch.serialization', 'safe_globals', 'torch', '2.6'),
@@ -25,6 +26,7 @@ PRIVATE_NAMES = [
 ]
 # Attributes that the instances of a class get in a method of it.
 PRIVATE_ATTRIBUTES = [
+    ('torch.nn', 'Module', ['_compiled_call_impl'], 'torch', '2.6'),
     ('mmengine.runner', 'Runner', ['_train_loop', '_train_dataloader', '_load_from', '_resume', '_randomness_cfg'],
      'mmengine', '0.10.4'),
     ('mmengine.registry', 'Registry', ['_locations', '_imported'], 'mmengine', '0.10.4'),
