@@ -59,10 +59,9 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
             :func:`resolve_precision`), otherwise ``'fp32'``. Trained parameters, the text tower and the embeddings are
             float32 in any case; checkpoints and the identity of the CLIP do not depend on it. Stored features serve
             each precision: they differ by rounding alone. With ``'fp32'`` the computation follows autocast.
-        compiled: Compile the frozen blocks by ``torch.compile``, without a break of the graph: the first pass, and the
-            first one with another number of views, takes seconds longer, later ones less time on a GPU. ``'tuned'``:
-            its kernels are chosen by measuring them, which takes a minute or more. It needs an image tower that can be
-            split into blocks.
+        compiled: Compile the frozen blocks by ``torch.compile``, without a break of the graph: the first pass takes
+            seconds longer, later ones less time on a GPU. ``'tuned'``: kernels are chosen by measuring them, which
+            takes a minute or more. It needs an image tower that can be split into blocks.
         random_seed: Seed of the weights with ``pretrained=None``; they are the same in each process.
         init_cfg: Initialization config of mmengine.
 

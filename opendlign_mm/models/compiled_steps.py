@@ -49,7 +49,18 @@ def steps(compiled: Compiled) -> Steps:
     if not compiled:
         return Steps(_embed, _run, _run)
     # What runs once for each batch of views is not worth the time that measuring kernels takes.
-    return Steps(torch.compile(_embed), torch.compile(_run, options=_OPTIONS.get(str(compiled))), torch.compile(_run))
+    embed, run, last = (torch.compile(_embed), torch.compile(_run, options=_OPTIONS.get(str(compiled))),
+                        torch.compile(_run))
+    return Steps(_for_any_number(embed), _for_any_number(run), _for_any_number(last))
+
+
+def _for_any_number(step: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return a compiled step that batches of any number of views share, but for a single view."""
+    def marked(tower: Any, *inputs: Any) -> torch.Tensor:
+        torch._dynamo.maybe_mark_dynamic(inputs[-1], tower.batch_dim if len(inputs) > 1 else 0)
+        return step(tower, *inputs)
+
+    return marked
 
 
 def _embed(tower: Any, images: torch.Tensor) -> torch.Tensor:

@@ -116,24 +116,26 @@ def test_weights_loaded_after_the_first_pass_are_not_rounded(tiny_clip_config, v
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_all_frozen_blocks_compile_to_one_graph_without_a_break(tiny_clip_config, views, precision, monkeypatch):
-    """By counting: embedding, a block, and the class token of the last block, where there are four blocks."""
+    """By counting: embedding, a block, and the class token of the last block, for any of four blocks and batches."""
     torch.compiler.reset()
     plain = compiled_steps.steps(False)
-    whole = compiled_steps.Steps(*(torch.compile(step, fullgraph=True, backend='eager') for step in plain))
+    whole = compiled_steps.Steps(*(compiled_steps._for_any_number(torch.compile(step, fullgraph=True, backend='eager'))
+                                   for step in plain))
     monkeypatch.setattr(image_branches, 'steps', lambda compiled: whole if compiled else plain)
     tiny_clip_config['vision_cfg']['layers'] = 4
     compiled = small(tiny_clip_config, precision=precision, compiled=True)
     expected = small(tiny_clip_config, precision=precision)(views)
     counters.clear()
     torch.testing.assert_close(compiled(views), expected, atol=1e-5, rtol=1e-5)
-    copy.deepcopy(compiled)(views)
+    copy.deepcopy(compiled)(views[:4])
     assert counters['stats']['unique_graphs'] == 3 and not counters['graph_break']
 
 
 def test_the_kernels_of_blocks_alone_are_chosen_by_measuring(monkeypatch):
     asked = {}
     monkeypatch.setattr(torch, 'compile', lambda step, options=None: asked.setdefault(step, []).append(options) or step)
-    assert compiled_steps.steps.__wrapped__('tuned') == compiled_steps.steps(False)
+    compiled_steps.steps.__wrapped__('tuned')
+    assert set(asked) == set(compiled_steps.steps(False))
     assert [options for options in sum(asked.values(), []) if options] == [compiled_steps._OPTIONS['tuned']]
     monkeypatch.undo()
     compiled_steps.steps.__wrapped__('tuned')  # the compiler has these options
