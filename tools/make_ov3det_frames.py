@@ -8,7 +8,8 @@
 scannet_frames_25k is published with ScanNet, val.txt (757 scans) with OV-3DET's code. The folder has one sub-folder for
 each scan, with depth/*.png, color/*.jpg, label/*.png (NYU40 ids), pose/*.txt, intrinsics_depth.txt and
 intrinsics_color.txt. The written files are those of OV-3DET's own script. A frame takes about 6 s, and a process about
-2 GB, more where a surface is near to the camera. A repeated run makes only the scans that are missing.
+2 GB, more where a surface is near to the camera. A repeated run makes only the scans that are missing, and until a run
+has ended make_coda_infos.py refuses the folder.
 """
 import argparse
 from collections import Counter
@@ -21,6 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from opendlign_mm.command_line.user_errors import user_errors
+from opendlign_mm.datasets.coda_frames import UNFINISHED
 from opendlign_mm.datasets.ov3det_frames import annotate_scan
 from opendlign_mm.datasets.scannet_scans import list_scans
 from opendlign_mm.processes import only_run
@@ -76,7 +78,10 @@ def main() -> None:
             raise ValueError(f'--workers must be >= 1, got {args.workers}')
         names = scan_names(args)
         with only_run(Path(args.out)):
+            unfinished = Path(args.out) / UNFINISHED
+            unfinished.touch()
             outcomes = list(tqdm(annotated(names, args), total=len(names), desc='scans'))
+            unfinished.unlink()
         problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if len(problems) == len(names):
             raise ValueError(f'none of {len(names)} scans is readable, the first: {problems[0]}')

@@ -7,6 +7,8 @@ from ..source_files import is_error_of_machine
 from .detection_protocols import FrameProtocol
 
 BOXES_SUFFIX = '_bbox.npy'
+# Lies in a folder while tools/make_ov3det_frames.py writes its frames.
+UNFINISHED = 'unfinished'
 
 
 def frame_names(folder: str | Path, protocol: FrameProtocol) -> list[str]:
@@ -14,7 +16,11 @@ def frame_names(folder: str | Path, protocol: FrameProtocol) -> list[str]:
 
     Raises:
         FileNotFoundError: There is no folder, or it lacks files of points or boxes; the message names one.
+        ValueError: Not all of its frames have been written.
     """
+    if (Path(folder) / UNFINISHED).exists():
+        raise ValueError(f'{folder} lacks frames, as tools/make_ov3det_frames.py was interrupted or still runs: run it '
+                         'again, which makes only what is missing')
     names = sorted(path.name.removesuffix(protocol.points_suffix)
                    for path in Path(folder).glob(f'*{protocol.points_suffix}'))
     without = [name for name in names if not (Path(folder) / f'{name}{BOXES_SUFFIX}').is_file()]

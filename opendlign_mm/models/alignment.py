@@ -113,7 +113,8 @@ class AligningModel(ViewEncoder):
             raise ValueError(f'the pairs with texts of the alignment head need captions, and '
                              f'{names[0] if names else "the batch"} has none: set '
                              "PackShapeInputs(caption='a photo of a {}') in the training pipeline")
-        return self.caption_features(captions, self.backbone.encode_text, self.backbone.logit_scale.device)
+        return self.caption_features(captions, self.backbone.encode_text, self.backbone.logit_scale.device,
+                                     self.backbone.warn_of_long_captions)
 
     def _depth_features(self, views: dict[str, torch.Tensor], has_color: torch.Tensor | None) -> torch.Tensor:
         """Object features (B, D) of checked depth views, and of color views where these are trained, too."""

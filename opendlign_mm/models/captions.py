@@ -24,20 +24,27 @@ class CaptionFeatures:
             raise ValueError(f'most must be >= 1, got {most}')
         self.most = most
         self._known: dict[str, torch.Tensor] = {}
+        self._has_warned = False
 
     def __call__(self, captions: Sequence[str], encode_text: Callable[[list[str]], torch.Tensor],
-                 device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+                 device: torch.device | str, warn_of_long: Callable[[list[str]], bool] = lambda _: False
+                 ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode captions.
 
         Args:
             captions: B captions.
             encode_text: Function from a list of M texts to their embeddings (M, D).
             device: Device of the result.
+            warn_of_long: Function that warns of captions that are cut off and returns whether there are any; it is
+                called with new captions until there are.
 
         Returns:
             Float32 (B, D), L2-normalized, and int64 (B,): a number for each caption, the same for the same caption in
             all processes and runs.
         """
+        new = [caption for caption in dict.fromkeys(captions) if caption not in self._known]
+        if new and not self._has_warned:
+            self._has_warned = warn_of_long(new)
         features = {}
         for caption in dict.fromkeys(captions):
             if caption not in self._known:

@@ -14,7 +14,7 @@ from .cross_view import CrossViewAttention
 from .image_branches import ImageBranchesMixin
 from .pixels import PixelStatistic, resolve_pixel_statistics
 from .precision import Precision, checked_precision
-from .prompt_lengths import check_prompt_lengths
+from .prompt_lengths import check_prompt_lengths, warn_of_long_captions
 from .prompts import warn_of_unknown_words
 from .trainable_copy import CopyInit, Trainable, trainable_copy
 from .vision_tower import transformer_tower
@@ -223,6 +223,12 @@ class CLIPDepthBackbone(ImageBranchesMixin, BaseModule):
         context_length = self.tokenize(['']).shape[1]
         assert self._tokenizer is not None
         check_prompt_lengths(class_names, templates, sentences, self._tokenizer, context_length)
+
+    def warn_of_long_captions(self, captions: Sequence[str]) -> bool:
+        """Warn of captions that are longer than this CLIP reads; see :func:`.warn_of_long_captions`."""
+        context_length = self.tokenize(['']).shape[1]
+        assert self._tokenizer is not None
+        return warn_of_long_captions(captions, self._tokenizer, context_length)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:

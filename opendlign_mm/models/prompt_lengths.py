@@ -55,6 +55,24 @@ def check_prompt_lengths(class_names: Sequence[str], templates: Sequence[str], s
                       LongPromptsWarning, stacklevel=3)
 
 
+def warn_of_long_captions(captions: Sequence[str], tokenizer: Callable[..., torch.Tensor], context_length: int) -> bool:
+    """Warn of captions that a CLIP cuts off; return whether there are any.
+
+    Args:
+        captions: Captions, at least one.
+        tokenizer: As in :func:`check_prompt_lengths`.
+        context_length: As in :func:`check_prompt_lengths`.
+    """
+    lengths = num_tokens(captions, tokenizer, LONGEST * context_length)
+    number = int((lengths > context_length).sum())
+    if number:
+        longest = int(lengths.argmax())
+        warnings.warn(f'{number} of {len(captions)} captions of a batch are longer than the {context_length} tokens '
+                      f'that this CLIP reads, which does not see their ends; the longest has {int(lengths[longest])}: '
+                      f'{captions[longest]!r}. Later batches are not reported', LongPromptsWarning, stacklevel=2)
+    return number > 0
+
+
 def num_tokens(texts: Sequence[str], tokenizer: Callable[..., torch.Tensor], most: int) -> torch.Tensor:
     """Return the number of tokens of N texts, int64 (N,), at most ``most``; padding does not count."""
     tokens = tokenizer(['', *texts], context_length=most)

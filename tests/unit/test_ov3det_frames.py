@@ -1,5 +1,6 @@
 """OV-3DET's protocol on single frames: clusters, boxes, files, infos, configs, and average precision by hand."""
 import argparse
+import contextlib
 
 import cv2
 import numpy as np
@@ -159,6 +160,25 @@ def test_a_repeated_run_makes_what_is_missing_and_refuses_the_frames_of_other_sc
     split.write_text('scene0001_00\n')
     result = run_tool('make_ov3det_frames', *arguments)
     assert result.returncode == 2 and 'such as scene0000_00; give another folder --out' in result.stderr
+
+
+def test_frames_of_an_interrupted_run_are_refused_until_a_run_has_ended(scans, tmp_path, monkeypatch):
+    out = tmp_path / 'frames'
+    read = ('make_coda_infos', out, '--protocol', 'ov3det_scannet20', '--out', tmp_path / 'data')
+
+    def interrupted(scan, out, seed):
+        if scan.name == 'scene0001_00':
+            raise KeyboardInterrupt
+        return annotate_scan(scan, out, seed)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr('opendlign_mm.datasets.ov3det_frames.annotate_scan', interrupted)
+        run_tool('make_ov3det_frames', scans, '--out', out)
+    assert len(list(out.glob('scene0000_00_*.npy'))) == 4 and not (out / 'scene0001_00.json').exists()
+    result = run_tool(*read)
+    assert result.returncode == 2 and f'{out} lacks frames' in result.stderr and not (tmp_path / 'data').exists()
+    assert run_tool('make_ov3det_frames', scans, '--out', out).returncode == 0
+    assert '2 frames, 4 boxes' in run_tool(*read).stdout
 
 
 def test_points_are_thinned_in_the_whole_scan_and_drawn_for_the_file(scans, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from open_clip import SimpleTokenizer
 from opendlign_mm.models import CLIPDepthBackbone, OpenDlign, TwoStepHead, WeightedViewHead, ZeroShotHead
 from opendlign_mm.models.prompt_lengths import LongPromptsWarning, check_prompt_lengths, num_tokens
 from opendlign_mm.retrieval.query import embed_query
+from opendlign_mm.structures import ShapeDataSample
 
 CONTEXT = 8  # the start, six words and the end
 
@@ -92,3 +93,20 @@ def test_query_whose_words_are_cut_off_is_refused(backbone):
     with pytest.raises(ValueError, match='is cut off'):
         embed_query(model, 'a chair with four long wooden legs')
     assert torch.from_numpy(embed_query(model, 'a chair')).norm() == pytest.approx(1)
+
+
+def test_training_captions_that_are_cut_off_are_reported_once(backbone):
+    model, long = OpenDlign(backbone), 'one two three four five six seven'
+
+    def encode(*captions):
+        return model.text_features([ShapeDataSample(metainfo=dict(caption=caption)) for caption in captions])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        encode('a chair', 'one two three four five six')
+    with pytest.warns(LongPromptsWarning, match=f"2 of 3 captions .* the 8 tokens .* has 10: '{long} eight'") as caught:
+        encode(long, 'a table', f'{long} eight', long, 'a chair')
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        encode(f'another {long}')
