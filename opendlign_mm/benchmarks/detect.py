@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from ..apis import SceneInferencer
 from ..box_ops.points_in_boxes import count_points_in_boxes
 from ..datasets.procedural.rooms import make_room
-from .given_boxes import given_boxes_row
+from .busy_encoder import busy_encoder_rows
 from .measuring import Curve, Row, Settings, grow, median_seconds
 
 FIRST, SECOND = 'chair,table,bed,sofa', 'desk,lamp,window,door'
@@ -29,7 +29,7 @@ def room(points: int) -> np.ndarray:
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure a room by the packaged model, by other words, with given boxes; then 3DETR-m alone."""
+    """Measure a room by the packaged model, by other words, with given boxes, shapes; then 3DETR-m alone."""
     points = room(settings.pick(40000, 4000))
     detect = SceneInferencer(device=settings.device, show_progress=False)
     place = dict(up='z', units='m')
@@ -40,7 +40,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         detect(points, FIRST, save_features=folder, **place)
         yield Row('detect', 'the same room, a second vocabulary on stored features', median_seconds(
             lambda: detect(points, SECOND, load_features=folder, **place), settings), 'scene')
-    yield given_boxes_row(points, lambda: detect.model, settings)
+    yield from busy_encoder_rows(points, lambda: detect.model, settings)
     yield _three_detr(settings)
 
 

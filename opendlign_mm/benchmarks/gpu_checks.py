@@ -22,8 +22,8 @@ from ..one_ahead import one_ahead
 from ..point_ops import ball_query, furthest_point_sample, three_nn
 from ..projection import ContourAwareProjection
 from ..projection.contour_aware import Backend
+from .busy_encoder import box_detector, fastest_backend, given_boxes
 from .detect import FIRST, THREE_DETR, room
-from .given_boxes import box_detector, fastest_backend, given_boxes
 from .measuring import Settings
 from .models import cloud, random_model, random_views
 from .stable_diffusion import diffusion_generator, pipeline_of_sd15

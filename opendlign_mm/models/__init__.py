@@ -3,6 +3,7 @@ from .alignment_adapters import AlignmentAdapter, CLIPImageAdapter, ImageAdapter
 from .clip2point import CLIP2Point
 from .clip_backbone import CLIPDepthBackbone
 from .contrastive_head import DepthImageContrastiveHead
+from .device_projection import ProjectingDataPreprocessor
 from .opendlign import OpenDlign
 from .pixels import PointDataPreprocessor, ViewDataPreprocessor
 from .tri_modal import TriModalAligner
@@ -16,5 +17,5 @@ from .zero_shot_head import ZeroShotHead
 
 __all__ = ['AlignmentAdapter', 'CLIP2Point', 'CLIPDepthBackbone', 'CLIPImageAdapter', 'CLIPTwinBackbone',
            'DepthImageContrastiveHead', 'DualPathAdapter', 'ImageAdapterAligner', 'InterViewAdapter', 'OpenDlign',
-           'PointCLIP', 'PointDataPreprocessor', 'TriModalAligner', 'TriModalContrastiveHead', 'TwoStepHead',
-           'ViewDataPreprocessor', 'WeightedViewHead', 'ZeroShotHead']
+           'PointCLIP', 'PointDataPreprocessor', 'ProjectingDataPreprocessor', 'TriModalAligner',
+           'TriModalContrastiveHead', 'TwoStepHead', 'ViewDataPreprocessor', 'WeightedViewHead', 'ZeroShotHead']

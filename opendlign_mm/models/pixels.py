@@ -66,8 +66,12 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
                 values = [_unit_floats(value) for value in values]
             values = torch.stack(list(values))
         # uint8 is a quarter of the bytes to move, and stored tokens stay in their dtype.
-        values = values.to(self.device, non_blocking=self._non_blocking)
+        values = self._moved(values)
         return values if values.dtype == torch.bool or key in STORED_TOKENS else _unit_floats(values)
+
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values on the device; from pinned memory the host does not wait for them, nor for earlier work."""
+        return values.to(self.device, non_blocking=self._non_blocking or values.is_pinned())
 
 
 @MODELS.register_module()
@@ -96,7 +100,7 @@ class PointDataPreprocessor(ViewDataPreprocessor):
     def _batch(self, key: str, values: torch.Tensor | Sequence[torch.Tensor], samples: Sequence | None) -> Any:
         if key in ('points', 'colors') and not isinstance(values, torch.Tensor):
             if len({len(value) for value in values}) > 1:
-                return [_unit_floats(value.to(self.device, non_blocking=self._non_blocking)) for value in values]
+                return [_unit_floats(self._moved(value)) for value in values]
         return super()._batch(key, values, samples)
 
 

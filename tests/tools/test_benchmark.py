@@ -42,7 +42,7 @@ def test_the_suite_of_scenes_detects_the_same_boxes_from_stored_features(small_s
     done = run_tool('benchmark', '--quick', '--device', 'cpu', '--out', tmp_path / 'a.json', '--suite', 'detect')
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / 'a.json').read_text())['rows']
-    assert [row['unit'] for row in rows] == ['scene'] * 4 and rows[0]['facts']['boxes'] > 0
+    assert [row['unit'] for row in rows] == ['scene'] * 3 + ['dataset', 'scene'] and rows[0]['facts']['boxes'] > 0
     given = rows[2]
     assert given['facts']['views'] == 3 * 2 and given['other'] == 'the encoder alone'
     assert given['facts']['views_per_second'] == pytest.approx(6 / given['seconds'])
