@@ -10,6 +10,7 @@ from ...point_ops import furthest_point_sample, gather_points
 from ...point_ops.coordinates import check_points, localize_boxes, move_boxes, scene_offset, to_local
 from .box_coder import BoxBranches, SceneBounds, decode_boxes
 from .criterion import SceneTargets, SetCriterion
+from .inference import is_inference
 from .selection import BoxSelection
 from .set_abstraction import SetAbstraction, pointwise_mlp
 from .transformer import FourierPositions, PointEncoder, QueryDecoder
@@ -94,19 +95,15 @@ class ThreeDETR(Base3DDetector):
         Returns:
             xyz (B, M, 3) in meters and features (B, M, C) of the encoded points.
         """
-        scenes = [scene[:, :3] for scene in points]
-        if len({len(scene) for scene in scenes}) == 1:
-            centers, groups = self.set_abstraction.group(torch.stack(scenes))
-        else:  # scenes of different sizes are sampled one by one, but pass the networks as one batch
-            pairs = [self.set_abstraction.group(scene[None]) for scene in scenes]
-            centers, groups = (torch.cat(values) for values in zip(*pairs, strict=True))
-        return self.encoder(centers, self.set_abstraction.pool(groups))
+        return self.encoder(*self.set_abstraction.of_sets([scene[:, :3] for scene in points]))
 
-    def predict_layers(self, points: list[Tensor]) -> tuple[dict[str, Tensor], SceneBounds]:
+    def predict_layers(self, points: list[Tensor], last: int | None = None
+                       ) -> tuple[dict[str, Tensor], SceneBounds]:
         """Predict boxes after each decoder layer.
 
         Args:
             points: B scenes, float (N_i, >=3).
+            last: Number of last layers whose boxes are predicted; default: all.
 
         Returns:
             The predictions of :func:`decode_boxes`, (L, B, K, ...) each, and the bounds of the scenes.
@@ -120,7 +117,7 @@ class ThreeDETR(Base3DDetector):
         query_positions = self.query_projection(query_positions.transpose(1, 2)).transpose(1, 2)
         content = gather_points(memory, chosen) if self.encoded_queries else None
         queries = self.decoder(memory, query_positions, self.position_features(bounds.normalize(xyz)), content)
-        return decode_boxes(self.branches(queries), query_xyz, bounds), bounds
+        return decode_boxes(self.branches(queries[-(last or 0):]), query_xyz, bounds), bounds
 
     def predict_boxes(self, points: Tensor | list[Tensor]) -> dict[str, Tensor]:
         """Predict the boxes of the last decoder layer, without selection.
@@ -145,7 +142,8 @@ class ThreeDETR(Base3DDetector):
 
     def _predict_local(self, points: list[Tensor]) -> dict[str, Tensor]:
         """Predict the boxes of :meth:`predict_boxes` in the local coordinates of each scene."""
-        predictions, _ = self.predict_layers(points)
+        # In training BatchNorm sees the queries of all layers.
+        predictions, _ = self.predict_layers(points, last=1 if is_inference(self.branches) else None)
         return {name: predictions[name][-1] for name in ('cls_logits', 'center', 'size', 'angle', 'objectness')}
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample] | None = None) -> dict:

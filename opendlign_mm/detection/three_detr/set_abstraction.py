@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...point_ops import ball_query, furthest_point_sample, gather_points, group_points
+from .inference import folded_layers, is_inference, pool_distinct
 
 
 class SetAbstraction(nn.Module):
@@ -35,12 +36,16 @@ class SetAbstraction(nn.Module):
 
     def group(self, xyz: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return centers (B, M, 3) and their neighborhoods (B, 3 + C, M, S): offsets first, then features."""
-        centers = gather_points(xyz, furthest_point_sample(xyz, self.num_points, self.skip_near_origin))
-        indices = ball_query(xyz, centers, self.radius, self.num_samples)
+        centers, indices = self._neighborhoods(xyz)
         groups = (group_points(xyz, indices) - centers[:, :, None]) / self.radius
         if features is not None:
             groups = torch.cat([groups, group_points(features, indices)], dim=-1)
         return centers, groups.permute(0, 3, 1, 2)
+
+    def _neighborhoods(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
+        """Return centers (B, M, 3) and the indices (B, M, S) of the points around them."""
+        centers = gather_points(xyz, furthest_point_sample(xyz, self.num_points, self.skip_near_origin))
+        return centers, ball_query(xyz, centers, self.radius, self.num_samples)
 
     def pool(self, groups: Tensor) -> Tensor:
         """Return the features (B, M, C') of neighborhoods (B, 3 + C, M, S)."""
@@ -56,8 +61,29 @@ class SetAbstraction(nn.Module):
         Returns:
             Centers (B, M, 3) and their features (B, M, C').
         """
-        centers, groups = self.group(xyz, features)
-        return centers, self.pool(groups)
+        layers = self._matrices(xyz)
+        if layers is None:
+            centers, groups = self.group(xyz, features)
+            return centers, self.pool(groups)
+        centers, indices = self._neighborhoods(xyz)
+        sets = zip(xyz, centers, indices, [None] * len(xyz) if features is None else features, strict=True)
+        return centers, torch.stack([pool_distinct(layers, points, middles, around, self.radius, values)
+                                     for points, middles, around, values in sets])
+
+    def of_sets(self, sets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Abstract B sets (N_i, 3) of any sizes; the result is that of :meth:`forward`.
+
+        Sets of different sizes are sampled one by one; in training they pass the network as one batch.
+        """
+        if len({len(xyz) for xyz in sets}) == 1:
+            return self(torch.stack(list(sets)))
+        abstract = self.group if self._matrices(sets[0]) is None else self
+        centers, found = (torch.cat(values) for values in zip(*(abstract(xyz[None]) for xyz in sets), strict=True))
+        return centers, self.pool(found) if abstract is not self else found
+
+    def _matrices(self, xyz: Tensor) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the network as matrices where :func:`pool_distinct` is faster: in inference on a CPU."""
+        return folded_layers(self.mlp) if xyz.device.type == 'cpu' and is_inference(self.mlp) else None
 
 
 def pointwise_mlp(channels: Sequence[int], dims: int = 1, norm: bool = True, dropout: float = 0.) -> nn.Sequential:

@@ -3,8 +3,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .inference import is_inference
 from .set_abstraction import SetAbstraction
 
 
@@ -39,9 +41,7 @@ class PointEncoder(nn.Module):
                              f'got {len(masking_radii)}')
         self.masking_radii = masking_radii
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                channels, num_heads, feedforward_channels, dropout, batch_first=True, norm_first=True)
-            for _ in range(num_layers))
+            EncoderLayer(channels, num_heads, feedforward_channels, dropout) for _ in range(num_layers))
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -64,17 +64,45 @@ class PointEncoder(nn.Module):
         """
         distances = None
         for number, layer in enumerate(self.layers):
-            mask = None
+            hidden = None
             if self.masking_radii is not None:
                 if distances is None:
                     distances = torch.cdist(xyz.float(), xyz.float())
-                mask = distances >= self.masking_radii[number]
-                mask = mask.repeat_interleave(layer.self_attn.num_heads, dim=0)
-            features = layer(features, src_mask=mask)
+                hidden = distances >= self.masking_radii[number]
+            features = layer(features, hidden)
             if number == 0 and self.downsampling is not None:
                 xyz, features = self.downsampling(xyz, features)
                 distances = None
         return xyz, features
+
+
+class EncoderLayer(nn.TransformerEncoderLayer):
+    """Pre-norm transformer layer whose attention may be restricted to some pairs.
+
+    In inference the mask is not repeated for each head, and no attention is stored.
+
+    Args:
+        channels: Width.
+        num_heads: Number of attention heads.
+        feedforward_channels: Width of the feed-forward part.
+        dropout: Dropout probability.
+    """
+
+    def __init__(self, channels: int, num_heads: int, feedforward_channels: int, dropout: float) -> None:
+        super().__init__(channels, num_heads, feedforward_channels, dropout, batch_first=True, norm_first=True)
+
+    def forward(self, features: Tensor, hidden: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Update features (B, N, C), where pairs ``hidden``, bool (B, N, N), do not attend to each other."""
+        attention = self.self_attn
+        if not is_inference(self):
+            mask = None if hidden is None else hidden.repeat_interleave(attention.num_heads, dim=0)
+            return super().forward(features, src_mask=mask)
+        projected = F.linear(self.norm1(features), attention.in_proj_weight, attention.in_proj_bias)
+        queries, keys, values = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=None if hidden is None else ~hidden[:, None])
+        features = features + attention.out_proj(attended.transpose(1, 2).flatten(2))
+        return features + self.linear2(self.linear1(self.norm2(features)).relu())
 
 
 class QueryDecoder(nn.Module):
