@@ -1,5 +1,6 @@
 """Where the time of a transformer block goes on a GPU: products, attention by each kernel, norms, activation."""
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ _KERNELS = dict(flash=SDPBackend.FLASH_ATTENTION, cudnn=SDPBackend.CUDNN_ATTENTI
 def parts_of_block(settings: Settings) -> Iterator[Row]:
     """Measure the parts of a block of ViT-H-14 in bfloat16, each alone; their sum is what an uncompiled block takes."""
     views, length, width, heads = settings.pick(SIZES, (2, 9, 32, 2))
-    options = dict(device=settings.device, dtype=torch.bfloat16)
+    options: dict[str, Any] = dict(device=settings.device, dtype=torch.bfloat16)
     tokens = torch.randn(views, length, width, **options)
     hidden, parts = torch.randn(views, length, 4 * width, **options), torch.randn(views, length, 3 * width, **options)
     weights = {name: .02 * torch.randn(rows, columns, **options) for name, (rows, columns) in dict(
