@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from .lora import add_lora
+
 
 def load_pipeline(config: dict, dtype: torch.dtype) -> Any:
     """Build the pipeline of a config.
@@ -14,7 +16,8 @@ def load_pipeline(config: dict, dtype: torch.dtype) -> Any:
             Hugging Face hub; absent if all components are given. ``components``, name -> None (none) or a component:
             ``type``, a class of diffusers or transformers, with ``pretrained`` (and e.g. ``subfolder``, ``variant``),
             or with ``config``, its configuration, for random weights. A scheduler without both takes the configuration
-            of the pretrained pipeline's scheduler. Other keys are arguments of the pipeline.
+            of the pretrained pipeline's scheduler. ``loras``, a list of the arguments of :func:`add_lora`, which
+            changes the weights of the UNet. Other keys are arguments of the pipeline.
         dtype: Data type of the weights.
 
     Returns:
@@ -25,6 +28,16 @@ def load_pipeline(config: dict, dtype: torch.dtype) -> Any:
         FileNotFoundError: Weights are neither in a local folder nor in the Hugging Face cache, and the download failed.
     """
     options = dict(config)
+    loras = options.pop('loras', None) or []
+    pipeline = _build(options, dtype)
+    if loras and getattr(pipeline, 'unet', None) is None:
+        raise ValueError(f'loras change a UNet, which {type(pipeline).__name__} lacks')
+    for lora in loras:
+        add_lora(pipeline.unet, **lora)
+    return pipeline
+
+
+def _build(options: dict, dtype: torch.dtype) -> Any:
     kind = _class(options.pop('type', 'StableDiffusionControlNetPipeline'))
     pretrained = options.pop('pretrained', None)
     described = dict(options.pop('components', None) or {})
