@@ -7,11 +7,14 @@ from .proposals import (
     DetectorProposals,
     FileProposals,
     GroundTruthProposals,
+    PipelineProposals,
+    ProposeBoxes,
     ThreeDETRProposals,
 )
 from .three_detr import ThreeDETR
 
 __all__ = [
     'ClusterProposals', 'DetectorProposals', 'FileProposals', 'GroundTruthProposals',
-    'OpenVocabBBoxHead', 'OpenVocabDetector3D', 'ThreeDETR', 'ThreeDETRProposals', 'crop_points', 'points_in_boxes'
+    'OpenVocabBBoxHead', 'OpenVocabDetector3D', 'PipelineProposals', 'ProposeBoxes', 'ThreeDETR', 'ThreeDETRProposals',
+    'crop_points', 'points_in_boxes'
 ]

@@ -2,21 +2,24 @@
 import importlib.util
 import json
 import logging
+import pickle
 import re
 
 import numpy as np
 import pytest
 import torch
-from mmdet3d.registry import MODELS
+from mmdet3d.registry import MODELS, TRANSFORMS
 from mmdet3d.structures import DepthInstance3DBoxes, Det3DDataSample
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from helpers.scenes import CLASSES, furnished_room, tiny_classifier_config, tiny_detector
 from opendlign_mm.box_ops.iou import box_overlaps
 from opendlign_mm.command_line.user_errors import user_errors
-from opendlign_mm.detection import DetectorProposals, FileProposals, ThreeDETRProposals
+from opendlign_mm.config_options import read_config
+from opendlign_mm.detection import DetectorProposals, FileProposals, ProposeBoxes, ThreeDETRProposals
 
 THREE_DETR = dict(model=dict(
     type='ThreeDETR', num_classes=1, class_agnostic=True, num_queries=16,
@@ -352,3 +355,47 @@ def test_scenes_of_a_few_points_are_empty_results(source, count, tmp_path):
     detector = tiny_detector(dict(dict(type=source), **options.get(source, {})))
     sample, = detector.predict(dict(points=[torch.rand(count, 6)]), [scene_named()])
     assert len(sample.pred_instances_3d) == 0 and sample.pred_instances_3d.scores_3d.shape == (0, )
+
+
+# --- data workers ---------------------------------------------------------------------------------------------------
+
+def propose_in_pipeline(points, **sample):
+    step = TRANSFORMS.build(dict(type='ProposeBoxes', proposals=dict(type='ClusterProposals', max_proposals=8)))
+    return step(dict(inputs=dict(points=points), data_samples=Det3DDataSample(metainfo=sample)))
+
+
+@pytest.mark.parametrize('away', [0., 2e4])
+def test_boxes_of_data_workers_are_those_of_the_detector(away):
+    """Through a data worker's pickle and the preprocessor, also where boxes have more digits than float32 holds."""
+    points = furnished_room()[0].double() + torch.tensor([away, -away, 0, 0, 0, 0])
+    within = tiny_detector(dict(type='ClusterProposals', max_proposals=8))
+    expected, = within.predict(dict(points=[points]), [Det3DDataSample()])
+    ahead = tiny_detector('PipelineProposals')
+    packed = pickle.loads(pickle.dumps(propose_in_pipeline(points, lidar_path='room.bin')))
+    batch = ahead.data_preprocessor(pseudo_collate([packed]))
+    found, = ahead.predict(dict(points=[points]), [sample.to('cpu') for sample in batch['data_samples']])
+    assert len(found.pred_instances_3d) == len(expected.pred_instances_3d) > 4
+    assert torch.equal(found.pred_instances_3d.bboxes_3d.tensor, expected.pred_instances_3d.bboxes_3d.tensor)
+    assert torch.equal(found.proposals_3d.class_probabilities, expected.proposals_3d.class_probabilities)
+
+
+def test_what_data_workers_cannot_propose_is_one_message():
+    points = furnished_room()[0]
+    with pytest.raises(ValueError, match=r"proposed no boxes for this scene; put dict\(type='ProposeBoxes'"):
+        tiny_detector('PipelineProposals').predict(dict(points=[points]), [Det3DDataSample()])
+    with pytest.raises(ValueError, match='goes after Pack3DDetInputs.*the pipeline has points here'):
+        ProposeBoxes(dict(type='ClusterProposals'))(dict(points=points))
+    with pytest.raises(ValueError, match='a source of its own'):
+        ProposeBoxes(dict(type='PipelineProposals'))
+    with pytest.raises(TypeError, match=r"proposals must be a config such as dict\(type='ClusterProposals'\)"):
+        ProposeBoxes('ClusterProposals')
+    with pytest.raises(ValueError, match='a/room.bin: there are no points'):
+        propose_in_pipeline(points[:0], lidar_path='a/room.bin')
+
+
+def test_the_option_of_the_config_puts_the_step_at_the_end():
+    step = dict(type='ProposeBoxes', proposals=dict(type='ClusterProposals'))
+    path = 'configs/opendlign_tiny_scannet.py'
+    cfg = read_config(path, {'propose': [step], 'model.proposals.type': 'PipelineProposals'})
+    assert [each['type'] for each in cfg.test_dataloader.dataset.pipeline[-2:]] == ['Pack3DDetInputs', 'ProposeBoxes']
+    assert read_config(path).test_pipeline[-1]['type'] == 'Pack3DDetInputs'

@@ -131,6 +131,25 @@ def test_the_log_has_the_share_of_time_spent_waiting_for_data(monkeypatch):
     assert lines[0].startswith('4.0 of 10.0 s of this epoch (40%) were spent waiting for data; more train_dataloader')
 
 
+def test_a_validation_within_an_epoch_is_not_waiting(monkeypatch):
+    times, lines = iter([0, 1, 2, 10, 16, 17, 20, 21, 23, 24]), []
+    monkeypatch.setattr(data_wait, 'time', SimpleNamespace(perf_counter=lambda: next(times)))
+    runner = SimpleNamespace(logger=SimpleNamespace(info=lines.append))
+    hook = data_wait.DataWaitHook()
+    hook.before_train_epoch(runner)
+    hook.before_train_iter(runner, 0)  # 1 s waited
+    hook.after_train_iter(runner, 0)  # at 2
+    hook.before_val_epoch(runner)  # at 10, to 20
+    hook.before_val_iter(runner, 0)  # 6 s waited
+    hook.after_val_iter(runner, 0)
+    hook.after_val_epoch(runner)
+    hook.before_train_iter(runner, 1)  # at 21: 19 s since the last step without the 10 of the validation
+    hook.after_train_iter(runner, 1)
+    hook.after_train_epoch(runner)  # at 24
+    assert lines[0].startswith('6.0 of 10.0 s of this validation (60%) were spent waiting for data; more val_')
+    assert lines[1].startswith('10.0 of 14.0 s of this epoch (71%)')
+
+
 def test_wrong_options():
     with pytest.raises(ValueError, match="dtype of stored tokens must be 'bf16' or 'fp32', got 'fp16'"):
         StoredTokensHook(dtype='fp16')

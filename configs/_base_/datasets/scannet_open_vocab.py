@@ -2,14 +2,19 @@
 
 Measured are the average precision of ScanNet's benchmark and, separately, how well objects are found (proposals,
 class-agnostic AP) and how well the found ones are classified.
+
+Let data workers propose the boxes, for model.proposals.type=PipelineProposals:
+    --cfg-options propose="[{'type':'ProposeBoxes','proposals':{'type':'ClusterProposals'}}]"
 """
 data_root = 'data/scannet'
+propose = []
 
 test_pipeline = [
     dict(type='LoadPointsFromFile', coord_type='DEPTH', load_dim=6, use_dim=[0, 1, 2, 3, 4, 5]),
     dict(type='CheckScenePoints'),
     dict(type='GlobalAlignment', rotation_axis=2),
-    dict(type='Pack3DDetInputs', keys=['points'])]
+    dict(type='Pack3DDetInputs', keys=['points']),
+    *propose]
 test_dataloader = dict(
     batch_size=1,
     num_workers=1,
