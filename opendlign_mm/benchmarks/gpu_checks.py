@@ -65,12 +65,10 @@ def check_optimized_images(device: torch.device) -> Differences:
     from ..generation.image_prompts import ImagePrompt
     init_default_scope('mmdet3d')
     views, prompts = torch.rand(2, 64, 64), [ImagePrompt('a chair', 'blurry')] * 2
-    images = [diffusion_generator(pipeline_of_sd15(small=True), 64, dtype=dtype, optimize=optimize, num_steps=4,
-                                  pass_size=2).to(device)(views, [1, 2], prompts).float()
-              for dtype, optimize in (('float16', True), ('float16', False), ('float32', False))]
-    return _at_most(dict(mean=(images[0] - images[1]).abs().mean().item(),
-                         float32_mean=(images[0] - images[2]).abs().mean().item(),
-                         float32_mean_without=(images[1] - images[2]).abs().mean().item()), mean=2, float32_mean=2)
+    # The noise of a seed is another one in float32, so that images in float32 are other ones.
+    images = [diffusion_generator(pipeline_of_sd15(small=True), 64, dtype='float16', optimize=optimize, num_steps=4,
+                                  pass_size=2).to(device)(views, [1, 2], prompts).float() for optimize in (True, False)]
+    return _at_most(dict(mean=(images[0] - images[1]).abs().mean().item(), contrast=images[1].std().item()), mean=2)
 
 
 def check_triton_projection(device: torch.device) -> Differences:
