@@ -25,8 +25,6 @@ from .views import (
 )
 
 Backend = Literal['auto', 'dense', 'numba', 'cuda', 'triton']
-# What 'auto' stands for on a GPU where the package triton is installed; 'cuda' anywhere else.
-AUTO_ON_GPU: Backend = 'cuda'
 
 
 class ContourAwareProjection:
@@ -50,8 +48,8 @@ class ContourAwareProjection:
         depth_bias: Offset b >= 0 of the depth values: nearness z in [0, 1] becomes (z + b) / (1 + b), so that the far
             side does not fade into the white background.
         backend: Implementation: 'dense' (reference, any device), 'numba' (CPU tensors), 'cuda' (PyTorch, for CUDA
-            tensors), 'triton' (for CUDA tensors, whole batches at once) or 'auto' ('numba' for CPU tensors, 'cuda' for
-            others: 'triton' has not been run on a GPU yet).
+            tensors), 'triton' (for CUDA tensors, whole batches at once) or 'auto' ('numba' for CPU tensors, 'triton'
+            for CUDA tensors where the package is installed, 'cuda' for others).
 
     Raises:
         ValueError: An argument is outside its range; the message names it.
@@ -148,7 +146,7 @@ class ContourAwareProjection:
         """
         if self.backend == 'auto':
             if device.type == 'cuda' and find_spec('triton') is not None:
-                return AUTO_ON_GPU
+                return 'triton'
             return 'numba' if device.type == 'cpu' else 'cuda'
         if self.backend == 'numba' and device.type != 'cpu':
             raise ValueError(f"backend 'numba' needs CPU tensors, the points are on {device}; use 'auto' or 'cuda'")

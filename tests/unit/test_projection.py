@@ -339,7 +339,7 @@ def test_backend_must_fit_the_device():
             ContourAwareProjection(backend=backend)(cloud()[None])
     with pytest.raises(ValueError, match='needs CPU tensors'):
         ContourAwareProjection(backend='numba').backend_for(torch.device('cuda'))
-    for backend, on_cpu, on_cuda in (('auto', 'numba', 'cuda'), ('dense', 'dense', 'dense')):
+    for backend, on_cpu, on_cuda in (('auto', 'numba', 'triton'), ('dense', 'dense', 'dense')):
         choose = ContourAwareProjection(backend=backend).backend_for
         assert (choose(torch.device('cpu')), choose(torch.device('cuda'))) == (on_cpu, on_cuda)
 
