@@ -6,13 +6,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..apis import ShapeInferencer
 from ..datasets.procedural import CATEGORIES
 from ..models.compiled_steps import Compiled
 from ..models.image_branches import BRANCHES
 from ..models.precision import resolve_precision
+from ..projection import ContourAwareProjection
 from .limits import count_operations, matmul_rate, peak_of_data_sheet
 from .measuring import Curve, Row, Settings, compare, grow, median_seconds
-from .models import NUM_VIEWS, random_model, random_views
+from .models import NUM_VIEWS, cloud, random_model, random_views
 from .parts_of_block import parts_of_block
 from .released import PLAIN, released_scores
 
@@ -30,6 +32,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     """Measure the scores of objects by both branches with ``precision='auto'``, then encoders of points."""
     for clip in settings.pick(CLIPS, CLIPS[:1]):
         yield from _zero_shot(clip, settings, {'': False})
+    yield _packaged_model(settings)
     if settings.device.type == 'cuda':
         yield from _zero_shot(LARGE, settings, {'': False, ', compiled': True, ", compiled='tuned'": 'tuned'})
         yield from parts_of_block(settings)
@@ -70,6 +73,27 @@ def _zero_shot(clip: str, settings: Settings, variants: dict[str, Compiled]) -> 
         yield Row('encode', f'zero-shot scores, {clip}{name}', seconds / objects, 'object',
                   str(dtype).removeprefix('torch.'), f'{PLAIN}, float32', other / few, ratio * objects / few,
                   operations / rate[dtype], facts)
+
+
+def _packaged_model(settings: Settings) -> Row:
+    """Compare the classes that the packaged model, which is trained, gives built-in objects in both precisions."""
+    dtype = resolve_precision('auto', settings.device)
+    ours, plain = (ShapeInferencer(device=settings.device, precision=precision, show_progress=False).model
+                   for precision in ('auto', 'fp32'))
+    for model in (ours, plain):
+        model.set_vocabulary(CATEGORIES)
+    clouds = [cloud(2000, settings.device, category, seed)[0] for category in CATEGORIES
+              for seed in range(settings.pick(20, 1))]
+    views = ContourAwareProjection(resolution=plain.backbone.image_size[0])(clouds)
+    few = views[:16]
+    seconds, other, ratio = compare(lambda: ours.zero_shot(few), lambda: plain.zero_shot(few), settings)
+    features, expected = (model.encode_views(views, BRANCHES) for model in (ours, plain))
+    same = ours.scores_of_features(features).argmax(1) == plain.scores_of_features(expected).argmax(1)
+    return Row('encode', f'zero-shot scores, packaged model, {len(views)} objects', seconds / len(few), 'object',
+               str(dtype).removeprefix('torch.'), 'the same in float32', other / len(few), ratio,
+               facts=dict(share_of_same_classes=same.float().mean().item(),
+                          least_cosine=min(F.cosine_similarity(features[name], expected[name], dim=-1).min().item()
+                                           for name in features)))
 
 
 def _point_encoder(name: str, settings: Settings) -> Iterator[Row]:

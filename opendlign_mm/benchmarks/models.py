@@ -41,6 +41,6 @@ def random_views(model: OpenDlign, objects: int, channels: int | None = None) ->
 
 
 @cache
-def cloud(points: int, device: torch.device, category: str = 'chair') -> torch.Tensor:
+def cloud(points: int, device: torch.device, category: str = 'chair', seed: int = 0) -> torch.Tensor:
     """Return the points of a built-in object, float32 (1, N, 3)."""
-    return torch.from_numpy(sample_shape(category, np.random.default_rng(0), points).points)[None].to(device)
+    return torch.from_numpy(sample_shape(category, np.random.default_rng(seed), points).points)[None].to(device)

@@ -36,6 +36,8 @@ def test_suites_give_rows_and_curves(suites, tmp_path):
         row = next(row for row in found['rows'] if row['suite'] == 'encode')
         assert row['ratio'] == pytest.approx(row['other_seconds'] / row['seconds']), 'of a single pair'
         assert row['facts']['least_cosine'] > .999
+        (packaged, ) = (row for row in found['rows'] if 'packaged model' in row['what'])
+        assert packaged['facts']['share_of_same_classes'] >= 15 / 16 and packaged['facts']['least_cosine'] > .999
 
 
 def test_the_suite_of_scenes_detects_the_same_boxes_from_stored_features(small_scenes, tmp_path):
