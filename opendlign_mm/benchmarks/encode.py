@@ -34,8 +34,8 @@ def rows(settings: Settings) -> Iterator[Row]:
         yield from _zero_shot(clip, settings, {'': False})
     yield _packaged_model(settings)
     if settings.device.type == 'cuda':
-        yield from _zero_shot(LARGE, settings, {'': False, ', compiled': True, ", compiled='tuned'": 'tuned'})
         yield from parts_of_block(settings)
+        yield from _zero_shot(LARGE, settings, {'': False, ', compiled': True, ", compiled='tuned'": 'tuned'})
     for name in settings.pick(tuple(ENCODERS), ()):
         yield from _point_encoder(name, settings)
 
