@@ -3,7 +3,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,10 @@ from ..detection import OpenVocabDetector3D
 from ..detection.proposals.given_boxes import write_boxes
 from ..models import OpenDlign, ProjectingDataPreprocessor
 from ..projection import ContourAwareProjection
-from ..projection.contour_aware import Backend
 from .measuring import Row, Settings, compare, median_seconds
 from .models import random_model
 
 GPU_CLIP = 'ViT-H-14-quickgelu'
-
-
-def fastest_backend(device: torch.device) -> Backend:
-    """Return the backend of the contour-aware projection for many clouds on a device."""
-    return 'triton' if device.type == 'cuda' and find_spec('triton') else 'auto'
 
 
 def given_boxes(points: np.ndarray, count: int) -> InstanceData:
@@ -71,8 +64,7 @@ def busy_encoder_rows(points: np.ndarray, packaged: Callable[[], OpenVocabDetect
         name = GPU_CLIP
         with settings.device:  # where random weights take a moment
             classifier = random_model(GPU_CLIP, 'auto', settings)
-        projection: Any = ContourAwareProjection(resolution=classifier.backbone.image_size[0],
-                                                 backend=fastest_backend(settings.device))
+        projection: Any = ContourAwareProjection(resolution=classifier.backbone.image_size[0])
     else:
         name, classifier, projection = 'packaged model', packaged().classifier, packaged().projection
     yield _room_with_boxes(points, name, classifier, projection, settings)

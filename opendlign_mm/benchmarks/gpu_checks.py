@@ -22,7 +22,7 @@ from ..one_ahead import one_ahead
 from ..point_ops import ball_query, furthest_point_sample, three_nn
 from ..projection import ContourAwareProjection
 from ..projection.contour_aware import Backend
-from .busy_encoder import box_detector, fastest_backend, given_boxes
+from .busy_encoder import box_detector, given_boxes
 from .detect import FIRST, THREE_DETR, room
 from .measuring import Settings
 from .models import cloud, random_model, random_views
@@ -187,8 +187,7 @@ def check_views_one_ahead(device: torch.device) -> Differences:
         write_boxes(Path(folder) / 'room.npz', boxes)
         features = []
         for place, model in zip((device, CPU), _pair(device), strict=True):
-            projection = dict(resolution=32, depth_bins=16, backend=fastest_backend(place))
-            detector = box_detector(model, projection, folder)
+            detector = box_detector(model, dict(resolution=32, depth_bins=16), folder)
             _, crops = detector.crop_proposals(torch.from_numpy(points).to(place), boxes.to(place))
             features.append(model.encode_for_classes(detector.depth_views(crops)))
             if place == device:
