@@ -7,6 +7,7 @@ from helpers.tiny_three_detr import tiny
 from opendlign_mm.detection.three_detr import inference
 from opendlign_mm.detection.three_detr.inference import folded_layers, is_inference
 from opendlign_mm.detection.three_detr.set_abstraction import SetAbstraction, pointwise_mlp
+from opendlign_mm.detection.three_detr.transformer import PointEncoder
 
 
 def randomized(module, seed=0):
@@ -90,6 +91,16 @@ def test_distinct_neighbors_have_the_maximum_of_all(monkeypatch, channels, sampl
         places, pooled = module(xyz, features)
     assert torch.equal(places, centers) and not torch.equal(pooled, torch.zeros_like(pooled))
     close(pooled, expected.detach())
+
+
+@pytest.mark.parametrize('radii', [None, (1.5, .9)])
+def test_the_encoder_attends_to_the_same_points(radii):
+    torch.manual_seed(0)
+    encoder = PointEncoder(8, num_layers=2, num_heads=2, feedforward_channels=6, masking_radii=radii).eval()
+    xyz, features = numbers(2, 9, 3), numbers(2, 9, 8, seed=2)
+    _, expected = encoder(xyz, features)
+    with torch.no_grad():
+        close(encoder(xyz, features)[1], expected.detach())
 
 
 def test_networks_that_are_not_folded_run_as_they_are():
