@@ -29,7 +29,7 @@ def files_of_mesh(path: str | Path, materials: bool = False) -> list[Path]:
         if suffix == '.obj':
             names = list(_references_of_obj(path))
         elif suffix == '.ply':
-            names = _values(_beginning(path, _HEADER_BYTES).partition(b'end_header')[0], rb'comment\s+texturefile')
+            names = _values(_beginning(path, _HEADER_BYTES).partition(b'end_header')[0], rb'comment[ \t]+texturefile')
         else:
             names = list(_references_of_gltf(path, ('buffers', *(('images', ) if materials else ()))))
     except (OSError, ValueError):
@@ -61,8 +61,8 @@ def _references_of_obj(path: Path) -> Iterator[str]:
 
 def _values(text: bytes, key: bytes) -> list[str]:
     """Return what follows a key at the beginning of lines, to their ends: names of files may have blanks."""
-    found = re.findall(rb'^[ \t]*' + key + rb'[ \t]+([^\r\n]*?)[ \t]*\r?$', text, re.MULTILINE | re.IGNORECASE)
-    return [os.fsdecode(value).replace('\\', '/') for value in found if value and b'\0' not in value]
+    found = re.findall(rb'^[ \t]*' + key + rb'[ \t]([^\r\n]+)', text, re.MULTILINE | re.IGNORECASE)
+    return [os.fsdecode(value.strip()).replace('\\', '/') for value in found if value.strip() and b'\0' not in value]
 
 
 def _beginning(path: Path, size: int) -> bytes:
