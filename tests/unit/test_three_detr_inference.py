@@ -103,6 +103,15 @@ def test_the_encoder_attends_to_the_same_points(radii):
         close(encoder(xyz, features)[1], expected.detach())
 
 
+def test_the_encoder_attends_to_the_same_points_far_from_the_origin():
+    """Multiples of 1/1024 m are exact there, and so are their differences; distances by matrix products are not."""
+    torch.manual_seed(0)
+    encoder = PointEncoder(channels=8, num_layers=1, num_heads=2, feedforward_channels=8, masking_radii=(.5, )).eval()
+    xyz, features = torch.randint(0, 2048, (1, 64, 3)) / 1024, torch.randn(1, 64, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(xyz + 4096, features)[1], encoder(xyz, features)[1], rtol=0, atol=0)
+
+
 def test_networks_that_are_not_folded_run_as_they_are():
     module = randomized(SetAbstraction(4, .8, 6, channels=(6, )))
     module.mlp.append(nn.Tanh())

@@ -67,7 +67,8 @@ class PointEncoder(nn.Module):
             hidden = None
             if self.masking_radii is not None:
                 if distances is None:
-                    distances = torch.cdist(xyz.float(), xyz.float())
+                    # By matrix products, distances far from the origin would be wrong by more than the radii.
+                    distances = torch.cdist(xyz.float(), xyz.float(), compute_mode='donot_use_mm_for_euclid_dist')
                 hidden = distances >= self.masking_radii[number]
             features = layer(features, hidden)
             if number == 0 and self.downsampling is not None:
