@@ -40,6 +40,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--out', type=Path, default=Path('work_dirs/report'))
     parser.add_argument('--objects', type=int, default=100, help='unseen objects per category')
+    parser.add_argument('--held-out-objects', type=int, default=100,
+                        help='unseen objects of each category that is held out; more show smaller gains')
+    parser.add_argument('--only-held-out', action='store_true', help='skip the trainings on all categories')
     parser.add_argument('--no-rooms', action='store_true', help='skip detection')
     return parser.parse_args()
 
@@ -133,15 +136,16 @@ def main() -> None:
                 (f'seed_{seed}_without_{len(HELD_OUT)}', tuple(c for c in CATEGORIES if c not in HELD_OUT),
                  tuple((f'{data}, {len(HELD_OUT)} classes held out of the alignment', scan_like, HELD_OUT)
                        for data, scan_like in (('complete', False), ('scan-like', True))))]
-        for name, trained_on, tests in runs:
+        for name, trained_on, tests in runs[args.only_held_out:]:
+            objects = args.objects if trained_on is None else args.held_out_objects
             options = {'randomness.seed': seed}
             if trained_on is not None:
                 options['train_dataloader.dataset.categories'] = list(trained_on)
             checkpoint = train_once(CONFIG, args.out / name, options)
             for data, scan_like, tested_on in tests:
-                path = args.out / name / f'{"scan" if scan_like else "complete"}_{args.objects}.json'
+                path = args.out / name / f'{"scan" if scan_like else "complete"}_{objects}.json'
                 if not path.exists():
-                    write(path, json.dumps(predict(checkpoint, scan_like, args.objects, tested_on)))
+                    write(path, json.dumps(predict(checkpoint, scan_like, objects, tested_on)))
                 correct = json.loads(path.read_text())
                 for aggregation in AGGREGATIONS:
                     report['classification'].append(dict(data=data, aggregation=aggregation, seed=seed, **compare(
