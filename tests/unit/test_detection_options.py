@@ -151,7 +151,7 @@ def test_boxes_whose_best_word_is_the_background_are_dropped(room, monkeypatch):
     logits = torch.full((4, 9), -10.)
     logits[0, 1], logits[1, 5], logits[2, 2] = 0, 0, -.001  # the second is best as 'floor'
     logits[2, 3], logits[3, 0], logits[3, 8] = 0, 0, -.001  # so is the third, the last is not
-    monkeypatch.setattr(detector.classifier, 'class_logits', lambda views: logits)
+    monkeypatch.setattr(detector.classifier, 'class_logits_of', lambda *features: logits)
     sample = predicted(detector, points)
     kept = sample.pred_instances_3d
     assert sorted(set(kept.proposal_indices.tolist())) == [0, 3]
