@@ -28,7 +28,7 @@ class ProposeBoxes(BaseTransform):
         proposals: Config of a source of proposals, such as ``dict(type='ClusterProposals')``.
 
     Raises:
-        TypeError: ``proposals`` is no config.
+        TypeError: ``proposals`` is not a config.
         ValueError: The scene is not packed yet, its points are unusable, or the source is ``PipelineProposals``.
     """
 
