@@ -45,6 +45,8 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> Path:
     for curve, axis in zip(curves, plots[:len(curves)], strict=True):
         axis.plot(curve.sizes, curve.seconds, 'o-', color='tab:blue')
         axis.set(title=curve.what, xlabel=curve.size, ylabel='seconds', xscale='log', yscale='log')
+        axis.set_xticks(curve.sizes, [f'{size:,}' for size in curve.sizes], fontsize=7)
+        axis.tick_params(axis='x', which='minor', bottom=False, labelbottom=False)
         axis.title.set_fontsize(9)
         axis.grid(alpha=.3)
     for axis in plots[len(curves):]:
