@@ -61,9 +61,7 @@ def busy_encoder_rows(points: np.ndarray, packaged: Callable[[], OpenVocabDetect
         settings: How to measure.
     """
     if settings.device.type == 'cuda':
-        name = GPU_CLIP
-        with settings.device:  # where random weights take a moment
-            classifier = random_model(GPU_CLIP, 'auto', settings)
+        name, classifier = GPU_CLIP, random_model(GPU_CLIP, 'auto', settings)
         projection: Any = ContourAwareProjection(resolution=classifier.backbone.image_size[0])
     else:
         name, classifier, projection = 'packaged model', packaged().classifier, packaged().projection

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from ..atomic_files import atomic_write
 from ..datasets.random_views import StoredViews
 from ..generation.drawn_views import as_images, augment, clutter_range, draw_batch, draw_images
+from ..models.pixels import IMAGENET_MEAN, IMAGENET_STD
 
-MEAN, STD = ((.485, .456, .406), (.229, .224, .225))
 # Images that are drawn or encoded at once where nothing is trained.
 CHUNK = 512
 
@@ -86,7 +86,8 @@ def clip_loss(image_features: torch.Tensor, text_features: torch.Tensor, labels:
 
 def normalized(images: torch.Tensor) -> torch.Tensor:
     """Return images (N, 3, H, W) in [0, 1] as the CLIP takes them."""
-    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1)
+                 for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (images - mean) / std
 
 

@@ -27,10 +27,10 @@ class Steps(NamedTuple):
 
 
 def checked_compiled(compiled: Any) -> Compiled:
-    """Return ``compiled``.
+    """Return ``compiled``: False, True or 'tuned'.
 
     Raises:
-        ValueError: There is no such option.
+        ValueError: It is something else.
     """
     if not isinstance(compiled, bool) and compiled not in tuple(_OPTIONS):
         raise ValueError(f"compiled must be False, True or 'tuned', got {compiled!r}")

@@ -164,7 +164,7 @@ def read_depth(path: Path) -> tuple[np.ndarray, float]:
     """Return a depth image, (H, W), and its values per meter.
 
     Raises:
-        ValueError: The file is no depth image; the message names it.
+        ValueError: The file is not a depth image; the message names it.
     """
     if path.suffix.lower() == '.npy':
         return load_npy(path), 1.
@@ -179,7 +179,7 @@ def read_color(depth: Path, folder: Path) -> np.ndarray | None:
     """Return the color image of a depth image, uint8 (h, w, 3), RGB, None if it does not exist.
 
     Raises:
-        ValueError: The file is no color image; the message names it.
+        ValueError: The file is not a color image; the message names it.
     """
     files = [folder / f'color{ending}' if depth.parent == folder else folder / 'color' / f'{depth.stem}{ending}'
              for ending in COLOR_ENDINGS]

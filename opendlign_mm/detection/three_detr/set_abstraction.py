@@ -77,9 +77,10 @@ class SetAbstraction(nn.Module):
         """
         if len({len(xyz) for xyz in sets}) == 1:
             return self(torch.stack(list(sets)))
-        abstract = self.group if self._matrices(sets[0]) is None else self
-        centers, found = (torch.cat(values) for values in zip(*(abstract(xyz[None]) for xyz in sets), strict=True))
-        return centers, self.pool(found) if abstract is not self else found
+        one_by_one = self._matrices(sets[0]) is not None
+        pairs = [self(xyz[None]) if one_by_one else self.group(xyz[None]) for xyz in sets]
+        centers, found = (torch.cat(values) for values in zip(*pairs, strict=True))
+        return centers, found if one_by_one else self.pool(found)
 
     def _matrices(self, xyz: Tensor) -> list[tuple[Tensor, Tensor]] | None:
         """Return the network as matrices where :func:`pool_distinct` is faster: in inference on a CPU."""
