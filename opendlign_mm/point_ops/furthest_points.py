@@ -25,8 +25,9 @@ SLACK = np.float32(1 - 1e-5)
 def furthest_point_sample(xyz: Tensor, num_samples: int, skip_near_origin: bool = False) -> Tensor:
     """Choose points that cover each set evenly.
 
-    The first sample is the point of index 0; of several furthest points the one with the lowest index is taken. Where
-    there are fewer distinct points than samples, points repeat. Distances are computed in float32.
+    The first sample is the point of index 0; of several furthest points the one with the lowest index is taken, by
+    mmcv's kernel on CUDA any of them. Where there are fewer distinct points than samples, points repeat. Distances are
+    computed in float32.
 
     Args:
         xyz: Point sets, float (B, N, 3), N > 0, finite.

@@ -49,7 +49,9 @@ def test_encode_views_contract(model, device):
         colored = views.unsqueeze(2).repeat(1, 1, 3, 1, 1)
         torch.testing.assert_close(model.encode_views(colored, branch), features)
         single = F.normalize(model.backbone(colored[1, 2:3])[branch], dim=-1)
-        torch.testing.assert_close(features[1, 2], single[0], atol=1e-5, rtol=1e-5)
+        # On a GPU convolutions of another batch size round their inputs to ten bits differently (TF32).
+        precision = 1e-4 if device.type == 'cuda' else 1e-5
+        torch.testing.assert_close(features[1, 2], single[0], atol=precision, rtol=precision)
     both = model.encode_views(views, ('pretrained', 'tuned'))
     torch.testing.assert_close(both['tuned'], model.encode_views(views, 'tuned'))
     assert (both['tuned'] - both['pretrained']).abs().max() > 1e-3
