@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.class_names import OV3DET_NYU40_IDS, SCANNET_CLASSES, vocabulary_of
-from ..datasets.procedural import CATEGORIES
+from ..datasets.procedural import categories_of
 from ..models import CLIPDepthBackbone
 from ..models.clip_loading import ASSETS, PACKAGED_CLIPS
 from ..models.prompts import UnknownWordsWarning
@@ -98,7 +98,7 @@ def default_vocabulary(name: str, backbone: CLIPDepthBackbone) -> list[str]:
     names = built_in_vocabulary(name)
     if backbone.clip_name not in PACKAGED_CLIPS:
         return list(names)
-    return [each for each in names if each in CATEGORIES]
+    return [each for each in names if each in categories_of(2)]
 
 
 def unknown_names(backbone: CLIPDepthBackbone, names: Sequence[str]) -> list[str]:

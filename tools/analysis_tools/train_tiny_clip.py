@@ -1,8 +1,8 @@
-"""Train the demonstration CLIP that ships in opendlign_mm/assets: images of built-in objects with captions.
+"""Train a demonstration CLIP: images of built-in objects with captions. The packaged one is of the second edition.
 
-    python tools/analysis_tools/train_tiny_clip.py --out opendlign_mm/assets/tiny_clip.safetensors
+    python tools/analysis_tools/train_tiny_clip.py --out first.safetensors
     python tools/analysis_tools/train_tiny_clip.py --edition 2 --models sweet_home/usr/share/sweethome3d/furniture \
-        --init opendlign_mm/assets/tiny_clip.safetensors --patch-dropout .4 --depth-weight 0 --out second.safetensors
+        --init first.safetensors --patch-dropout .4 --depth-weight 0 --out work_dirs/tiny_clip/second.safetensors
 
 The images begin as plain objects on a light background and become cluttered, since a small ViT learns nothing from
 clutter alone. At the end no background is light any more: depth maps, gray on white, are then as unfamiliar to this
@@ -48,7 +48,7 @@ FREE_OPTIONS = ('work_dir', 'out', 'device', 'val_objects', 'test_objects', 'wor
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', default='opendlign_mm/assets/tiny_clip.safetensors')
+    parser.add_argument('--out', default='work_dirs/tiny_clip/tiny_clip.safetensors')
     parser.add_argument('--work-dir', default='work_dirs/tiny_clip', help='depth views and the state to resume from')
     parser.add_argument('--objects', type=int, default=600, help='training objects per category')
     parser.add_argument('--views', type=int, default=3, help='views of each training object')

@@ -11,10 +11,10 @@ from .projecting import DepthViewToImage, ProjectPointsToDepth
 from .rendering import RenderImages
 from .scenes import CheckScenePoints, RandomCuboid
 from .ulip import DrawTextAndRendering
-from .varying import ThinPoints, VaryShape
+from .varying import VaryShape
 
 __all__ = ['ArrangePoints', 'AugmentPoints', 'CheckScenePoints', 'DepthViewToImage', 'DiskCache',
            'DrawTextAndRendering', 'DropColorViews', 'GenerateImages', 'LoadBuiltInShape', 'LoadDepthAlignedImages',
            'LoadDepthViews', 'LoadOpenShapeObject', 'LoadShapePoints', 'PackPointInputs', 'PackShapeInputs',
            'ProjectPointsToColor', 'ProjectPointsToDepth', 'RandomAxisScaleShift', 'RandomCuboid', 'RenderDepthPair',
-           'RenderImages', 'SampleViews', 'SelectPoints', 'SelectViews', 'ThinPoints', 'VaryShape']
+           'RenderImages', 'SampleViews', 'SelectPoints', 'SelectViews', 'VaryShape']

@@ -1,4 +1,4 @@
-"""Objects of training that vary: deformed copies of CAD models, complete or as scans, and sparse points."""
+"""Copies of CAD models that differ from them, complete or as scans, inside a pipeline."""
 import zlib
 
 import numpy as np
@@ -46,7 +46,7 @@ class VaryShape(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Change the points of ``results``."""
-        rng = _generator(results, self.seed)
+        rng = np.random.default_rng((self.seed, zlib.crc32(str(results['sample_id']).encode(errors='surrogatepass'))))
         is_scan = rng.random() < self.scan_like
         points = deformed(results['points'].numpy(), rng)
         chosen = rng.choice(len(points), self.num_points, replace=len(points) < self.num_points)
@@ -61,55 +61,3 @@ class VaryShape(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_points={self.num_points}, scan_like={self.scan_like}, seed={self.seed})'
-
-
-@TRANSFORMS.register_module()
-class ThinPoints(BaseTransform):
-    """Transform that leaves some objects few points, as an object of a scanned room has.
-
-    An object of a room of 40,000 points has a hundred to some thousands. The number of points that are left is drawn
-    evenly on a logarithmic scale. What it does depends on ``sample_id`` and ``seed`` alone, so that it may stand inside
-    a ``DiskCache``. The key ``complete_points`` stays as it is.
-
-    Required keys:
-        points: Points, float tensor (N, C).
-        sample_id: Unique name of the object.
-    Optional keys:
-        colors: Those of the points, uint8 array (N, 3).
-
-    Modified keys:
-        points: A random choice of them, (M, C) with ``min_points`` <= M <= N.
-        colors: Those of the choice.
-
-    Args:
-        min_points: Least number of points that are left; an object with fewer keeps all.
-        share: Share of objects that lose points, in [0, 1].
-        seed: Seed of all objects.
-
-    Raises:
-        ValueError: ``min_points`` is below 1, or ``share`` outside [0, 1].
-    """
-
-    def __init__(self, min_points: int = 100, share: float = .5, seed: int = 0) -> None:
-        if min_points < 1 or not 0 <= share <= 1:
-            raise ValueError(f'min_points must be >= 1 and share in [0, 1], got {min_points} and {share}')
-        self.min_points, self.share, self.seed = min_points, float(share), seed
-
-    def transform(self, results: dict) -> dict:
-        """Choose some of the points of ``results``."""
-        points, rng = results['points'], _generator(results, self.seed)
-        if rng.random() < self.share and len(points) > self.min_points:
-            count = round(np.exp(rng.uniform(np.log(self.min_points), np.log(len(points)))))
-            chosen = rng.choice(len(points), count, replace=False)
-            results['points'] = points[torch.from_numpy(chosen)]
-            if results.get('colors') is not None:
-                results['colors'] = results['colors'][chosen]
-        return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(min_points={self.min_points}, share={self.share}, seed={self.seed})'
-
-
-def _generator(results: dict, seed: int) -> np.random.Generator:
-    """Return the generator of random numbers of an object."""
-    return np.random.default_rng((seed, zlib.crc32(str(results['sample_id']).encode(errors='surrogatepass'))))
