@@ -10,8 +10,7 @@ Ground-truth boxes instead of clusters, to see what the classifier alone does:
 Color views of the points instead of depth views, or both: --cfg-options model.classifier.views=both
 Boxes from a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
 
-The classes are those of the dataset: the 12 of the rooms, or ScanNet's 18. The demonstration CLIP was not trained on
-six of the latter (picture, counter, curtain, refrigerator, shower curtain, garbage bin).
+The classes are those of the dataset: the 12 of the rooms, or ScanNet's 18.
 """
 _base_ = ['_base_/default_runtime.py', '_base_/tiny_clip.py', '_base_/datasets/scannet_open_vocab.py']
 

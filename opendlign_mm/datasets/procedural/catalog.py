@@ -16,7 +16,7 @@ _BUILDERS: dict[str, Builder] = dict(
     bottle=small_objects.bottle, cup=small_objects.cup, monitor=small_objects.monitor)
 CATEGORIES = tuple(_BUILDERS)
 # The second edition has further styles of each category, and six more categories. The first one stays as it is, since
-# the packaged weights and their published numbers rest on it.
+# published numbers rest on it.
 _STYLES: dict[str, tuple[Builder, ...]] = dict(
     chair=(seating_styles.armchair, seating_styles.simple_chair, seating_styles.lounger),
     table=(storage_styles.plain_table, storage_styles.plain_table), desk=(storage_styles.plain_desk, ),
