@@ -16,6 +16,6 @@ model = dict(
         backbone=dict(_base_.clip_backbone, num_blocks=0),
         zero_shot_head=dict(type='WeightedViewHead', templates=_base_.templates)),
     # As in opendlign_tiny_scannet.py.
-    bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.05))
+    bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.1))
 
 test_dataloader = dict(dataset=dict(data_root=data_root))
