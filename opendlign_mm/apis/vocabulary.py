@@ -98,7 +98,8 @@ def default_vocabulary(name: str, backbone: CLIPDepthBackbone) -> list[str]:
     names = built_in_vocabulary(name)
     if backbone.clip_name not in PACKAGED_CLIPS:
         return list(names)
-    return [each for each in names if each in categories_of(2)]
+    trained = set(categories_of(2))
+    return [each for each in names if each in trained]
 
 
 def unknown_names(backbone: CLIPDepthBackbone, names: Sequence[str]) -> list[str]:

@@ -52,7 +52,7 @@ def check_furthest(xyz, chosen, skip):
     """Check that each sample is as far from those before it as any point, but for rounding."""
     usable = (xyz**2).sum(dim=1) > NEAR_ORIGIN if skip else torch.ones(len(xyz), dtype=torch.bool)
     distances = torch.cdist(xyz.double(), xyz.double())
-    assert chosen[0] == 0
+    assert chosen[0] == 0 and usable[chosen[1:]].all()
     for number in range(1, len(chosen)):
         nearest = distances[:, chosen[:number]].amin(dim=1).where(usable, -1)
         if nearest.max() > 0:  # otherwise points repeat
