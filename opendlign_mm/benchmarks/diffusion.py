@@ -7,17 +7,20 @@ import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 
+from ..models.precision import resolve_precision
 from .limits import least_seconds
 from .measuring import Curve, Row, Settings, compare, seconds_of
 from .stable_diffusion import SIZE, count_operations_of_image, diffusion_generator, few_steps, pipeline_of_sd15
 
-STEPS, FEW_STEPS, IMAGES = 20, 4, 32  # IMAGES: pass_size of configs/generation/sd15_controlnet_depth.py
+STEPS, FEW_STEPS = 20, 4
+IMAGES = dict(cuda=32, cpu=1)  # on a GPU pass_size of configs/generation/sd15_controlnet_depth.py
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure both on a GPU; the networks have random weights."""
-    if find_spec('diffusers') and settings.device.type == 'cuda':
-        yield from images(settings, pipeline_of_sd15(settings.quick), torch.float16)
+    """Measure both; the networks have random weights."""
+    if find_spec('diffusers'):
+        dtype = torch.float16 if settings.device.type == 'cuda' else resolve_precision('auto', settings.device)
+        yield from images(settings, pipeline_of_sd15(settings.quick), dtype, settings.pick(SIZE, 64))
 
 
 def images(settings: Settings, pipeline: dict, dtype: torch.dtype, size: int = SIZE) -> Iterator[Row]:
@@ -32,11 +35,10 @@ def images(settings: Settings, pipeline: dict, dtype: torch.dtype, size: int = S
     from ..generation.image_prompts import ImagePrompt
     init_default_scope('mmdet3d')
     name, steps = str(dtype).removeprefix('torch.'), settings.pick(STEPS, 2)
-    count = settings.pick(IMAGES, 2)
+    count = settings.pick(IMAGES[settings.device.type], 2)
     # Few words, since each letter is a token here; every text is padded to CLIP's 77 tokens anyway.
     views, prompts = torch.rand(2 * count, 224, 224), [ImagePrompt('a chair', 'blurry')] * (2 * count)
     plain = plain_pipeline(pipeline, dtype, settings.device, views, prompts, steps, size)
-    label = 'the plain pipeline of diffusers, float16' if name == 'float16' else 'the plain pipeline of diffusers'
     for what, config, number, few in (
             (f'an image by SD 1.5 and its depth ControlNet, {steps} steps', pipeline, count, False),
             (f'an image by a consistency model of SD 1.5 and the ControlNet, {FEW_STEPS} steps', few_steps(pipeline),
@@ -51,11 +53,13 @@ def images(settings: Settings, pipeline: dict, dtype: torch.dtype, size: int = S
         if not few:
             facts['mean_difference_of_255'] = np.abs(
                 call().numpy().astype(float) - np.stack([np.asarray(image) for image in plain(count)])).mean()
-            facts['plain_seconds_one_at_a_time'] = seconds_of(lambda: plain(1), settings.device)
+            if count > 1:
+                facts['plain_seconds_one_at_a_time'] = seconds_of(lambda: plain(1), settings.device)
         seconds, other, ratio = compare(call, lambda: plain(count), settings)
         facts['images_repeated'] = ours.images_repeated
         operations = count_operations_of_image(ours.call_options['num_inference_steps'], guided=not few)
-        yield Row('diffusion', what, seconds / number, 'image', name, f'{label}, {steps} steps, {count} images a call',
+        yield Row('diffusion', what, seconds / number, 'image', name,
+                  f'the plain pipeline of diffusers, {name}, {steps} steps, images a call: {count}',
                   other / count, ratio * number / count,
                   least_seconds(settings.device, dtype, operations, quick=settings.quick), facts)
 

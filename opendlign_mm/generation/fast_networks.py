@@ -1,9 +1,11 @@
 """Networks of a diffusion pipeline that compute the same images in less time."""
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
 # Layers that are compiled one by one, in convolutional networks; others name theirs. Layers of equal shapes share the
@@ -31,7 +33,7 @@ class FastNetworks:
         from diffusers import ModelMixin
         networks = [part for part in pipeline.components.values() if isinstance(part, ModelMixin)]
         self.layers = [layer for network in networks for layer in _layers_of(network)]
-        self._compiled = True
+        self._compiled, self._used = True, False
         for network in networks:
             _make_channels_last(network)
             _fuse_projections(network)
@@ -50,6 +52,10 @@ class FastNetworks:
         if not self._compiled:
             yield
             return
+        if not self._used:
+            self._used = True
+            print_log(f'the first images wait until {len(self.layers)} layers are compiled, which takes minutes',
+                      'current', logging.INFO)
         measures = torch.backends.cudnn.benchmark
         try:
             torch.backends.cudnn.benchmark = measures or not torch.backends.cudnn.deterministic

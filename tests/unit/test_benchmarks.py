@@ -1,5 +1,6 @@
 """The arithmetic of benchmarks: medians, ratios, shares of a limit, counted operations; nothing is timed."""
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 
 from opendlign_mm.benchmarks import Curve, Row, Settings, limits, measuring
+from opendlign_mm.benchmarks.align import Step
 from opendlign_mm.benchmarks.machine import describe_machine
 from opendlign_mm.benchmarks.models import random_model, random_views
 from opendlign_mm.benchmarks.parts_of_block import parts_of_block
@@ -96,6 +98,17 @@ def test_operations_of_a_block_are_counted_with_its_attention():
     with torch.no_grad():
         assert limits.count_operations(lambda: block(tokens)) == linear + attention
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_what_a_step_keeps_is_weights_gradients_and_two_states_of_adam():
+    model = random_model('ViT-B-32', 'fp32', Settings(CPU, quick=True))
+    step = Step(model, partial(model.loss, dict(depth_views=random_views(model, 2),
+                                                images=random_views(model, 2, channels=3))))
+    weights = sum(4 * value.numel() for value in model.parameters())
+    trained = sum(4 * value.numel() for value in model.parameters() if value.requires_grad)
+    assert 0 < trained < weights and step.memory_between_steps() == weights
+    step()
+    assert step.memory_between_steps() == weights + 3 * trained
 
 
 @pytest.fixture(scope='module')

@@ -90,6 +90,16 @@ def test_cudnn_measures_during_a_pass_only_and_not_where_results_must_repeat(mon
     assert seen == [True, False] and not torch.backends.cudnn.benchmark
 
 
+def test_the_log_says_once_why_the_first_images_wait(monkeypatch):
+    said = []
+    monkeypatch.setattr('opendlign_mm.generation.fast_networks.print_log', lambda message, *_: said.append(message))
+    one = generator(num_steps=1)
+    assert not said
+    for _ in range(2):
+        one(VIEWS[:1], SEEDS[:1], PROMPTS[:1])
+    assert said == [f'the first images wait until {len(one._fast.layers)} layers are compiled, which takes minutes']
+
+
 def test_a_failing_compiler_is_one_error():
     def broken(graph, inputs):
         raise OSError('g++ is missing\nand more')
