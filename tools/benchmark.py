@@ -63,17 +63,22 @@ def main() -> None:
         suites = SUITES if 'all' in args.suite else tuple(dict.fromkeys(args.suite))
         machine, rows, curves = describe_machine(settings.device, args.quick), [], []
         print(json.dumps(machine, indent=1))
+
+        def save() -> None:  # after each row: what is measured is kept if a later one fails or is stopped
+            if args.out:
+                with atomic_write(args.out) as unfinished:
+                    unfinished.write_text(json.dumps(as_json(machine, rows, curves), indent=1))
+
         for suite in suites:
             for row in rows_of(suite, settings):
                 print(table([row]).splitlines()[-1], flush=True)
                 rows.append(row)
+                save()
             for curve in curves_of(suite, settings) if args.curves else ():
                 print(f'{curve.what}: ' + ', '.join(f'{size:,} {curve.size} {seconds:.3g} s' for size, seconds in
                                                     zip(curve.sizes, curve.seconds, strict=True)), flush=True)
                 curves.append(curve)
-            if args.out:  # what is measured is kept if a later suite fails
-                with atomic_write(args.out) as unfinished:
-                    unfinished.write_text(json.dumps(as_json(machine, rows, curves), indent=1))
+                save()
         print('\n' + table(rows))
         if curves and args.out:
             print(f'curves: {draw_curves(curves, args.out.with_suffix(".png"))}')

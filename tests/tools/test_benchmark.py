@@ -8,7 +8,7 @@ import torch
 from helpers import tiny_inferencers
 from helpers.tiny_three_detr import TINY
 from helpers.tool_modules import load_tool, run_tool
-from opendlign_mm.benchmarks import detect, gpu_checks
+from opendlign_mm.benchmarks import Row, detect, gpu_checks
 
 
 @pytest.fixture
@@ -48,6 +48,18 @@ def test_the_suite_of_scenes_detects_the_same_boxes_from_stored_features(small_s
     given = rows[2]
     assert given['facts']['views'] == 3 * 2 and given['other'] == 'the encoder alone'
     assert given['facts']['views_per_second'] == pytest.approx(6 / given['seconds'])
+
+
+def test_a_row_is_kept_if_the_next_one_fails(tmp_path, monkeypatch):
+    def rows(suite, settings):
+        yield Row(suite, 'the first', .5, 'object')
+        raise RuntimeError('out of memory')
+
+    monkeypatch.setattr('opendlign_mm.benchmarks.rows_of', rows)
+    out = tmp_path / 'a.json'
+    with pytest.raises(RuntimeError, match='out of memory'):
+        run_tool('benchmark', '--quick', '--device', 'cpu', '--out', out, '--suite', 'search')
+    assert [(row['what'], row['seconds']) for row in json.loads(out.read_text())['rows']] == [('the first', .5)]
 
 
 @pytest.mark.parametrize(('options', 'message'), [
