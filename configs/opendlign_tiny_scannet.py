@@ -8,6 +8,7 @@ Without a checkpoint CLIP is used as it is. Another dataset in ScanNet's format,
 Ground-truth boxes instead of clusters, to see what the classifier alone does:
     --cfg-options model.proposals.type=GroundTruthProposals
 Color views of the points instead of depth views, or both: --cfg-options model.classifier.views=both
+Names by the views alone, without the usual sizes of objects: --cfg-options model.size_priors=None
 Boxes from a 3DETR-m trained on rooms: configs/opendlign_tiny_rooms_3detr.py
 
 The classes are those of the dataset: the 12 of the rooms, or ScanNet's 18.
@@ -25,6 +26,8 @@ model = dict(
         backbone=_base_.clip_backbone,
         zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum'),
         color_head=dict(templates=_base_.photo_templates)),
+    # Views do not show how large an object is. The weight was chosen like the temperature below.
+    size_priors=dict(sizes='builtin', weight=.5, missing='keep'),
     # A small CLIP is overconfident: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
     # rewards. Chosen on the rooms of make_rooms.py --num-val 6 --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.1))

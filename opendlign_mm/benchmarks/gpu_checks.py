@@ -58,7 +58,7 @@ def check_projection(device: torch.device, backend: Backend = 'auto') -> Differe
 def check_optimized_images(device: torch.device) -> Differences:
     """Compare images by compiled networks in half precision with those by the networks as they are.
 
-    On a CPU compiling takes too long for a check: nothing to compare.
+    On a CPU nothing is compiled: nothing to compare.
     """
     if device.type != 'cuda' or not find_spec('diffusers'):
         return {}

@@ -1,16 +1,18 @@
 """Usual sizes of the objects of each class, which make classes less probable whose objects have other sizes."""
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.procedural import categories_of, sample_shape
 from ..datasets.shape_dataset import spoken
 from ..source_files import read_json
 
 SMALLEST = .01  # meters: annotated boxes may be flat
+PACKAGED = Path(__file__).parents[1] / 'assets' / 'built_in_sizes.json'
 
 
 class SizePriors:
@@ -21,19 +23,27 @@ class SizePriors:
     Args:
         sizes: Class -> ``[length, width, height]``, the usual sizes in meters, or
             ``{'mean': [...], 'std': [...]}`` with the standard deviations of their natural logarithms; or a JSON file
-            of that, as ``tools/fit_size_priors.py`` writes it.
+            of that, as ``tools/fit_size_priors.py`` writes it; or ``'builtin'``, the file of this package, which knows
+            one-sided scans of 22 classes of procedural objects.
         std: Standard deviation of the logarithms where a class has none, > 0.
         weight: Exponent of the density, >= 0; 0 ignores the sizes.
+        missing: ``'error'`` if each class must have sizes; ``'keep'`` leaves the probabilities of classes without sizes
+            as they are, and those with sizes share what is left.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: A class has no such sizes, or an option is out of range; the message names it.
     """
 
-    def __init__(self, sizes: dict[str, Any] | str | Path, std: float = .5, weight: float = 1.) -> None:
+    def __init__(self, sizes: dict[str, Any] | str | Path, std: float = .5, weight: float = 1.,
+                 missing: Literal['error', 'keep'] = 'error') -> None:
         if std <= 0 or weight < 0:
             raise ValueError(f'size_priors: std must be > 0 and weight >= 0, got {std} and {weight}')
-        self.source, self.weight = 'size_priors', weight
+        if missing not in ('error', 'keep'):
+            raise ValueError(f"size_priors: missing must be 'error' or 'keep', got {missing!r}")
+        self.source, self.weight, self.missing = 'size_priors', weight, missing
+        if sizes == 'builtin':
+            sizes = PACKAGED
         if isinstance(sizes, (str, Path)):
             self.source, path = str(sizes), Path(sizes).expanduser()
             if not path.is_file():
@@ -59,18 +69,21 @@ class SizePriors:
         return np.log(_longer_first(mean)), deviation
 
     def check(self, class_names: Sequence[str]) -> None:
-        """Check that each class has sizes.
+        """Check that each class has sizes, unless those without are kept.
 
         Raises:
             ValueError: Some have none; the message names them.
         """
+        if self.missing == 'keep':
+            return
         absent = [name for name in class_names if spoken(name) not in self._of_class]
         if absent:
             raise ValueError(f'{self.source} has no sizes of {", ".join(absent[:8])}{", ..." * (len(absent) > 8)}; add '
-                             'them, or leave out size_priors')
+                             "them, leave their probabilities as they are with missing='keep', or leave out "
+                             'size_priors')
 
     def weigh(self, probabilities: Tensor, sizes: Tensor, class_names: Sequence[str]) -> Tensor:
-        """Multiply class probabilities by the densities of the sizes; the sum of each row stays.
+        """Multiply class probabilities by the densities of the sizes; the sum over classes with sizes stays.
 
         Args:
             probabilities: Float (K, C).
@@ -81,16 +94,21 @@ class SizePriors:
             Float (K, C).
         """
         self.check(class_names)
+        known = [index for index, name in enumerate(class_names) if spoken(name) in self._of_class]
+        if not known:
+            return probabilities
         means, deviations = (torch.as_tensor(np.stack(values), device=probabilities.device) for values in zip(
-            *(self._of_class[spoken(name)] for name in class_names), strict=True))  # float64 (C, 3) each
+            *(self._of_class[spoken(class_names[index])] for index in known), strict=True))  # float64 (C, 3) each
         flat = sizes.double()
         sorted_sizes = torch.stack((flat[:, :2].amax(1), flat[:, :2].amin(1), flat[:, 2]), 1).clamp(min=SMALLEST)
         distances = (sorted_sizes.log()[:, None] - means) / deviations
         log_density = -.5 * distances.square().sum(-1) - deviations.log().sum(-1)
         # In logarithms, as the density of a size that is far off would underflow for all classes.
-        logits = probabilities.double().log() + self.weight * log_density
-        weighed = logits.softmax(dim=1).nan_to_num(0) * probabilities.double().sum(1, keepdim=True)
-        return weighed.to(probabilities.dtype)
+        own = probabilities[:, known].double()
+        weighed = (own.log() + self.weight * log_density).softmax(dim=1).nan_to_num(0) * own.sum(1, keepdim=True)
+        result = probabilities.clone()
+        result[:, known] = weighed.to(probabilities.dtype)
+        return result
 
 
 def fit_size_priors(sizes: np.ndarray, labels: np.ndarray, classes: Sequence[str],
@@ -114,6 +132,21 @@ def fit_size_priors(sizes: np.ndarray, labels: np.ndarray, classes: Sequence[str
             fitted[name] = dict(mean=np.exp(own.mean(0)).round(4).tolist(),
                                 std=np.maximum(own.std(0), least_std).round(4).tolist(), count=len(own))
     return fitted
+
+
+def sizes_of_built_in_objects(objects: int = 100) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return the sizes of one-sided scans of the built-in objects, whose hidden sides are missing as in a real scan.
+
+    Args:
+        objects: Number of objects of each class.
+
+    Returns:
+        Sizes in meters, float (M, 3), class labels, int (M,), and the names of the classes.
+    """
+    classes = categories_of(edition=2)
+    sizes = [np.ptp(sample_shape(name, np.random.default_rng(seed), 400, scan_like=True, edition=2).points, axis=0)
+             for name in classes for seed in range(objects)]
+    return np.array(sizes), np.repeat(np.arange(len(classes)), objects), classes
 
 
 def _longer_first(sizes: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Options of the open-vocabulary detector: scales of crops, size priors, dropped background, kept proposals."""
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from scipy.stats import norm
 
 from helpers.scenes import CLASSES, furnished_room, tiny_detector
 from helpers.tool_modules import load_tool
-from opendlign_mm.detection import FileProposals, OpenVocabBBoxHead
+from opendlign_mm.datasets.class_names import SCANNET_CLASSES, vocabulary_of
+from opendlign_mm.datasets.procedural import sample_shape
+from opendlign_mm.detection import FileProposals, OpenVocabBBoxHead, size_priors
 from opendlign_mm.detection.classified_boxes import BoxCrops
-from opendlign_mm.detection.size_priors import SizePriors, fit_size_priors
+from opendlign_mm.detection.size_priors import PACKAGED, SizePriors, fit_size_priors, sizes_of_built_in_objects
 
 SIZES = dict(chair=[.5, .5, .9], table=[1.4, .8, .75], cabinet=dict(mean=[.6, .4, 1.8], std=[.2, .2, .4]))
 
@@ -96,6 +99,37 @@ def test_size_priors_multiply_the_densities_of_the_sizes():
     assert torch.isfinite(far).all() and far[0].sum() == pytest.approx(.9)
 
 
+def test_classes_without_sizes_keep_their_probabilities():
+    classes, probabilities = ('chair', 'piano', *CLASSES[1:]), torch.tensor([[.2, .1, .3, .3]])
+    sizes = torch.tensor([[.6, .5, 1.]])
+    weighed = SizePriors(SIZES, missing='keep').weigh(probabilities, sizes, classes)
+    assert weighed[0, 1] == probabilities[0, 1]
+    torch.testing.assert_close(weighed[:, [0, 2, 3]],
+                               SizePriors(SIZES).weigh(probabilities[:, [0, 2, 3]], sizes, CLASSES))
+    unknown = torch.tensor([[.7, .3]])
+    assert torch.equal(SizePriors(SIZES, missing='keep').weigh(unknown, sizes, ('piano', 'organ')), unknown)
+    with pytest.raises(ValueError, match="no sizes of piano; .*missing='keep'"):
+        SizePriors(SIZES).weigh(probabilities, sizes, classes)
+    with pytest.raises(ValueError, match="missing must be 'error' or 'keep', got 'drop'"):
+        SizePriors(SIZES, missing='drop')
+
+
+def test_the_packaged_sizes_are_those_of_scanned_built_in_objects():
+    packaged = SizePriors('builtin')
+    packaged.check([vocabulary_of([name])[0] for name in SCANNET_CLASSES])
+    entries = json.loads(PACKAGED.read_text())
+    for name in ('toilet', 'garbage bin'):
+        extents = np.array([np.ptp(sample_shape(name, np.random.default_rng(seed), 400, True, 2).points, axis=0)
+                            for seed in range(100)])
+        logs = np.log(np.column_stack([extents[:, :2].max(1), extents[:, :2].min(1), extents[:, 2]]))
+        np.testing.assert_allclose(entries[name]['mean'], np.exp(logs.mean(0)), atol=1e-4)
+        np.testing.assert_allclose(entries[name]['std'], np.maximum(logs.std(0), .1), atol=1e-4)
+    # A box of half a meter is a bin, one of two meters a bed, whatever the views leave open.
+    boxes = torch.tensor([[.4, .4, .6], [2., 1.5, .9]])
+    weighed = packaged.weigh(torch.full((2, 2), .5), boxes, ('garbage bin', 'bed'))
+    assert weighed.argmax(1).tolist() == [0, 1]
+
+
 def test_sizes_are_checked_before_anything_is_detected(tmp_path, room):
     path = tmp_path / 'sizes.json'
     path.write_text(json.dumps(dict(chair=[.5, .5, .9], table=[1, 1, 1])))
@@ -139,6 +173,17 @@ def test_sizes_are_fitted_to_annotated_boxes(tmp_path, monkeypatch, capsys):
     assert 'chair' in capsys.readouterr().out
     assert json.loads((tmp_path / 'sizes.json').read_text())['bed']['mean'] == [2., 1., .5]
     SizePriors(tmp_path / 'sizes.json').check(['chair', 'bed'])
+
+
+def test_the_tool_fits_the_sizes_of_built_in_objects(tmp_path, monkeypatch):
+    monkeypatch.setattr(size_priors, 'sizes_of_built_in_objects', partial(sizes_of_built_in_objects, objects=1))
+    monkeypatch.setattr('sys.argv', ['fit_size_priors.py', '--built-in', '--out', str(tmp_path / 'sizes.json')])
+    load_tool('fit_size_priors').main()
+    entries = json.loads((tmp_path / 'sizes.json').read_text())
+    assert set(entries) == set(json.loads(PACKAGED.read_text()))
+    scan = sample_shape('toilet', np.random.default_rng(0), 400, True, 2).points
+    assert entries['toilet']['mean'][2] == pytest.approx(np.ptp(scan[:, 2]), abs=1e-4)
+    assert all(entry['count'] == 1 for entry in entries.values())
 
 
 # --- background -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Optimized networks make the images of the plain ones; a consistency model needs four steps."""
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -98,6 +99,19 @@ def test_the_log_says_once_why_the_first_images_wait(monkeypatch):
     for _ in range(2):
         one(VIEWS[:1], SEEDS[:1], PROMPTS[:1])
     assert said == [f'the first images wait until {len(one._fast.layers)} layers are compiled, which takes minutes']
+
+
+def test_on_a_cpu_nothing_is_compiled():
+    """Where compiled layers were measured to be slower; on a GPU they are compiled."""
+    torch._dynamo.reset()
+    one = generator('auto', num_steps=1)
+    images = one(VIEWS[:1], SEEDS[:1], PROMPTS[:1])
+    assert all(layer._compiled_call_impl is None for layer in one._fast.layers)
+    plain = MODELS.build(diffusion_config(num_steps=1))(VIEWS[:1], SEEDS[:1], PROMPTS[:1])
+    assert largest_difference(images, plain) <= 1
+    other = FastNetworks(SimpleNamespace(components=dict(unet=one._pipeline.unet), device=torch.device('cuda')))
+    with other.running():
+        assert other.layers and all(layer._compiled_call_impl is not None for layer in other.layers)
 
 
 def test_a_failing_compiler_is_one_error():
