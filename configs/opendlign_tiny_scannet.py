@@ -26,8 +26,8 @@ model = dict(
         backbone=_base_.clip_backbone,
         zero_shot_head=dict(type='ZeroShotHead', templates=_base_.templates, aggregation='softmax_sum'),
         color_head=dict(templates=_base_.photo_templates)),
-    # Views do not show how large an object is. The weight was chosen like the temperature below.
-    size_priors=dict(sizes='builtin', weight=.5, missing='keep'),
+    # Views do not show how large an object is. Both exponents were chosen like the temperature below.
+    size_priors=dict(sizes='builtin', weight=.5, misfit=.2, missing='keep'),
     # A small CLIP is overconfident: a softer softmax than CLIP's 0.01 keeps the second guess, which average precision
     # rewards. Chosen on the rooms of make_rooms.py --num-val 6 --seed 1.
     bbox_head=dict(type='OpenVocabBBoxHead', temperature=0.1))

@@ -202,8 +202,8 @@ class OpenVocabDetector3D(BoxViewsMixin, Base3DDetector):
         Returns:
             The samples with ``pred_instances_3d`` (``bboxes_3d``, ``scores_3d``, ``labels_3d``, ``proposal_indices``)
             and ``proposals_3d`` (``bboxes_3d``, ``objectness``, and ``class_probabilities`` (K, C), whose rows sum to 1
-            minus the share of the background). Both are empty if nothing is proposed. ``class_names`` in the meta
-            information are the names that labels and probabilities index.
+            minus the share of the background and what ``misfit`` of the sizes takes). Both are empty if nothing is
+            proposed. ``class_names`` in the meta information are the names that labels and probabilities index.
 
         Raises:
             ValueError: A scene has no points, unusable ones or no usable boxes.

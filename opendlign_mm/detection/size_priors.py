@@ -27,6 +27,8 @@ class SizePriors:
             one-sided scans of 22 classes of procedural objects.
         std: Standard deviation of the logarithms where a class has none, > 0.
         weight: Exponent of the density, >= 0; 0 ignores the sizes.
+        misfit: Exponent, >= 0, of the density over its largest value, with which a probability is multiplied as well:
+            boxes of a size that no class has get low scores. 0 only shifts probabilities between classes.
         missing: ``'error'`` if each class must have sizes; ``'keep'`` leaves the probabilities of classes without sizes
             as they are, and those with sizes share what is left.
 
@@ -35,13 +37,14 @@ class SizePriors:
         ValueError: A class has no such sizes, or an option is out of range; the message names it.
     """
 
-    def __init__(self, sizes: dict[str, Any] | str | Path, std: float = .5, weight: float = 1.,
+    def __init__(self, sizes: dict[str, Any] | str | Path, std: float = .5, weight: float = 1., misfit: float = 0.,
                  missing: Literal['error', 'keep'] = 'error') -> None:
-        if std <= 0 or weight < 0:
-            raise ValueError(f'size_priors: std must be > 0 and weight >= 0, got {std} and {weight}')
+        if std <= 0 or weight < 0 or misfit < 0:
+            raise ValueError('size_priors: std must be > 0, weight and misfit >= 0, got '
+                             f'{std}, {weight} and {misfit}')
         if missing not in ('error', 'keep'):
             raise ValueError(f"size_priors: missing must be 'error' or 'keep', got {missing!r}")
-        self.source, self.weight, self.missing = 'size_priors', weight, missing
+        self.source, self.weight, self.misfit, self.missing = 'size_priors', weight, misfit, missing
         if sizes == 'builtin':
             sizes = PACKAGED
         if isinstance(sizes, (str, Path)):
@@ -83,7 +86,7 @@ class SizePriors:
                              'size_priors')
 
     def weigh(self, probabilities: Tensor, sizes: Tensor, class_names: Sequence[str]) -> Tensor:
-        """Multiply class probabilities by the densities of the sizes; the sum over classes with sizes stays.
+        """Multiply class probabilities by the densities of the sizes; without ``misfit`` the sum of each row stays.
 
         Args:
             probabilities: Float (K, C).
@@ -102,12 +105,13 @@ class SizePriors:
         flat = sizes.double()
         sorted_sizes = torch.stack((flat[:, :2].amax(1), flat[:, :2].amin(1), flat[:, 2]), 1).clamp(min=SMALLEST)
         distances = (sorted_sizes.log()[:, None] - means) / deviations
-        log_density = -.5 * distances.square().sum(-1) - deviations.log().sum(-1)
+        log_fit = -.5 * distances.square().sum(-1)  # of the density over its largest value
+        log_density = log_fit - deviations.log().sum(-1)
         # In logarithms, as the density of a size that is far off would underflow for all classes.
         own = probabilities[:, known].double()
         weighed = (own.log() + self.weight * log_density).softmax(dim=1).nan_to_num(0) * own.sum(1, keepdim=True)
         result = probabilities.clone()
-        result[:, known] = weighed.to(probabilities.dtype)
+        result[:, known] = (weighed * (self.misfit * log_fit).exp()).to(probabilities.dtype)
         return result
 
 

@@ -99,6 +99,20 @@ def test_size_priors_multiply_the_densities_of_the_sizes():
     assert torch.isfinite(far).all() and far[0].sum() == pytest.approx(.9)
 
 
+def test_a_box_of_a_size_that_no_class_has_gets_low_scores():
+    probabilities, sizes = torch.tensor([[.2, .3, .4]] * 2), torch.tensor([[.6, .5, 1.], [4., 3., 3.]])
+    shifted = SizePriors(SIZES).weigh(probabilities, sizes, CLASSES)
+    found = SizePriors(SIZES, misfit=.3).weigh(probabilities, sizes, CLASSES)
+    means = np.log([SIZES['chair'], SIZES['table'], SIZES['cabinet']['mean']])
+    deviations = np.array([[.5] * 3, [.5] * 3, [.2, .2, .4]])
+    for row, size in enumerate(sizes.numpy()):
+        fit = norm.pdf(np.log(size), means, deviations).prod(1) / norm.pdf(means, means, deviations).prod(1)
+        np.testing.assert_allclose(found[row].numpy(), shifted[row].numpy() * fit**.3, rtol=1e-4, atol=1e-7)
+    assert found[1].sum() < .05 < .5 < found[0].sum()
+    with pytest.raises(ValueError, match='misfit >= 0, got 0.5, 1.0 and -1'):
+        SizePriors(SIZES, misfit=-1)
+
+
 def test_classes_without_sizes_keep_their_probabilities():
     classes, probabilities = ('chair', 'piano', *CLASSES[1:]), torch.tensor([[.2, .1, .3, .3]])
     sizes = torch.tensor([[.6, .5, 1.]])

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from helpers.scenes import CLASSES
 from helpers.tiny_inferencers import room, scene_config, scene_inferencer
+from helpers.tool_modules import REPOSITORY
 from opendlign_mm.apis import SceneInferencer
 
 
@@ -122,6 +123,13 @@ def corners(box):
     turn = np.array(box.get('rotation', turn))
     signs = np.array([[i, j, k] for i in (-.5, .5) for j in (-.5, .5) for k in (-.5, .5)])
     return (signs * size) @ turn.T + (x, y, z)
+
+
+def test_the_named_demonstration_model_detects_as_its_config_for_tests_does():
+    detect = SceneInferencer('opendlign-tiny', device='cpu', labels_per_box=None, show_progress=False)
+    tested = Config.fromfile(REPOSITORY / 'configs/opendlign_tiny_scannet.py').model
+    assert detect.cfg.model.bbox_head == tested.bbox_head and detect.cfg.model.size_priors == tested.size_priors
+    assert detect.model.size_priors.weight == tested.size_priors.weight
 
 
 def test_a_turned_scene_in_millimeters_gets_the_same_boxes(detect):
