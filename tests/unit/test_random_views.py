@@ -121,11 +121,13 @@ def test_images_of_a_batch_are_those_of_the_same_distribution():
     assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
     assert made[0].dtype == torch.float32 and 0 <= made[0].min() and made[0].max() <= 1
     objects = StoredViews(depth.numpy()[:, None], np.zeros(256, np.int64), colors.numpy()[:, None].reshape(256, 2, 3))
-    one_by_one = np.concatenate([draw_images(objects, (0., 1.), seed, 'images') for seed in range(3)])[:, 0] / 255
-    batch = torch.cat([draw_batch(depth, colors, (0., 1.)) for _ in range(3)]).numpy()
+    one_by_one = np.concatenate([draw_images(objects, (0., 1.), seed, 'images') for seed in range(12)])[:, 0] / 255
+    batch = torch.cat([draw_batch(depth, colors, (0., 1.), torch.Generator().manual_seed(seed))
+                       for seed in range(12)]).numpy()
     for measure in (np.mean, np.std):
         # Of the object, and of the background.
         for part in (np.s_[..., 5:11, 5:11], np.s_[..., :3]):
+            # Over other seeds the mean background deviates most, by 0.016.
             assert abs(measure(batch[part]) - measure(one_by_one[part])) < .04
 
 
