@@ -64,7 +64,7 @@ def main() -> None:
         machine, rows, curves = describe_machine(settings.device, args.quick), [], []
         print(json.dumps(machine, indent=1))
 
-        def save() -> None:  # after each row: what is measured is kept if a later one fails or is stopped
+        def save() -> None:  # what is measured is kept if a later row or suite fails or is stopped
             if args.out:
                 with atomic_write(args.out) as unfinished:
                     unfinished.write_text(json.dumps(as_json(machine, rows, curves), indent=1))
@@ -78,7 +78,7 @@ def main() -> None:
                 print(f'{curve.what}: ' + ', '.join(f'{size:,} {curve.size} {seconds:.3g} s' for size, seconds in
                                                     zip(curve.sizes, curve.seconds, strict=True)), flush=True)
                 curves.append(curve)
-                save()
+            save()
         print('\n' + table(rows))
         if curves and args.out:
             print(f'curves: {draw_curves(curves, args.out.with_suffix(".png"))}')

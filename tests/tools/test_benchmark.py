@@ -62,6 +62,12 @@ def test_a_row_is_kept_if_the_next_one_fails(tmp_path, monkeypatch):
     assert [(row['what'], row['seconds']) for row in json.loads(out.read_text())['rows']] == [('the first', .5)]
 
 
+def test_a_suite_that_measures_nothing_here_still_leaves_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr('opendlign_mm.benchmarks.rows_of', lambda suite, settings: iter(()))
+    done = run_tool('benchmark', '--quick', '--device', 'cpu', '--out', tmp_path / 'a.json', '--suite', 'diffusion')
+    assert done.returncode == 0 and json.loads((tmp_path / 'a.json').read_text())['rows'] == []
+
+
 @pytest.mark.parametrize(('options', 'message'), [
     (['--pairs', 2], 'pairs must be at least 5'), (['--device', 'gpu'], "'gpu' is not a device"),
     (['--threads', 0], '--threads must be at least 1'), (['--against', 'absent'], 'absent, given by --against')])
