@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('infos', type=Path, nargs='?', help="info file of mmdet3d's version 2")
-    source.add_argument('--built-in', action='store_true', help='take one-sided scans of the built-in objects')
+    source.add_argument('--built-in', action='store_true', help='take scan-like built-in objects')
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
     parser.add_argument('--traceback', action='store_true', help='show where an error was raised')
     return parser.parse_args()
@@ -43,12 +43,25 @@ def annotated_sizes(infos: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return np.array([instance['bbox_3d'][3:6] for instance in instances]), labels, list(categories)
 
 
+def built_in_sizes(objects: int = 100) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return the same of scan-like built-in objects, whose hidden parts are missing as in a real scan.
+
+    Args:
+        objects: Number of objects of each class.
+    """
+    from opendlign_mm.datasets.procedural import categories_of, sample_shape
+    classes = categories_of(edition=2)
+    sizes = [np.ptp(sample_shape(name, np.random.default_rng(seed), 400, scan_like=True, edition=2).points, axis=0)
+             for name in classes for seed in range(objects)]
+    return np.array(sizes), np.repeat(np.arange(len(classes)), objects), classes
+
+
 def main() -> None:
     """Fit the sizes and write them."""
     args = parse_args()
     with user_errors(args.traceback):
-        from opendlign_mm.detection.size_priors import fit_size_priors, sizes_of_built_in_objects
-        sizes, labels, classes = sizes_of_built_in_objects() if args.built_in else annotated_sizes(args.infos)
+        from opendlign_mm.detection.size_priors import fit_size_priors
+        sizes, labels, classes = built_in_sizes() if args.built_in else annotated_sizes(args.infos)
         fitted = fit_size_priors(sizes, labels, classes)
         with atomic_write(args.out) as unfinished:
             unfinished.write_text(json.dumps(fitted, indent=1) + '\n')

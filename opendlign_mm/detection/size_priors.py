@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.procedural import categories_of, sample_shape
 from ..datasets.shape_dataset import spoken
 from ..source_files import read_json
 
@@ -23,8 +22,8 @@ class SizePriors:
     Args:
         sizes: Class -> ``[length, width, height]``, the usual sizes in meters, or
             ``{'mean': [...], 'std': [...]}`` with the standard deviations of their natural logarithms; or a JSON file
-            of that, as ``tools/fit_size_priors.py`` writes it; or ``'builtin'``, the file of this package, which knows
-            one-sided scans of 22 classes of procedural objects.
+            of that, as ``tools/fit_size_priors.py`` writes it; or ``'builtin'``, the file of this package, fitted to
+            scan-like procedural objects of 22 classes.
         std: Standard deviation of the logarithms where a class has none, > 0.
         weight: Exponent of the density, >= 0; 0 ignores the sizes.
         misfit: Exponent, >= 0, of the density over its largest value, with which a probability is multiplied as well:
@@ -136,21 +135,6 @@ def fit_size_priors(sizes: np.ndarray, labels: np.ndarray, classes: Sequence[str
             fitted[name] = dict(mean=np.exp(own.mean(0)).round(4).tolist(),
                                 std=np.maximum(own.std(0), least_std).round(4).tolist(), count=len(own))
     return fitted
-
-
-def sizes_of_built_in_objects(objects: int = 100) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return the sizes of one-sided scans of the built-in objects, whose hidden sides are missing as in a real scan.
-
-    Args:
-        objects: Number of objects of each class.
-
-    Returns:
-        Sizes in meters, float (M, 3), class labels, int (M,), and the names of the classes.
-    """
-    classes = categories_of(edition=2)
-    sizes = [np.ptp(sample_shape(name, np.random.default_rng(seed), 400, scan_like=True, edition=2).points, axis=0)
-             for name in classes for seed in range(objects)]
-    return np.array(sizes), np.repeat(np.arange(len(classes)), objects), classes
 
 
 def _longer_first(sizes: np.ndarray) -> np.ndarray:

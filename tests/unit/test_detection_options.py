@@ -13,9 +13,9 @@ from helpers.scenes import CLASSES, furnished_room, tiny_detector
 from helpers.tool_modules import load_tool
 from opendlign_mm.datasets.class_names import SCANNET_CLASSES, vocabulary_of
 from opendlign_mm.datasets.procedural import sample_shape
-from opendlign_mm.detection import FileProposals, OpenVocabBBoxHead, size_priors
+from opendlign_mm.detection import FileProposals, OpenVocabBBoxHead
 from opendlign_mm.detection.classified_boxes import BoxCrops
-from opendlign_mm.detection.size_priors import PACKAGED, SizePriors, fit_size_priors, sizes_of_built_in_objects
+from opendlign_mm.detection.size_priors import PACKAGED, SizePriors, fit_size_priors
 
 SIZES = dict(chair=[.5, .5, .9], table=[1.4, .8, .75], cabinet=dict(mean=[.6, .4, 1.8], std=[.2, .2, .4]))
 
@@ -190,9 +190,10 @@ def test_sizes_are_fitted_to_annotated_boxes(tmp_path, monkeypatch, capsys):
 
 
 def test_the_tool_fits_the_sizes_of_built_in_objects(tmp_path, monkeypatch):
-    monkeypatch.setattr(size_priors, 'sizes_of_built_in_objects', partial(sizes_of_built_in_objects, objects=1))
+    tool = load_tool('fit_size_priors')
+    monkeypatch.setattr(tool, 'built_in_sizes', partial(tool.built_in_sizes, objects=1))
     monkeypatch.setattr('sys.argv', ['fit_size_priors.py', '--built-in', '--out', str(tmp_path / 'sizes.json')])
-    load_tool('fit_size_priors').main()
+    tool.main()
     entries = json.loads((tmp_path / 'sizes.json').read_text())
     assert set(entries) == set(json.loads(PACKAGED.read_text()))
     scan = sample_shape('toilet', np.random.default_rng(0), 400, True, 2).points
